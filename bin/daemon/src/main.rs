@@ -1,0 +1,3 @@
+//! `tared`: the engine and its faces in one process.
+
+fn main() {}

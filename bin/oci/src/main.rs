@@ -1,0 +1,3 @@
+//! `tare-oci`: the OCI runtime command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Docker Engine API: wire types, version table and the blocking client that the command line uses.

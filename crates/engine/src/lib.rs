@@ -1,0 +1,1 @@
+//! Lifecycle of containers and images: the single front door behind every face.

@@ -1,0 +1,1 @@
+//! OCI runtime core: plan, then apply: namespaces, cgroups, mounts, seccomp, capabilities.

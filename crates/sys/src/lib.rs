@@ -1,0 +1,1 @@
+//! The kernel, typed: the only room with unsafe code. File descriptors, processes, mounts, netlink, BPF; no policy.

@@ -1,0 +1,3 @@
+//! Tasks of this checkout: demo, test, bench, edges, tidy.
+
+fn main() {}
