@@ -1,1 +1,19 @@
 //! Nouns and contracts of tare: ids, digests, references, configurations, states, errors; the traits between rooms. No I/O.
+//!
+//! Read [`error`] and [`id`] first (every room uses them), then [`container`] (what a container is asked to be),
+//! [`state`] (what it is) and [`sandbox`] (the contract between the monitor and what isolates).
+//!
+//! Invariants: nothing here does I/O, draws randomness or reads a clock; every type that is stored or sent is
+//! (de)serializable, and what an older version stored still reads.
+
+pub mod container;
+pub mod error;
+pub mod id;
+pub mod sandbox;
+pub mod signal;
+pub mod state;
+
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use id::{ContainerId, ContainerName, ExecId, VolumeId};
+pub use signal::Signal;
+pub use state::{Exit, ExitRecord, Status};
