@@ -1,3 +1,66 @@
-//! Tasks of this checkout: demo, test, bench, edges, tidy.
+//! Tasks of this checkout, run as `cargo xtask TASK`.
+//!
+//! * `demo`   the main job: builds the four programs and runs a container on a throwaway engine
+//! * `test`   everything: quick checks, unit tests, end-to-end tests on the real kernel (needs root)
+//! * `crash`  the long form of the crash suite: hundreds of SIGKILLs under load (needs root)
+//! * `bench`  tare against the kernel's floor and against Docker; writes `docs/bench.md` and `docs/bench.svg`
+//! * `edges`  imports between crates as DESIGN allows them, no import cycle inside a crate
+//! * `tidy`   format, clippy, documentation links, file headers, licences
+//!
+//! This tool depends on no crate of the house, so it builds in seconds and works while a room does not compile.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "a tool: standard output is for its reader")]
+
+mod bench;
+mod crash;
+mod demo;
+mod edges;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What is asked of the tool.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of this checkout")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything and run a container on a throwaway engine (needs root)
+    Demo,
+    /// Quick checks, unit tests, then end-to-end tests on the real kernel (needs root)
+    Test,
+    /// Kill the daemon and the nursery again and again under load (needs root)
+    Crash(crash::Options),
+    /// Measure tare beside the kernel's floor and Docker (needs root)
+    Bench(bench::Options),
+    /// Check imports between crates and inside them
+    Edges,
+    /// Check format, lints, documentation links and file headers
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Demo => demo::run(),
+        Task::Test => test::run(),
+        Task::Crash(options) => crash::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Edges => edges::run(),
+        Task::Tidy => tidy::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

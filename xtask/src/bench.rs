@@ -1,0 +1,30 @@
+//! `cargo xtask bench`: builds the programs as they are shipped and hands over to `tests/bench`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::shell::{self, Done};
+
+/// What to measure against, and how often.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A directory with `bin/{dockerd,containerd,runc,docker,…}` to measure instead of Debian's docker.io
+    #[arg(long)]
+    peer: Option<PathBuf>,
+    /// Interleaved runs of each quick measurement
+    #[arg(long, default_value_t = 200)]
+    runs: u32,
+}
+
+/// Builds release programs and runs the benchmark, which writes into `docs/`.
+pub(crate) fn run(options: &Options) -> Done {
+    shell::need_root("bench")?;
+    shell::run(&mut shell::cargo(&["build", "--release", "--workspace", "--bins"]))?;
+    let mut bench = shell::command(&shell::programs("release")?.join("tare-bench").to_string_lossy(), &[]);
+    bench.arg("--docs").arg(shell::top().join("docs")).arg("--runs").arg(options.runs.to_string());
+    if let Some(peer) = &options.peer {
+        bench.arg("--peer").arg(peer);
+    }
+    shell::run(&mut bench)
+}
