@@ -6,6 +6,7 @@
 //! Invariants: nothing here does I/O, draws randomness or reads a clock; every type that is stored or sent is
 //! (de)serializable, and what an older version stored still reads.
 
+pub mod capability;
 pub mod container;
 pub mod error;
 pub mod id;

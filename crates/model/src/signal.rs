@@ -14,9 +14,9 @@ pub struct Signal(i32);
 
 /// Names in number order, from 1 (signal(7), x86 and ARM).
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
@@ -73,7 +73,8 @@ impl FromStr for Signal {
         if let Some((_, n)) = aliases.iter().find(|(n, _)| *n == name) {
             return Signal::try_from(*n);
         }
-        let offset = |rest: &str| if rest.is_empty() { Ok(0) } else { rest.parse::<i32>().map_err(|_| bad()) };
+        let offset =
+            |rest: &str| if rest.is_empty() { Ok(0) } else { rest.parse::<i32>().map_err(|_| bad()) };
         let n = if let Some(rest) = name.strip_prefix("RTMIN") {
             RTMIN + offset(rest)?
         } else if let Some(rest) = name.strip_prefix("RTMAX") {
@@ -101,9 +102,15 @@ mod tests {
 
     #[test]
     fn names_numbers_and_forms_agree() {
-        for (text, n) in
-            [("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("15", 15), ("RTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)]
-        {
+        for (text, n) in [
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("15", 15),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+        ] {
             assert_eq!(text.parse::<Signal>().map(i32::from), Ok(n), "{text}");
         }
         for bad in ["", "0", "65", "-1", "SIG", "TERMX", "RTMIN+31", "RTMAX+1", "RTMINx"] {
