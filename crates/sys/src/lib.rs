@@ -1,1 +1,3 @@
 //! The kernel, typed: the only room with unsafe code. File descriptors, processes, mounts, netlink, BPF; no policy.
+
+pub mod capability;
