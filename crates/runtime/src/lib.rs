@@ -1,1 +1,4 @@
 //! OCI runtime core: plan, then apply: namespaces, cgroups, mounts, seccomp, capabilities.
+
+pub mod cgroup;
+pub mod seccomp;
