@@ -8,13 +8,19 @@
 
 pub mod capability;
 pub mod container;
+pub mod digest;
 pub mod error;
 pub mod id;
+pub mod image;
+pub mod reference;
 pub mod sandbox;
 pub mod signal;
 pub mod state;
 
+pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use id::{ContainerId, ContainerName, ExecId, VolumeId};
+pub use image::{Image, ImageConfig, ImageDocument, ImageRecord};
+pub use reference::Reference;
 pub use signal::Signal;
 pub use state::{Exit, ExitRecord, Status};
