@@ -1,1 +1,20 @@
 //! Lifecycle of containers and images: the single front door behind every face.
+//!
+//! A face (the Docker API, later others) holds an [`Engine`] and calls its verbs; it sees only the nouns of [`api`] and
+//! of `tare_model`. The engine decides and records, the monitors (`tare-shim`) do: this process never forks, mounts, or
+//! touches a cgroup.
+
+pub mod api;
+mod engine;
+
+pub use api::event::{Action, Event};
+pub use api::exec::{ExecConfig, ExecStartOptions, ExecView};
+pub use api::image::{LoadedImage, RemovedImage};
+pub use api::options::{
+    AttachOptions, Created, ListFilter, LogOptions, RemoveOptions, StartOptions, StopOptions, StopTimeout,
+    WaitCondition, WaitResult,
+};
+pub use api::stream::{AttachStream, DetachKeys, EventStream, LogLine, LogStream};
+pub use api::system::{Info, StatsSample, Top, Version};
+pub use api::view::{ContainerView, Fixed, MergedProcess, MountKind, MountView, Paths, StateView};
+pub use engine::{Engine, EngineConfig};

@@ -1,0 +1,115 @@
+//! Events: what happened, typed, in the order it happened.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds since the epoch.
+    pub time: u64,
+    /// What happened.
+    pub action: Action,
+    /// The container's or image's id (or name, for an image that has one).
+    pub actor: String,
+    /// Names, labels, codes, as Docker's events carry them.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What happens to containers and images. The text of an action is Docker's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// A container was created.
+    Create,
+    /// Someone attached to it.
+    Attach,
+    /// Its process was started.
+    Start,
+    /// Its process ended.
+    Die,
+    /// It was stopped on request.
+    Stop,
+    /// It was restarted on request.
+    Restart,
+    /// A signal was sent to it.
+    Kill,
+    /// It was frozen.
+    Pause,
+    /// It was thawed.
+    Unpause,
+    /// It has a new name.
+    Rename,
+    /// Its terminal has a new size.
+    Resize,
+    /// It was removed.
+    Destroy,
+    /// A process of it was killed for lack of memory.
+    Oom,
+    /// An exec was prepared: its command line.
+    ExecCreate(String),
+    /// An exec was started: its command line.
+    ExecStart(String),
+    /// An exec ended.
+    ExecDie,
+    /// An image came from an archive.
+    ImageLoad,
+    /// An image was made of a plain archive.
+    ImageImport,
+    /// An image got a name.
+    ImageTag,
+    /// An image lost a name.
+    ImageUntag,
+    /// An image was removed.
+    ImageDelete,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// The type of the actor, Docker's word: `container` or `image`.
+    pub fn actor_type(&self) -> &'static str {
+        match self {
+            Self::ImageLoad | Self::ImageImport | Self::ImageTag | Self::ImageUntag | Self::ImageDelete => {
+                "image"
+            }
+            _ => "container",
+        }
+    }
+
+    /// The action without details: `exec_create`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Attach => "attach",
+            Self::Start => "start",
+            Self::Die => "die",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Rename => "rename",
+            Self::Resize => "resize",
+            Self::Destroy => "destroy",
+            Self::Oom => "oom",
+            Self::ExecCreate(_) => "exec_create",
+            Self::ExecStart(_) => "exec_start",
+            Self::ExecDie => "exec_die",
+            Self::ImageLoad => "load",
+            Self::ImageImport => "import",
+            Self::ImageTag => "tag",
+            Self::ImageUntag => "untag",
+            Self::ImageDelete => "delete",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExecCreate(command) | Self::ExecStart(command) => write!(f, "{}: {command}", self.word()),
+            _ => f.write_str(self.word()),
+        }
+    }
+}
