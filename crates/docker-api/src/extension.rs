@@ -1,0 +1,77 @@
+//! What tare has and the Docker API lacks: additive fields and paths under the same versions.
+//!
+//! Extensions live in one object named [`FIELD`], at the top level of the documents that carry them, so that no future
+//! field of Docker's can collide with one of ours. `docs/api.md` is the reference for client authors.
+//!
+//! | document | meaning |
+//! |---|---|
+//! | `POST /containers/create` body | [`CreateExtension`]: what else the container is made of |
+//! | `GET /containers/{id}/json` answer | the same, if it was given |
+
+use bollard_stubs::models::ContainerCreateBody;
+use serde::{Deserialize, Serialize};
+
+/// Name of the object that carries extensions.
+pub const FIELD: &str = "Tare";
+
+/// Extensions of a container's creation. Strict: a field that is not known is an error, for there is no older client
+/// to be lenient with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CreateExtension {
+    /// Use this directory of the host as the root file system. `Image` must then be empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<RootfsDirectory>,
+}
+
+/// A directory of the host as root file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RootfsDirectory {
+    /// Absolute path.
+    pub path: String,
+    /// Write to the directory itself instead of to a private layer above it.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// Body of `POST /containers/create` with its extensions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CreateRequest {
+    /// What Docker defines.
+    #[serde(flatten)]
+    pub docker: ContainerCreateBody,
+    /// What we add.
+    #[serde(rename = "Tare", default, skip_serializing_if = "Option::is_none")]
+    pub tare: Option<CreateExtension>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_create_body_carries_its_extension_beside_dockers_fields() {
+        let rootfs = RootfsDirectory { path: "/srv/root".into(), writable: true };
+        let request = CreateRequest {
+            docker: ContainerCreateBody { cmd: Some(vec!["true".into()]), ..Default::default() },
+            tare: Some(CreateExtension { rootfs: Some(rootfs) }),
+        };
+        let text = serde_json::to_string(&request).expect("serializes");
+        assert_eq!(text, r#"{"Cmd":["true"],"Tare":{"Rootfs":{"Path":"/srv/root","Writable":true}}}"#);
+        assert_eq!(serde_json::from_str::<CreateRequest>(&text).expect("parses"), request);
+    }
+
+    #[test]
+    fn a_body_without_extension_is_exactly_dockers() {
+        let request = CreateRequest::default();
+        assert_eq!(serde_json::to_string(&request).expect("serializes"), "{}");
+    }
+
+    #[test]
+    fn an_unknown_extension_is_refused() {
+        let text = r#"{"Rootfs":{"Path":"/x","ReadOnly":true}}"#;
+        let e = serde_json::from_str::<CreateExtension>(text).expect_err("no such field");
+        assert!(e.to_string().contains("ReadOnly"), "{e}");
+    }
+}
