@@ -1,1 +1,7 @@
 //! The per-container monitor: protocol, client, supervisor loop; owns stdio, logs and exit status.
+//!
+//! Read in this order: [`protocol`] (what is said between daemon, nursery and shim), [`wire`] (how a message travels),
+//! `client` (the daemon's side).
+
+pub mod protocol;
+pub mod wire;
