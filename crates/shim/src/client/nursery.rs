@@ -1,0 +1,182 @@
+//! The daemon's handle to its nursery: spawned when first needed, spawned again when dead.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tare_model::{ContainerId, Error, ErrorKind, Result};
+use tokio::sync::{Mutex, oneshot};
+
+use super::control::{Control, Events};
+use super::socket::Socket;
+use crate::protocol::{
+    Answer, Call, FdRole, NurseryCall, NurseryRequest, Request, StartRequest, Started, VERSION,
+};
+use crate::wire::{self, Outgoing};
+
+/// How often a request is made anew when the nursery dies under it.
+const ATTEMPTS: usize = 4;
+
+/// Starts shims and cleans up after dead ones.
+#[derive(Debug)]
+pub struct Nursery {
+    program: PathBuf,
+    name: String,
+    live: Mutex<Option<Live>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    /// `None` only while it is being dropped.
+    socket: Option<Socket>,
+    child: Child,
+}
+
+// === impl Nursery ===
+
+impl Nursery {
+    /// Spawns `program` (the path of `tare-shim`) as a nursery. `name` is the name of the cgroup that it and its shims live
+    /// in; each instance of the engine has its own.
+    ///
+    /// # Errors
+    /// `System` when the program cannot be executed.
+    pub fn spawn(program: impl Into<PathBuf>, name: impl Into<String>) -> Result<Self> {
+        let (program, name) = (program.into(), name.into());
+        let live = Live::spawn(&program, &name)?;
+        Ok(Self { program, name, live: Mutex::new(Some(live)) })
+    }
+
+    /// Forks a shim that starts a container; `streams` are the attachments, one per entry of `request.attach`.
+    ///
+    /// # Errors
+    /// What the launch failed with (nothing is left then), or `Unavailable` when the shim was killed meanwhile (then
+    /// [`Nursery::cleanup`] is due).
+    pub async fn start(
+        &self,
+        request: StartRequest,
+        streams: Vec<OwnedFd>,
+    ) -> Result<(Control, Events, Started)> {
+        if streams.len() != request.attach.len() {
+            return Err(Error::invalid(format!(
+                "start of {}: {} attach sockets for {} attachments",
+                request.spec.id,
+                streams.len(),
+                request.attach.len()
+            )));
+        }
+        let fds = vec![FdRole::Stream; streams.len()];
+        let request = Request { fds, ..Request::new(1, Call::Start(Box::new(request))) };
+        let packet = Outgoing::new(&request, streams)?;
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let (ours, theirs) = wire::pair()?;
+            self.request(NurseryCall::Shim, theirs).await?;
+            let (control, events, hello) = Control::open(ours, None)?;
+            control.fresh_id();
+            match control.send(request.id, &packet).await {
+                Ok(Answer::Started(started)) => return Ok((control, events, started)),
+                Ok(other) => {
+                    return Err(Error::unsupported(format!("the shim answered Start with {other:?}")));
+                }
+                // The nursery died before it forked: no shim has seen the request, so it is safe to repeat.
+                Err(e) if e.kind() == ErrorKind::Unavailable && hello.await.is_err() => last = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(last
+            .unwrap_or_else(|| Error::system("no attempt was made"))
+            .context("the nursery died each time"))
+    }
+
+    /// Kills what a dead shim left of `container`, removes its cgroups and the directories `remove`. Idempotent.
+    ///
+    /// # Errors
+    /// Everything that could not be removed, in one message.
+    pub async fn cleanup(
+        &self,
+        container: &ContainerId,
+        cgroups_path: &str,
+        remove: Vec<PathBuf>,
+    ) -> Result<()> {
+        let call = NurseryCall::Cleanup {
+            container: container.clone(),
+            cgroups_path: cgroups_path.to_owned(),
+            remove,
+        };
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let (ours, theirs) = wire::pair()?;
+            self.request(call.clone(), theirs).await?;
+            let (sender, reply) = oneshot::channel();
+            let (_control, _events, _hello) = Control::open(ours, Some(sender))?;
+            match reply.await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(e)) if e.kind() == ErrorKind::Unavailable => last = Some(e),
+                Ok(Err(e)) => return Err(e),
+                Err(_) => {}
+            }
+        }
+        Err(last
+            .unwrap_or_else(|| Error::system("no answer"))
+            .context(format!("cleanup of container {container}")))
+    }
+
+    /// Process id of the nursery, if one was spawned.
+    pub async fn pid(&self) -> Option<u32> {
+        self.live.lock().await.as_ref().map(|live| live.child.id())
+    }
+
+    /// Sends a request, to a new nursery if the one there is dead.
+    async fn request(&self, call: NurseryCall, control: OwnedFd) -> Result<()> {
+        let packet = Outgoing::new(&NurseryRequest { version: VERSION, call }, vec![control])?;
+        let mut live = self.live.lock().await;
+        let mut cause = None;
+        for _ in 0..ATTEMPTS {
+            let current = match live.take() {
+                Some(current) => live.insert(current),
+                None => live.insert(Live::spawn(&self.program, &self.name)?),
+            };
+            let Some(socket) = &current.socket else { continue };
+            match socket.send(&packet).await {
+                Ok(()) => return Ok(()),
+                Err(e) => {
+                    cause = Some(e);
+                    *live = None;
+                }
+            }
+        }
+        let cause = cause.map_or_else(String::new, |e| format!(": {e}"));
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("the nursery ({} nursery) dies at once{cause}", self.program.display()),
+        ))
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    fn spawn(program: &Path, name: &str) -> Result<Self> {
+        let (ours, theirs) = wire::pair()?;
+        // No pre_exec, so that the standard library uses posix_spawn and the daemon's address space is never copied. The
+        // socket is its standard input: the one descriptor that can be handed over without a hook.
+        let child = Command::new(program)
+            .args(["nursery", name])
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|e| Error::system(format!("posix_spawn({} nursery): {e}", program.display())))?;
+        let socket = Socket::new(ours)?;
+        Ok(Self { socket: Some(socket), child })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It exits when its socket closes; its shims live on. Waited for so that no zombie is left.
+        drop(self.socket.take());
+        let _ = self.child.wait();
+    }
+}
