@@ -4,6 +4,7 @@ pub mod event;
 pub mod exec;
 pub mod image;
 pub mod options;
+mod parts;
 pub mod stream;
 pub mod system;
 pub mod view;
