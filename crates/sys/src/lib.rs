@@ -1,3 +1,5 @@
 //! The kernel, typed: the only room with unsafe code. File descriptors, processes, mounts, netlink, BPF; no policy.
 
 pub mod capability;
+pub mod probe;
+pub mod seccomp;
