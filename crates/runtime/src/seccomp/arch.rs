@@ -1,0 +1,54 @@
+//! Architectures a filter can tell apart: the one the machine has and the ones its kernel also runs.
+
+use oci_spec::runtime::Arch as OciArch;
+
+/// A system-call convention with numbers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 32-bit x86, on a 64-bit kernel through `int 0x80` and its kin.
+    I386,
+    /// 32-bit pointers in 64-bit mode: x86_64's token, numbers with a flag.
+    X32,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+impl Arch {
+    /// What this program was built for.
+    #[cfg(target_arch = "x86_64")]
+    pub const NATIVE: Self = Self::X86_64;
+    /// What this program was built for.
+    #[cfg(target_arch = "aarch64")]
+    pub const NATIVE: Self = Self::Aarch64;
+
+    /// The `AUDIT_ARCH_*` token in `seccomp_data.arch`.
+    pub(crate) fn token(self) -> u32 {
+        match self {
+            Self::X86_64 | Self::X32 => 0xc000_003e,
+            Self::I386 => 0x4000_0003,
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
+
+    /// Whether a kernel for `native` can run calls of this architecture.
+    pub(crate) fn runs_on(self, native: Self) -> bool {
+        match native {
+            Self::Aarch64 => self == Self::Aarch64,
+            Self::X86_64 | Self::I386 | Self::X32 => self != Self::Aarch64,
+        }
+    }
+
+    /// The architecture an OCI document names, if we have its numbers.
+    pub(crate) fn from_oci(arch: OciArch, native: Self) -> Option<Self> {
+        match arch {
+            OciArch::ScmpArchNative => Some(native),
+            OciArch::ScmpArchX86 => Some(Self::I386),
+            OciArch::ScmpArchX86_64 => Some(Self::X86_64),
+            OciArch::ScmpArchX32 => Some(Self::X32),
+            OciArch::ScmpArchAarch64 => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+}
