@@ -33,6 +33,8 @@ mod syscalls;
 #[cfg(test)]
 mod interpreter;
 #[cfg(test)]
+mod kernel_tests;
+#[cfg(test)]
 mod tests;
 
 pub use arch::Arch;
