@@ -3,3 +3,4 @@
 pub mod capability;
 pub mod probe;
 pub mod seccomp;
+pub mod dir;
