@@ -1,0 +1,145 @@
+//! `--ulimit`, `--device`, `--restart`, `--sysctl`.
+
+use super::Parsed;
+use tare_docker_api::models::{DeviceMapping, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum};
+
+/// Names of setrlimit(2) that `--ulimit` knows.
+const LIMITS: &[&str] = &[
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// `name=soft[:hard]`; -1 is no limit.
+pub(crate) fn ulimit(text: &str) -> Parsed<ResourcesUlimits> {
+    let bad = || format!("invalid ulimit argument: {text}");
+    let (name, limits) = text.split_once('=').ok_or_else(bad)?;
+    if !LIMITS.contains(&name) {
+        return Err(format!("invalid ulimit type: {name}"));
+    }
+    let values: Vec<i64> =
+        limits.split(':').map(|v| v.parse::<i64>().map_err(|_| bad())).collect::<Parsed<_>>()?;
+    let (soft, hard) = match values[..] {
+        [both] => (both, both),
+        [soft, hard] => (soft, hard),
+        _ => return Err(format!("too many limit values - {limits}, can only have up to two, `soft[:hard]`")),
+    };
+    if soft < -1 || hard < -1 {
+        return Err(bad());
+    }
+    if hard != -1 && (soft > hard || soft == -1) {
+        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+    }
+    Ok(ResourcesUlimits { name: Some(name.to_owned()), soft: Some(soft), hard: Some(hard) })
+}
+
+/// The check of `--ulimit`.
+pub(crate) fn check_ulimit(text: &str) -> Parsed<()> {
+    ulimit(text).map(drop)
+}
+
+/// `/dev/host[:/dev/inside][:rwm]`.
+pub(crate) fn device(text: &str) -> Parsed<DeviceMapping> {
+    let bad = |why: &str| format!("invalid device specification: {text}: {why}");
+    let parts: Vec<&str> = text.split(':').collect();
+    let (host, inside, access) = match parts[..] {
+        [host] => (host, host, "rwm"),
+        [host, access] if is_access(access) => (host, host, access),
+        [host, inside] => (host, inside, "rwm"),
+        [host, inside, access] => (host, inside, access),
+        _ => return Err(bad("want /dev/HOST[:/dev/INSIDE][:rwm]")),
+    };
+    if !host.starts_with('/') || !inside.starts_with('/') {
+        return Err(bad("paths must be absolute"));
+    }
+    if !is_access(access) {
+        return Err(bad(&format!("{access:?} is not made of r, w and m")));
+    }
+    Ok(DeviceMapping {
+        path_on_host: Some(host.to_owned()),
+        path_in_container: Some(inside.to_owned()),
+        cgroup_permissions: Some(access.to_owned()),
+    })
+}
+
+/// The check of `--device`.
+pub(crate) fn check_device(text: &str) -> Parsed<()> {
+    device(text).map(drop)
+}
+
+fn is_access(text: &str) -> bool {
+    let once = |c: char| text.matches(c).count() <= 1;
+    !text.is_empty() && text.chars().all(|c| "rwm".contains(c)) && "rwm".chars().all(once)
+}
+
+/// `no`, `always`, `unless-stopped`, `on-failure[:N]`.
+pub(crate) fn restart(text: &str) -> Parsed<RestartPolicy> {
+    let (name, count) = match text.split_once(':') {
+        Some((name, count)) => (name, Some(count)),
+        None => (text, None),
+    };
+    let name = match name {
+        "no" | "" => RestartPolicyNameEnum::NO,
+        "always" => RestartPolicyNameEnum::ALWAYS,
+        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
+        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
+        _ => {
+            return Err(format!(
+                "invalid restart policy: unknown policy '{text}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            ));
+        }
+    };
+    let count = match count {
+        None => 0,
+        Some(_) if name != RestartPolicyNameEnum::ON_FAILURE => {
+            return Err(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'".to_owned()
+            );
+        }
+        Some(count) => match count.parse::<u32>() {
+            Ok(count) => i64::from(count),
+            Err(_) => {
+                return Err(
+                    "invalid restart policy format: maximum retry count must be an integer".to_owned()
+                );
+            }
+        },
+    };
+    Ok(RestartPolicy { name: Some(name), maximum_retry_count: Some(count) })
+}
+
+/// The check of `--restart`.
+pub(crate) fn check_restart(text: &str) -> Parsed<()> {
+    restart(text).map(drop)
+}
+
+/// The check of `--sysctl`: a name and a value, of a kind that belongs to a namespace.
+pub(crate) fn check_sysctl(text: &str) -> Parsed<()> {
+    const NAMESPACED: &[&str] = &[
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let allowed = text.split_once('=').is_some_and(|(name, _)| {
+        NAMESPACED.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.")
+    });
+    if allowed { Ok(()) } else { Err(format!("sysctl '{text}' is not allowed")) }
+}
