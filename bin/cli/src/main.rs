@@ -1,3 +1,39 @@
 //! `tare`: the command line.
+//!
+//! A thin client of the daemon: it turns flags into Engine API requests and answers into text, and knows nothing of
+//! containers itself. Order to read: `commands` (the table), `flags` (how a line is parsed), `options` (how values
+//! are), `cmd` (what each command does), `session` (attach, exec and run's live stream), `template` and `output` (what
+//! is printed), `host` and `autostart` (which daemon, and starting one).
+//!
+//! Start-up is part of `run`'s time, so nothing is built that the command at hand does not need: the tables are
+//! constants, `--version` touches none of them, and no thread is ever started.
 
-fn main() {}
+mod autostart;
+mod cmd;
+mod commands;
+mod context;
+mod failure;
+mod flags;
+mod front;
+mod host;
+mod options;
+mod session;
+mod term;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let outcome = match args.first().map(String::as_str) {
+        Some(autostart::STARTER) => Err(autostart::become_daemon(&args[1..])),
+        _ => front::run(&args),
+    };
+    let code = outcome.unwrap_or_else(|failure| {
+        if !failure.message.is_empty() {
+            let _ = writeln!(std::io::stderr(), "{}", failure.message);
+        }
+        failure.code
+    });
+    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1))
+}

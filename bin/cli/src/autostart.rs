@@ -1,0 +1,226 @@
+//! Starts `tared` where nobody listens, so that the first `tare run` on a machine works.
+//!
+//! ```text
+//! tare ──spawn──> tare (as STARTER) ──setsid, own cgroup, exec──> tared --ready-fd N
+//!   └──────────────── blocks on the pipe: "ready", an error line, or its end ───┘
+//! ```
+//!
+//! The step in between is this same binary: it may do to itself what a parent could not do to a child without unsafe
+//! code. Under systemd it is wrapped in a transient scope, which keeps descriptors and leaves the caller's session.
+//! Two clients that race both start a daemon; the loser's says that one is running already, and both connect.
+
+use crate::context::complain;
+use crate::failure::{Failure, OWN_ERROR, plain};
+use crate::host::DEFAULT_SOCKET;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// First argument of the process between client and daemon; no command has this name.
+pub(crate) const STARTER: &str = "--start-daemon";
+/// The log of a daemon that nobody started by hand is cut when it has grown beyond this.
+const LOG_LIMIT: u64 = 4 << 20;
+/// The environment of a daemon: the paths that tools of the system live in.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Starts a daemon for `socket` and returns when it answers.
+pub(crate) fn start(socket: &Path) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(fail(format!(
+            "no daemon listens on {} and only root can start one: run `sudo tare ...` once, or start tared",
+            socket.display()
+        )));
+    }
+    let run_dir = socket.parent().unwrap_or(Path::new("/run/tare"));
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|e| fail(format!("starting tared: pipe2: {e}")))?;
+    complain(format!("tare: starting the daemon (tared) on {}", socket.display()));
+    let mut child = spawn(socket, run_dir, write)?;
+    let answer = read_answer(File::from(read))?;
+    if answer == "ready" || answer.contains("already running") {
+        return Ok(());
+    }
+    let log = log_path(run_dir);
+    if answer.is_empty() {
+        // It is gone or going: its own words are in the log.
+        let how = child.try_wait().ok().flatten().map_or_else(String::new, |status| format!(" ({status})"));
+        return Err(fail(format!("tared ended before it was ready{how}; see {}", log.display())));
+    }
+    Err(fail(format!("tared could not start: {answer}")))
+}
+
+fn fail(message: String) -> Failure {
+    Failure::with_code(OWN_ERROR, message)
+}
+
+/// The first line from the daemon, or nothing if it closed the pipe in silence.
+fn read_answer(pipe: File) -> Result<String, Failure> {
+    let mut line = String::new();
+    BufReader::new(pipe.take(4096))
+        .read_line(&mut line)
+        .map_err(|e| fail(format!("waiting for tared: {e}")))?;
+    Ok(line.trim().to_owned())
+}
+
+fn spawn(socket: &Path, run_dir: &Path, ready: OwnedFd) -> Result<std::process::Child, Failure> {
+    let me = std::env::current_exe().map_err(|e| fail(format!("reading /proc/self/exe: {e}")))?;
+    // Only this descriptor is to reach the daemon; the copy here is closed when `ready` is dropped on return.
+    rustix::io::fcntl_setfd(&ready, rustix::io::FdFlags::empty())
+        .map_err(|e| fail(format!("starting tared: fcntl(F_SETFD): {e}")))?;
+    let mut command = if Path::new("/run/systemd/system").exists() {
+        let mut command = Command::new("systemd-run");
+        command.args(["--scope", "--quiet", "--collect", "--slice=system.slice", "--"]).arg(&me);
+        command
+    } else {
+        Command::new(&me)
+    };
+    command.arg(STARTER).arg(ready.as_raw_fd().to_string()).arg(find_daemon(&me)?).arg(socket);
+    command.env_clear().env("PATH", PATH).current_dir("/");
+    for name in ["TARE_LIBEXEC", "TARE_ROOT"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    let log = open_log(run_dir)?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
+    command
+        .spawn()
+        .map_err(|e| fail(format!("starting tared: {}: {e}", command.get_program().to_string_lossy())))
+}
+
+/// `tared` beside this binary, or where `TARE_LIBEXEC` says.
+fn find_daemon(me: &Path) -> Result<PathBuf, Failure> {
+    let libexec = std::env::var_os("TARE_LIBEXEC").map(PathBuf::from);
+    let beside = me.parent().map(Path::to_owned);
+    let places: Vec<PathBuf> = libexec.into_iter().chain(beside).map(|dir| dir.join("tared")).collect();
+    places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
+        let tried: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+        fail(format!("no tared found (looked at {}); set TARE_LIBEXEC to its directory", tried.join(", ")))
+    })
+}
+
+fn log_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("tared.log")
+}
+
+fn open_log(run_dir: &Path) -> Result<File, Failure> {
+    let path = log_path(run_dir);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(run_dir);
+    made.map_err(|e| fail(format!("creating {}: {}", run_dir.display(), plain(&e))))?;
+    let grown = fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT);
+    let mut options = OpenOptions::new();
+    options.create(true).append(!grown).write(true).truncate(grown).mode(0o600);
+    options.open(&path).map_err(|e| fail(format!("opening {}: {}", path.display(), plain(&e))))
+}
+
+/// The step between: leaves the caller's session and cgroups, then becomes the daemon. Returns only what failed.
+pub(crate) fn become_daemon(args: &[String]) -> Failure {
+    let [ready, daemon, socket] = args else { return fail(format!("{STARTER} is not for use by hand")) };
+    if let Err(e) = rustix::process::setsid() {
+        return fail(format!("setsid: {e}"));
+    }
+    let run_dir = Path::new(socket).parent().unwrap_or(Path::new("/run/tare"));
+    if !Path::new("/run/systemd/system").exists() {
+        leave_cgroups(&group_name(run_dir));
+    }
+    let mut command = Command::new(daemon);
+    command.arg("--ready-fd").arg(ready);
+    if socket != DEFAULT_SOCKET {
+        command.arg("--socket").arg(socket).arg("--run-dir").arg(run_dir);
+        if let Some(root) = std::env::var_os("TARE_ROOT") {
+            command.arg("--root").arg(root);
+        }
+    }
+    let error = command.exec();
+    fail(format!("exec {daemon}: {error}"))
+}
+
+fn group_name(run_dir: &Path) -> String {
+    let tail: String =
+        run_dir.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    format!("tared{tail}")
+}
+
+/// Moves this single-threaded process into a group of its own in the hierarchies that count processes as a session's
+/// (name=systemd and v2), and to the root of the others where the caller had limits. Best effort: where there is no
+/// such file system a daemon in its parent's group still works.
+fn leave_cgroups(name: &str) {
+    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else { return };
+    let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return };
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let Some(root) = hierarchy(&mounts, controllers) else { continue };
+        let session = controllers.is_empty() || controllers.starts_with("name=");
+        if session {
+            let group = root.join(name);
+            let _ = fs::create_dir(&group);
+            let _ = enter(&group, controllers.is_empty());
+        } else if path != "/" {
+            let _ = enter(&root, false);
+        }
+    }
+}
+
+/// Writing to `tasks` moves one thread, which is all of us, and does not wait for a grace period; v2 has no `tasks`.
+fn enter(group: &Path, v2: bool) -> io::Result<()> {
+    fs::write(group.join(if v2 { "cgroup.procs" } else { "tasks" }), "0")
+}
+
+/// Where the hierarchy with just these controllers is mounted.
+fn hierarchy(mounts: &str, controllers: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (place, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let matches = match kind {
+            "cgroup2" => controllers.is_empty(),
+            "cgroup" => {
+                !controllers.is_empty() && controllers.split(',').all(|c| options.split(',').any(|o| o == c))
+            }
+            _ => false,
+        };
+        matches.then(|| PathBuf::from(place))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "tmpfs /sys/fs/cgroup tmpfs ro 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
+        cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0\ncgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n";
+
+    #[test]
+    fn each_hierarchy_is_found_by_its_controllers() {
+        let at = |c| hierarchy(MOUNTS, c).map(|p| p.to_string_lossy().into_owned());
+        assert_eq!(at("").as_deref(), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(at("name=systemd").as_deref(), Some("/sys/fs/cgroup/systemd"));
+        assert_eq!(at("cpu,cpuacct").as_deref(), Some("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(at("memory"), None);
+    }
+
+    #[test]
+    fn a_daemon_that_closes_the_pipe_in_silence_said_nothing() {
+        let (read, write) = rustix::pipe::pipe().expect("a pipe");
+        drop(write);
+        assert_eq!(read_answer(File::from(read)), Ok(String::new()));
+    }
+
+    #[test]
+    fn only_the_first_line_is_the_answer() {
+        let (read, write) = rustix::pipe::pipe().expect("a pipe");
+        rustix::io::write(&write, b"ready\nmore").expect("a write");
+        // The pipe stays open, as that of a daemon that forgot to close it.
+        assert_eq!(read_answer(File::from(read)), Ok("ready".into()));
+        drop(write);
+    }
+
+    #[test]
+    fn the_group_is_named_after_the_run_directory() {
+        assert_eq!(group_name(Path::new("/run/tare")), "tared-run-tare");
+    }
+}

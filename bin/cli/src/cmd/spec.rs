@@ -1,0 +1,236 @@
+//! From parsed flags to the body of `POST /containers/create`: pure but for the files that flags name.
+
+use crate::failure::plain;
+use crate::flags::Given;
+use crate::options::{Parsed, confine, env, mount, resource, size};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tare_docker_api::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+
+/// Where relative paths and variables come from.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) cwd: PathBuf,
+    pub(crate) variable: env::Lookup<'a>,
+    /// Rows and columns of the terminal, if there is one.
+    pub(crate) window: Option<(u16, u16)>,
+}
+
+/// Which of our streams go to and come from the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+impl Attached {
+    /// What `-a`, `-i` and `-d` amount to.
+    pub(crate) fn from(given: &Given) -> Self {
+        let asked = given.many("attach");
+        let has = |name: &str| asked.iter().any(|a| a.eq_ignore_ascii_case(name));
+        if given.on("detach") {
+            return Self { stdin: false, stdout: false, stderr: false };
+        }
+        if asked.is_empty() {
+            return Self { stdin: given.on("interactive"), stdout: true, stderr: true };
+        }
+        Self { stdin: has("stdin"), stdout: has("stdout"), stderr: has("stderr") }
+    }
+
+    /// Whether anything is attached at all.
+    pub(crate) fn any(self) -> bool {
+        self.stdin || self.stdout || self.stderr
+    }
+}
+
+/// The body of a create request. With `--rootfs` all arguments are the command.
+pub(crate) fn create_body(given: &Given, around: &Surroundings<'_>) -> Parsed<ContainerCreateBody> {
+    let (image, command) = image_and_command(given, around)?;
+    let attached = Attached::from(given);
+    let interactive = given.on("interactive");
+    Ok(ContainerCreateBody {
+        hostname: given.some("hostname"),
+        domainname: given.some("domainname"),
+        user: given.some("user"),
+        attach_stdin: Some(attached.stdin),
+        attach_stdout: Some(attached.stdout),
+        attach_stderr: Some(attached.stderr),
+        tty: Some(given.on("tty")),
+        open_stdin: Some(interactive),
+        stdin_once: Some(interactive && attached.stdin),
+        env: Some(variables(given, around)?),
+        cmd: (!command.is_empty()).then_some(command),
+        entrypoint: given.one("entrypoint").map(|e| vec![e.to_owned()]),
+        image: Some(image),
+        volumes: anonymous_volumes(given, &around.cwd)?,
+        working_dir: given.some("workdir"),
+        labels: Some(labels(given)?),
+        stop_signal: given.some("stop-signal"),
+        stop_timeout: given.number("stop-timeout"),
+        host_config: Some(host_config(given, around)?),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// The image as the daemon is told it, and the command. A directory goes as `rootfs:/absolute/path[:rw]`, which no
+/// image reference can be, because a tag does not start with a slash.
+fn image_and_command(given: &Given, around: &Surroundings<'_>) -> Parsed<(String, Vec<String>)> {
+    if let Some(rootfs) = given.one("rootfs") {
+        let (dir, mode) = rootfs.strip_suffix(":rw").map_or((rootfs, ""), |dir| (dir, ":rw"));
+        let path = around.cwd.join(dir);
+        let path = path.canonicalize().map_err(|e| format!("--rootfs {dir}: {}", plain(&e)))?;
+        if !path.is_dir() {
+            return Err(format!("--rootfs {dir}: not a directory"));
+        }
+        return Ok((format!("rootfs:{}{mode}", path.display()), given.args.clone()));
+    }
+    let (image, command) = given.args.split_first().ok_or("an IMAGE is required")?;
+    if image.is_empty() {
+        return Err("invalid reference format: the image's name is empty".to_owned());
+    }
+    Ok((image.clone(), command.to_vec()))
+}
+
+fn variables(given: &Given, around: &Surroundings<'_>) -> Parsed<Vec<String>> {
+    let mut out = Vec::new();
+    for path in given.many("env-file") {
+        let lines = env::file(&read(&around.cwd, path)?, Some(around.variable));
+        out.extend(lines.map_err(|e| format!("invalid env file ({path}): {e}"))?);
+    }
+    out.extend(given.many("env").into_iter().map(|v| env::variable(v, around.variable)));
+    Ok(out)
+}
+
+fn labels(given: &Given) -> Parsed<HashMap<String, String>> {
+    let mut out = HashMap::new();
+    for path in given.many("label-file") {
+        let lines = env::file(&read(Path::new(""), path)?, None);
+        out.extend(
+            lines.map_err(|e| format!("invalid label file ({path}): {e}"))?.iter().map(|l| env::pair(l)),
+        );
+    }
+    out.extend(given.many("label").into_iter().map(env::pair));
+    Ok(out)
+}
+
+fn read(cwd: &Path, path: &str) -> Parsed<Vec<u8>> {
+    std::fs::read(cwd.join(path)).map_err(|e| format!("open {path}: {}", plain(&e)))
+}
+
+fn anonymous_volumes(given: &Given, cwd: &Path) -> Parsed<Option<Vec<String>>> {
+    let mut out = Vec::new();
+    for text in given.many("volume") {
+        if let mount::Volume::Anonymous(path) = mount::volume(text, cwd)? {
+            out.push(path);
+        }
+    }
+    Ok((!out.is_empty()).then_some(out))
+}
+
+fn binds(given: &Given, cwd: &Path) -> Parsed<Option<Vec<String>>> {
+    let mut out = Vec::new();
+    for text in given.many("volume") {
+        if let mount::Volume::Bind(bind) = mount::volume(text, cwd)? {
+            out.push(bind);
+        }
+    }
+    Ok((!out.is_empty()).then_some(out))
+}
+
+fn host_config(given: &Given, around: &Surroundings<'_>) -> Parsed<HostConfig> {
+    let mut host = HostConfig {
+        annotations: map(given, "annotation"),
+        extra_hosts: given.api_list("add-host"),
+        cap_add: given.api_list("cap-add"),
+        cap_drop: given.api_list("cap-drop"),
+        dns: given.api_list("dns"),
+        dns_options: given.api_list("dns-option"),
+        dns_search: given.api_list("dns-search"),
+        group_add: given.api_list("group-add"),
+        init: given.one("init").map(|_| given.on("init")),
+        privileged: Some(given.on("privileged")),
+        readonly_rootfs: Some(given.on("read-only")),
+        auto_remove: Some(given.on("rm")),
+        oom_score_adj: given.number("oom-score-adj"),
+        shm_size: bytes(given, "shm-size")?,
+        sysctls: map(given, "sysctl"),
+        tmpfs: tmpfs(given)?,
+        binds: binds(given, &around.cwd)?,
+        mounts: each(given, "mount", |m| mount::mount(m, &around.cwd))?,
+        network_mode: Some(network(given)?),
+        restart_policy: given.one("restart").map(resource::restart).transpose()?,
+        log_config: log_config(given),
+        console_size: around.window.map(|(rows, columns)| vec![usize::from(rows), usize::from(columns)]),
+        container_id_file: given.some("cidfile"),
+        ..HostConfig::default()
+    };
+    limits(given, &mut host)?;
+    namespaces(given, &mut host)?;
+    confine::security(&given.many("security-opt"), &mut host)?;
+    Ok(host)
+}
+
+fn limits(given: &Given, host: &mut HostConfig) -> Parsed<()> {
+    host.memory = bytes(given, "memory")?;
+    host.memory_reservation = bytes(given, "memory-reservation")?;
+    host.memory_swap = given.one("memory-swap").map(size::bytes_or_unlimited).transpose()?;
+    host.memory_swappiness = given.number("memory-swappiness");
+    host.oom_kill_disable = given.on("oom-kill-disable").then_some(true);
+    host.nano_cpus = given.one("cpus").map(size::nano_cpus).transpose()?;
+    host.cpu_shares = given.number("cpu-shares");
+    host.cpu_period = given.number("cpu-period");
+    host.cpu_quota = given.number("cpu-quota");
+    host.cpuset_cpus = given.some("cpuset-cpus");
+    host.cpuset_mems = given.some("cpuset-mems");
+    host.pids_limit = given.number("pids-limit");
+    host.ulimits = each(given, "ulimit", resource::ulimit)?;
+    host.devices = each(given, "device", resource::device)?;
+    host.device_cgroup_rules = given.api_list("device-cgroup-rule");
+    host.cgroup_parent = given.some("cgroup-parent");
+    Ok(())
+}
+
+fn namespaces(given: &Given, host: &mut HostConfig) -> Parsed<()> {
+    confine::pid(given.one("pid").unwrap_or_default())?;
+    confine::uts(given.one("uts").unwrap_or_default())?;
+    confine::userns(given.one("userns").unwrap_or_default())?;
+    confine::ipc(given.one("ipc").unwrap_or_default())?;
+    host.pid_mode = given.some("pid");
+    host.uts_mode = given.some("uts");
+    host.userns_mode = given.some("userns");
+    host.ipc_mode = given.some("ipc");
+    host.cgroupns_mode = given.some("cgroupns").map(|mode| confine::cgroupns(&mode)).transpose()?;
+    Ok(())
+}
+
+fn network(given: &Given) -> Parsed<String> {
+    match given.one("network").or_else(|| given.one("net")) {
+        None => Ok("default".to_owned()),
+        Some("") => Err("no name set for network".to_owned()),
+        Some(name) => Ok(name.to_owned()),
+    }
+}
+
+fn log_config(given: &Given) -> Option<HostConfigLogConfig> {
+    let options = map(given, "log-opt");
+    let driver = given.some("log-driver");
+    (driver.is_some() || options.is_some()).then_some(HostConfigLogConfig { typ: driver, config: options })
+}
+
+fn tmpfs(given: &Given) -> Parsed<Option<HashMap<String, String>>> {
+    Ok(each(given, "tmpfs", mount::tmpfs)?.map(|list| list.into_iter().collect()))
+}
+
+fn bytes(given: &Given, flag: &str) -> Parsed<Option<i64>> {
+    given.one(flag).map(size::bytes).transpose()
+}
+
+fn map(given: &Given, flag: &str) -> Option<HashMap<String, String>> {
+    let map: HashMap<String, String> = given.many(flag).into_iter().map(env::pair).collect();
+    (!map.is_empty()).then_some(map)
+}
+
+fn each<T>(given: &Given, flag: &str, parse: impl Fn(&str) -> Parsed<T>) -> Parsed<Option<Vec<T>>> {
+    let list = given.many(flag).into_iter().map(parse).collect::<Parsed<Vec<T>>>()?;
+    Ok((!list.is_empty()).then_some(list))
+}

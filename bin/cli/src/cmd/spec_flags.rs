@@ -1,0 +1,165 @@
+//! The flags of `run` and `create`: ours, Docker's, and those of Docker's that are not there yet, with the reason.
+
+use crate::flags::{Flag, integer, list, refused, refused_switch, switch, text};
+use crate::options::{env, mount, resource, size};
+
+const NETWORK: &str = "container networks come later; use --network host, or none";
+const HEALTH: &str = "health checks come later";
+const BLOCK: &str = "block I/O limits come later";
+const WINDOWS: &str = "it is for Windows";
+
+/// Flags that `run` and `create` share.
+pub(crate) const CONTAINER: &[Flag] = &[
+    list("annotation", None, "Add an annotation to the container (passed through to the OCI runtime)")
+        .valued("map"),
+    list("add-host", None, "Add a custom host-to-IP mapping (host:ip)"),
+    list("attach", Some('a'), "Attach to STDIN, STDOUT or STDERR").checked(check_attach),
+    list("cap-add", None, "Add Linux capabilities"),
+    list("cap-drop", None, "Drop Linux capabilities"),
+    text("cgroup-parent", None, "string", "Optional parent cgroup for the container"),
+    text("cgroupns", None, "string", "Cgroup namespace to use (host|private)"),
+    text("cidfile", None, "string", "Write the container ID to the file"),
+    text("cpu-period", None, "int", "Limit CPU CFS (Completely Fair Scheduler) period").checked(integer),
+    text("cpu-quota", None, "int", "Limit CPU CFS (Completely Fair Scheduler) quota").checked(integer),
+    text("cpu-shares", Some('c'), "int", "CPU shares (relative weight)").checked(integer),
+    text("cpus", None, "decimal", "Number of CPUs").checked(size::check_cpus),
+    text("cpuset-cpus", None, "string", "CPUs in which to allow execution (0-3, 0,1)"),
+    text("cpuset-mems", None, "string", "MEMs in which to allow execution (0-3, 0,1)"),
+    list("device", None, "Add a host device to the container").checked(resource::check_device),
+    list("device-cgroup-rule", None, "Add a rule to the cgroup allowed devices list"),
+    list("dns", None, "Set custom DNS servers"),
+    list("dns-option", None, "Set DNS options"),
+    list("dns-search", None, "Set custom DNS search domains"),
+    text("domainname", None, "string", "Container NIS domain name"),
+    text("entrypoint", None, "string", "Overwrite the default ENTRYPOINT of the image"),
+    list("env", Some('e'), "Set environment variables").checked(env::check_variable),
+    list("env-file", None, "Read in a file of environment variables"),
+    list("group-add", None, "Add additional groups to join"),
+    text("hostname", Some('h'), "string", "Container host name"),
+    switch("init", None, "Run an init inside the container that forwards signals and reaps processes"),
+    switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
+    text("ipc", None, "string", "IPC mode to use"),
+    list("label", Some('l'), "Set meta data on a container").checked(env::check_label),
+    list("label-file", None, "Read in a line delimited file of labels"),
+    text("log-driver", None, "string", "Logging driver for the container (local, json-file, none)"),
+    list("log-opt", None, "Log driver options"),
+    text("memory", Some('m'), "bytes", "Memory limit").checked(size::check_bytes),
+    text("memory-reservation", None, "bytes", "Memory soft limit").checked(size::check_bytes),
+    text("memory-swap", None, "bytes", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
+        .checked(size::check_bytes_or_unlimited),
+    text("memory-swappiness", None, "int", "Tune container memory swappiness (0 to 100)").checked(integer),
+    list("mount", None, "Attach a filesystem mount to the container")
+        .valued("mount")
+        .checked(mount::check_mount),
+    text("name", None, "string", "Assign a name to the container"),
+    text("network", None, "network", "Connect a container to a network (none|host)"),
+    text("net", None, "network", "Same as --network"),
+    switch("oom-kill-disable", None, "Disable OOM Killer"),
+    text("oom-score-adj", None, "int", "Tune host's OOM preferences (-1000 to 1000)").checked(integer),
+    text("pid", None, "string", "PID namespace to use"),
+    text("pids-limit", None, "int", "Tune container pids limit (set -1 for unlimited)").checked(integer),
+    switch("privileged", None, "Give extended privileges to this container"),
+    text(
+        "pull",
+        None,
+        "string",
+        "Pull image before running (\"missing\", \"never\"; there is no registry yet)",
+    )
+    .checked(check_pull),
+    switch("quiet", Some('q'), "Suppress the pull output"),
+    switch("read-only", None, "Mount the container's root filesystem as read only"),
+    text("restart", None, "string", "Restart policy to apply when a container exits")
+        .checked(resource::check_restart),
+    switch(
+        "rm",
+        None,
+        "Automatically remove the container and its associated anonymous volumes when it exits",
+    ),
+    text(
+        "rootfs",
+        None,
+        "dir[:rw]",
+        "Run this directory instead of an image, under a private writable layer or, with :rw, itself",
+    ),
+    list("security-opt", None, "Security Options"),
+    text("shm-size", None, "bytes", "Size of /dev/shm").checked(size::check_bytes),
+    text("stop-signal", None, "string", "Signal to stop the container"),
+    text("stop-timeout", None, "int", "Timeout (in seconds) to stop a container").checked(integer),
+    list("sysctl", None, "Sysctl options").valued("map").checked(resource::check_sysctl),
+    list("tmpfs", None, "Mount a tmpfs directory").checked(mount::check_tmpfs),
+    switch("tty", Some('t'), "Allocate a pseudo-TTY"),
+    list("ulimit", None, "Ulimit options").valued("ulimit").checked(resource::check_ulimit),
+    text("user", Some('u'), "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
+    text("userns", None, "string", "User namespace to use"),
+    text("uts", None, "string", "UTS namespace to use"),
+    list("volume", Some('v'), "Bind mount a volume"),
+    text("workdir", Some('w'), "string", "Working directory inside the container"),
+];
+
+/// Flags that `run` alone has.
+pub(crate) const RUN: &[Flag] = &[
+    switch("detach", Some('d'), "Run container in background and print container ID"),
+    text("detach-keys", None, "string", "Override the key sequence for detaching a container")
+        .checked(crate::options::keys::check),
+    switch("sig-proxy", None, "Proxy received signals to the process (default true)"),
+];
+
+/// Docker's flags that are refused by name.
+pub(crate) const REFUSED: &[Flag] = &[
+    refused("blkio-weight", None, BLOCK),
+    refused("blkio-weight-device", None, BLOCK),
+    refused("cpu-count", None, WINDOWS),
+    refused("cpu-percent", None, WINDOWS),
+    refused("cpu-rt-period", None, "real-time scheduling limits come later"),
+    refused("cpu-rt-runtime", None, "real-time scheduling limits come later"),
+    refused("device-read-bps", None, BLOCK),
+    refused("device-read-iops", None, BLOCK),
+    refused("device-write-bps", None, BLOCK),
+    refused("device-write-iops", None, BLOCK),
+    refused_switch("disable-content-trust", None, "there is no content trust to disable"),
+    refused("expose", None, NETWORK),
+    refused("gpus", None, "pass the device nodes with --device"),
+    refused("health-cmd", None, HEALTH),
+    refused("health-interval", None, HEALTH),
+    refused("health-retries", None, HEALTH),
+    refused("health-start-interval", None, HEALTH),
+    refused("health-start-period", None, HEALTH),
+    refused("health-timeout", None, HEALTH),
+    refused_switch("no-healthcheck", None, HEALTH),
+    refused("io-maxbandwidth", None, WINDOWS),
+    refused("io-maxiops", None, WINDOWS),
+    refused("ip", None, NETWORK),
+    refused("ip6", None, NETWORK),
+    refused("isolation", None, WINDOWS),
+    refused("kernel-memory", None, "the kernel has dropped this limit"),
+    refused("link", None, NETWORK),
+    refused("link-local-ip", None, NETWORK),
+    refused("mac-address", None, NETWORK),
+    refused("network-alias", None, NETWORK),
+    refused("net-alias", None, NETWORK),
+    refused("platform", None, "images run on this machine's platform only"),
+    refused("publish", Some('p'), NETWORK),
+    refused_switch("publish-all", Some('P'), NETWORK),
+    refused("runtime", None, "tare is the runtime"),
+    refused("storage-opt", None, "there are no storage drivers to choose from"),
+    refused_switch("use-api-socket", None, "mount the socket with --volume if you mean it"),
+    refused("volume-driver", None, "volumes come later; use a bind mount"),
+    refused("volumes-from", None, "volumes come later; use a bind mount"),
+];
+
+fn check_attach(text: &str) -> Result<(), String> {
+    match text.to_lowercase().as_str() {
+        "stdin" | "stdout" | "stderr" => Ok(()),
+        _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+fn check_pull(text: &str) -> Result<(), String> {
+    match text {
+        "missing" | "never" => Ok(()),
+        "always" => Err("pulling is not supported yet: use `tare load` or `tare import`".to_owned()),
+        _ => {
+            Err(format!("invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\""))
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What every command gets: which daemon, whether one may be started, and the client's environment.
+
+use crate::autostart;
+use crate::failure::{Failure, Outcome};
+use crate::host::Endpoint;
+use std::io::Write;
+use tare_docker_api::client::{Client, DEFAULT_VERSION, ErrorKind};
+
+/// The surroundings of one command.
+pub(crate) struct Context {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) autostart: bool,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// A client whose daemon listens; it is started here if it is ours and nobody does.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let version = std::env::var("DOCKER_API_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
+        let mut client = Client::new(&self.endpoint.socket, version.trim_start_matches('v'));
+        match client.probe() {
+            Ok(()) => Ok(client),
+            Err(e) if e.kind() == ErrorKind::NotListening && self.endpoint.ours => {
+                if !self.autostart {
+                    return Err(Failure::new(format!("{e}\nIt was not started because of --no-autostart.")));
+                }
+                autostart::start(&self.endpoint.socket)?;
+                client.probe()?;
+                Ok(client)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Writes one line to stdout.
+pub(crate) fn print_line(line: impl AsRef<str>) -> Result<(), Failure> {
+    let mut text = line.as_ref().to_owned();
+    text.push('\n');
+    print(&text)
+}
+
+/// Writes text to stdout at once.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes one line to stderr; where even that fails there is nobody to tell.
+pub(crate) fn complain(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+}
+
+/// Does `work` for each name: says its errors and goes on, ends with 1 if there were any.
+pub(crate) fn for_each(names: &[String], mut work: impl FnMut(&str) -> Result<(), Failure>) -> Outcome {
+    let mut code = 0;
+    for name in names {
+        if let Err(failure) = work(name) {
+            if failure.message.is_empty() {
+                return Err(failure);
+            }
+            complain(&failure.message);
+            code = 1;
+        }
+    }
+    Ok(code)
+}
