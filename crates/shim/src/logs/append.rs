@@ -1,0 +1,104 @@
+//! Appending to the last of the numbered files, rotating by size, whole records only.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::path::Path;
+
+use tare_model::container::LogConfig;
+
+use super::files::Files;
+
+const DEFAULT_SIZE: u64 = 20 * 1024 * 1024;
+const DEFAULT_FILES: u32 = 5;
+
+/// Whether a file of this many bytes ends with a whole record.
+pub(super) type IsWhole = fn(&File, u64) -> io::Result<bool>;
+
+/// The end of a log.
+#[derive(Debug)]
+pub(super) struct Appender {
+    files: Files,
+    file: File,
+    number: u64,
+    size: u64,
+    max_size: u64,
+    max_files: u64,
+}
+
+// === impl Appender ===
+
+impl Appender {
+    /// Opens the log in `directory` where the last run of the container left it; if that was in the middle of a record,
+    /// in a new file, so that what is torn stays at the end of one.
+    pub(super) fn open(
+        directory: &Path,
+        prefix: &'static str,
+        config: &LogConfig,
+        is_whole: IsWhole,
+    ) -> io::Result<Self> {
+        let files = Files::open(directory, prefix)?;
+        let number = files.numbers()?.last().copied().unwrap_or(1);
+        let file = files.writer(number)?;
+        let size = file.metadata()?.len();
+        let max_size = match config.max_size.unwrap_or(DEFAULT_SIZE) {
+            0 => u64::MAX,
+            size => size,
+        };
+        let max_files = u64::from(config.max_files.unwrap_or(DEFAULT_FILES).max(1));
+        let whole = size == 0 || is_whole(&file, size)?;
+        let mut appender = Self { files, file, number, size, max_size, max_files };
+        if !whole {
+            appender.rotate()?;
+        }
+        Ok(appender)
+    }
+
+    /// Bytes in the current file.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Records longer than this make a file larger than was asked for.
+    pub(super) fn longest_write(&self) -> usize {
+        usize::try_from(self.max_size).unwrap_or(usize::MAX)
+    }
+
+    /// Appends one record as a whole, or nothing of it.
+    pub(super) fn append(&mut self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let length = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        if self.size > 0 && self.size.saturating_add(length) > self.max_size {
+            self.rotate()?;
+        }
+        match write_all(&self.file, parts) {
+            Ok(()) => self.size += length,
+            Err(e) => {
+                // A full disk takes a part of the record: without it a reader need not search for the next one.
+                self.file.set_len(self.size)?;
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let next = self.number + 1;
+        // First delete, then make: on a full disk that is what makes room.
+        self.files.delete_up_to(next.saturating_sub(self.max_files));
+        self.file = self.files.writer(next)?;
+        self.number = next;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        match file.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut parts, n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
