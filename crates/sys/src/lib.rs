@@ -1,6 +1,7 @@
 //! The kernel, typed: the only room with unsafe code. File descriptors, processes, mounts, netlink, BPF; no policy.
 
 pub mod capability;
+pub mod child;
+pub mod dir;
 pub mod probe;
 pub mod seccomp;
-pub mod dir;
