@@ -1,7 +1,8 @@
 //! The per-container monitor: protocol, client, supervisor loop; owns stdio, logs and exit status.
 //!
 //! Read in this order: [`protocol`] (what is said between daemon, nursery and shim), [`wire`] (how a message travels),
-//! [`record`] (what outlives everyone), [`logs`] (where output is kept), `client` (the daemon's side).
+//! [`record`] (what outlives everyone), [`logs`] (where output is kept), `client` (the daemon's side),
+//! [`supervisor`] (the monitor's loop).
 
 mod checksum;
 #[cfg(feature = "client")]
@@ -9,4 +10,5 @@ pub mod client;
 pub mod logs;
 pub mod protocol;
 pub mod record;
+pub mod supervisor;
 pub mod wire;

@@ -221,6 +221,9 @@ pub enum Event {
     LogGrew,
     /// The kernel killed a process of the container for lack of memory.
     Oom,
+    /// Told before [`Event::Exited`], if need be: something of the container could not be removed or recorded. A cleanup
+    /// by the nursery is due.
+    Leftovers(Error),
 }
 
 /// The end of an exec.

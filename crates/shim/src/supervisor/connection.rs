@@ -1,0 +1,138 @@
+//! A control connection: requests come in one at a time, replies and events go out in order.
+//!
+//! Nothing piles up: as long as something waits to be sent, no request is taken. Events come from what was asked for (an
+//! exec, a watch) or happen once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll::EventFlags;
+use serde::Deserialize;
+use tare_model::{Error, Result};
+
+use super::poll::{Poller, Registration, Token};
+use crate::protocol::{self, Answer, Event, FdRole, Message, Request, VERSION};
+use crate::wire::{Incoming, Outgoing};
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: u32,
+    /// It wants to know when the log grows.
+    pub(super) watching: bool,
+    socket: OwnedFd,
+    queue: VecDeque<Outgoing>,
+    closed: bool,
+    registration: Registration,
+}
+
+/// What every request has, in every version.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+    id: u64,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Greets the peer at the other end of `socket`.
+    pub(super) fn new(id: u32, socket: OwnedFd, shim_pid: i32) -> Self {
+        let (queue, registration) = (VecDeque::new(), Registration::default());
+        let mut connection = Self { id, watching: false, socket, queue, closed: false, registration };
+        connection.post(&Message::Hello { version: VERSION, shim_pid });
+        connection
+    }
+
+    pub(super) fn tell(&mut self, event: &Event) {
+        self.post(&Message::Event(event.clone()));
+    }
+
+    pub(super) fn answer(&mut self, id: u64, result: Result<Answer>) {
+        self.post(&Message::Reply { id, result });
+    }
+
+    /// The next request with its streams; refuses by itself what cannot be understood.
+    pub(super) fn receive(&mut self) -> Option<(Request, Vec<OwnedFd>)> {
+        if self.closed || !self.queue.is_empty() {
+            return None;
+        }
+        match Incoming::receive(self.socket.as_fd()) {
+            Ok(Some(packet)) => self.understand(packet),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
+            Ok(None) | Err(_) => {
+                self.closed = true;
+                None
+            }
+        }
+    }
+
+    fn understand(&mut self, packet: Incoming) -> Option<(Request, Vec<OwnedFd>)> {
+        let Ok(head) = packet.parse::<Head>() else {
+            // Whom an answer would be for is not known: this peer does not speak the protocol.
+            self.closed = true;
+            return None;
+        };
+        let understood = protocol::check_version(head.version).and_then(|()| {
+            let request = packet.parse::<Request>().map_err(|e| Error::unsupported(e.message()))?;
+            if request.fds != vec![FdRole::Stream; packet.fds.len()] {
+                let what = format!("{} descriptors with the roles {:?}", packet.fds.len(), request.fds);
+                return Err(Error::invalid(format!("request {}: {what}; want streams", request.id)));
+            }
+            Ok(request)
+        });
+        match understood {
+            Ok(request) => Some((request, packet.fds)),
+            Err(e) => {
+                self.answer(head.id, Err(e));
+                None
+            }
+        }
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self) {
+        while let Some(packet) = self.queue.front() {
+            match packet.send(self.socket.as_fd()) {
+                Ok(()) => drop(self.queue.pop_front()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether everything was sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn register(&mut self, poller: &Poller) -> io::Result<()> {
+        let wanted = if self.queue.is_empty() { EventFlags::IN } else { EventFlags::OUT };
+        poller.set(&self.socket, Token::Control(self.id), &mut self.registration, Some(wanted))
+    }
+
+    fn post(&mut self, message: &Message) {
+        let packet = Outgoing::new(message, Vec::new()).or_else(|e| match message {
+            // Too long, or no memfd to be had: then say that.
+            Message::Reply { id, .. } => {
+                Outgoing::new(&Message::Reply { id: *id, result: Err(e) }, Vec::new())
+            }
+            _ => Err(e),
+        });
+        match packet {
+            Ok(packet) => self.queue.push_back(packet),
+            // A reply or an event would be missing; the peer must not wait for it.
+            Err(_) => self.closed = true,
+        }
+        self.flush();
+    }
+}
