@@ -16,6 +16,7 @@ use crate::debs;
 use crate::http::{self, Body, Response};
 use crate::image::Image;
 use crate::leftovers::Traces;
+use crate::wait;
 
 /// The image that most tests run: a shell and small programs.
 pub const BUSYBOX: &str = "kit-busybox:1";
@@ -50,6 +51,7 @@ impl Engine {
             engine.start_daemon();
         } else {
             engine.remove_containers();
+            engine.remove_images();
         }
         engine
     }
@@ -231,7 +233,13 @@ impl Engine {
         self.shell(flags, script).ok()
     }
 
-    /// The same, not yet run.
+    /// `run --rm --network none IMAGE sh -c SCRIPT`: its standard output.
+    #[track_caller]
+    pub fn sh_in(&self, image: &str, script: &str) -> String {
+        self.tare(["run", "--rm", "--network", "none", image, "sh", "-c", script]).ok()
+    }
+
+    /// [`Engine::sh`], not yet run.
     pub fn shell(&self, flags: &[&str], script: &str) -> Cmd {
         self.tare([&["run", "--rm", "--network", "none"], flags, &[BUSYBOX, "sh", "-c", script]].concat())
     }
@@ -256,6 +264,18 @@ impl Engine {
         u32::try_from(pid).expect("a process id")
     }
 
+    /// Waits until the container has logged `text`.
+    #[track_caller]
+    pub fn wait_for_log(&self, container: &str, text: &str) {
+        let path = format!("/containers/{container}/logs?stdout=1&stderr=1");
+        let mut last = String::new();
+        let seen = wait::until(wait::PATIENCE, || {
+            last = self.get(&path).text();
+            last.contains(text).then_some(())
+        });
+        assert!(seen.is_some(), "{container} did not log {text:?} but {last:?}");
+    }
+
     /// Ids of all containers, running or not.
     pub fn containers(&self) -> Vec<String> {
         let Ok(answer) = http::request(&self.socket(), "GET", "/containers/json?all=1", None) else {
@@ -270,6 +290,14 @@ impl Engine {
     pub fn remove_containers(&self) {
         for id in self.containers() {
             let _ = http::request(&self.socket(), "DELETE", &format!("/containers/{id}?force=1&v=1"), None);
+        }
+    }
+
+    /// Removes all images: a reference daemon has those of the test before.
+    fn remove_images(&self) {
+        let list = self.get("/images/json?all=0").json();
+        for id in list.as_array().into_iter().flatten().filter_map(|i| i["Id"].as_str()) {
+            self.request("DELETE", &format!("/images/{id}?force=1"), None);
         }
     }
 

@@ -79,10 +79,10 @@ impl Layer {
         self.entry(&Entry { name, link, kind: b'2', mode: 0o777, ..Entry::default() })
     }
 
-    /// Adds a hard link.
+    /// Adds a hard link. Unpackers give its mode to the file that it names.
     #[must_use]
     pub fn hardlink(self, name: &str, link: &str) -> Layer {
-        self.entry(&Entry { name, link, kind: b'1', ..Entry::default() })
+        self.entry(&Entry { name, link, kind: b'1', mode: 0o755, ..Entry::default() })
     }
 
     /// Adds an entry as it is told. Names of more than 100 bytes do not fit and are refused here.

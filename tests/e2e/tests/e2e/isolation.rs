@@ -1,0 +1,318 @@
+//! What a container can see and do by default, and what the flags change.
+
+use std::fs;
+
+use tare_kit::Engine;
+use tare_kit::engine::BUSYBOX;
+
+use crate::{lines, ours};
+
+#[test]
+fn every_namespace_is_its_own() {
+    let engine = Engine::start();
+    engine.background(&["--name", "box-n"], "sleep 1000");
+    let pid = engine.pid_of("box-n");
+    for kind in ["mnt", "pid", "net", "ipc", "uts"] {
+        let link = |p: &str| fs::read_link(format!("/proc/{p}/ns/{kind}")).unwrap();
+        assert_ne!(link(&pid.to_string()), link("self"), "{kind}");
+    }
+    if ours() {
+        let link = |p: &str| fs::read_link(format!("/proc/{p}/ns/cgroup")).unwrap();
+        assert_ne!(link(&pid.to_string()), link("self"), "cgroup");
+    }
+}
+
+#[test]
+fn the_program_is_process_one_among_its_own() {
+    let engine = Engine::start();
+    assert_eq!(engine.sh(&[], "echo $$"), "1");
+    let listed = engine.sh(&[], "ls /proc | grep -E '^[0-9]+$' | wc -l");
+    assert!(listed.trim().parse::<u32>().unwrap() <= 4, "{listed}");
+}
+
+#[test]
+fn there_is_one_link_and_it_is_up() {
+    let engine = Engine::start();
+    assert_eq!(engine.sh(&[], "ls /sys/class/net"), "lo");
+    assert!(engine.sh(&[], "ip -o link show lo").contains("UP"));
+    assert_eq!(engine.sh(&[], "ping -c1 -W2 127.0.0.1 >/dev/null && echo ok"), "ok");
+}
+
+#[test]
+fn capabilities_are_the_fourteen_or_fewer() {
+    let engine = Engine::start();
+    let status = engine.sh(&[], "grep Cap /proc/self/status");
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        let line = lines(&status).into_iter().find(|l| l.starts_with(set)).unwrap();
+        let bits = u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap();
+        assert_eq!(bits & !0xa804_25fb, 0, "{line}: more than Docker's default");
+    }
+    assert!(status.contains("CapInh:\t0000000000000000"), "{status}");
+}
+
+/// Security row 87.
+#[test]
+fn a_user_other_than_root_has_no_capability() {
+    let engine = Engine::start();
+    let status = engine.sh(&["-u", "1000"], "grep -E 'Cap(Prm|Eff|Amb|Inh)' /proc/self/status");
+    assert!(lines(&status).iter().all(|l| l.ends_with("0000000000000000")), "{status}");
+}
+
+#[test]
+fn capabilities_are_added_and_dropped() {
+    let engine = Engine::start();
+    let eff = |flags: &[&str]| {
+        let line = engine.sh(flags, "grep CapEff /proc/self/status");
+        u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap()
+    };
+    assert_eq!(eff(&["--cap-drop", "ALL"]), 0);
+    assert_eq!(eff(&["--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]), 1 << 12);
+    assert_eq!(eff(&["--cap-add", "CAP_SYS_TIME"]), 0xa804_25fb | 1 << 25);
+    assert_eq!(eff(&["--cap-drop", "chown"]), 0xa804_25fb & !1);
+    let out = engine.shell(&["--cap-add", "NO_SUCH"], "true").run();
+    assert!(out.code == 125 && out.err().to_uppercase().contains("NO_SUCH"), "{out}");
+}
+
+#[test]
+fn the_default_filter_is_on_and_can_be_taken_off() {
+    let engine = Engine::start();
+    assert_eq!(engine.sh(&[], "grep -w Seccomp /proc/self/status"), "Seccomp:\t2");
+    assert_eq!(
+        engine.sh(&["--security-opt", "seccomp=unconfined"], "grep -w Seccomp /proc/self/status"),
+        "Seccomp:\t0"
+    );
+}
+
+#[test]
+fn the_filter_and_the_capabilities_refuse_what_is_dangerous() {
+    let engine = Engine::start();
+    for attempt in [
+        "mount -t tmpfs none /tmp",
+        "umount /proc",
+        "unshare -U true",
+        "unshare -m true",
+        "hostname changed",
+        "date -s 2001-01-01",
+        "mknod /tmp/sda b 8 0 && head -c1 /tmp/sda",
+        "chroot / mount -t proc proc /tmp",
+        "insmod /etc/passwd",
+        "swapoff -a && swapon /etc/passwd",
+    ] {
+        let out = engine.shell(&[], &format!("{attempt} 2>/dev/null && echo DONE")).run();
+        assert!(!out.out().contains("DONE"), "{attempt} worked");
+    }
+}
+
+#[test]
+fn no_new_privileges_is_a_flag_away() {
+    let engine = Engine::start();
+    assert_eq!(
+        engine.sh(&["--security-opt", "no-new-privileges"], "grep NoNewPrivs /proc/self/status"),
+        "NoNewPrivs:\t1"
+    );
+}
+
+#[test]
+fn privileged_has_every_capability_every_device_and_no_filter() {
+    let engine = Engine::start();
+    let out = engine.sh(&["--privileged"], "grep -w Seccomp /proc/self/status; mount -t tmpfs none /mnt 2>&1 || mkdir /mnt && mount -t tmpfs none /mnt && echo mounted; ls /dev | wc -l");
+    assert!(out.contains("Seccomp:\t0") && out.contains("mounted"), "{out}");
+    let devices: u32 = lines(&out).last().unwrap().trim().parse().unwrap();
+    assert!(devices > 20, "{out}");
+}
+
+#[test]
+fn masked_paths_show_nothing_and_kernel_settings_are_read_only() {
+    let engine = Engine::start();
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug"] {
+        let out = engine.sh(&[], &format!("test ! -e {path} || head -c 10 {path} | wc -c"));
+        assert!(out.is_empty() || out.trim() == "0", "{path}: {out}");
+    }
+    assert_eq!(engine.sh(&[], "ls /sys/firmware /proc/scsi 2>/dev/null | grep -v :"), "");
+    for path in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sysrq-trigger",
+        "/proc/irq/default_smp_affinity",
+        "/sys/kernel/profiling",
+    ] {
+        let out = engine.shell(&[], &format!("echo x > {path}")).run();
+        assert_ne!(out.code, 0, "{path} could be written");
+    }
+}
+
+/// Security row 93: a walk over everything that could be written.
+#[test]
+fn nothing_in_proc_or_sys_can_be_opened_for_writing() {
+    let engine = Engine::start();
+    // Per-process files are the process's own; opening for append changes nothing where it succeeds.
+    let script = "find /proc /sys -type f 2>/dev/null | grep -Ev '^/proc/([0-9]+|self|thread-self)/|^/sys/fs/cgroup' | \
+                  while read f; do (: >> \"$f\") 2>/dev/null && echo \"$f\"; done; true";
+    let out = engine.shell(&[], script).run().out();
+    assert_eq!(out, "", "these can be written");
+}
+
+#[test]
+fn devices_are_the_usual_few() {
+    let engine = Engine::start();
+    let out = engine.sh(&[], "find /dev -type c | sort | tr '\\n' ' '");
+    for device in ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"] {
+        assert!(out.contains(device), "{device} is missing: {out}");
+    }
+    for device in ["/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/loop0", "/dev/fuse"] {
+        assert!(!out.contains(device), "{device} is there: {out}");
+    }
+    assert_eq!(
+        engine.sh(&[], "readlink /dev/stdin /dev/fd /dev/ptmx"),
+        "/proc/self/fd/0\n/proc/self/fd\npts/ptmx"
+    );
+    assert_eq!(engine.sh(&[], "echo x > /dev/null && head -c3 /dev/zero | wc -c"), "3");
+}
+
+/// Security row 11: no rule is no access.
+#[test]
+fn a_device_made_inside_cannot_be_opened() {
+    let engine = Engine::start();
+    let out = engine.shell(&[], "mknod /tmp/loop b 7 0 && head -c1 /tmp/loop").run();
+    assert_ne!(out.code, 0, "{out}");
+    let out = engine.shell(&[], "mknod /tmp/mem c 1 1 && head -c1 /tmp/mem").run();
+    assert_ne!(out.code, 0, "{out}");
+}
+
+#[test]
+fn a_device_can_be_given() {
+    let engine = Engine::start();
+    let out = engine.sh(
+        &["--device", "/dev/kmsg:/dev/mylog:r"],
+        "stat -c '%t %T' /dev/mylog; (echo x > /dev/mylog) 2>/dev/null || echo denied",
+    );
+    assert_eq!(out, "1 b\ndenied");
+    let out = engine.shell(&["--device", "/dev/no-such"], "true").run();
+    assert!(out.code >= 125 && out.err().contains("/dev/no-such"), "{out}");
+}
+
+#[test]
+fn a_read_only_root_cannot_be_written_but_its_tmpfs_can() {
+    let engine = Engine::start();
+    let out = engine.sh(&["--read-only", "--tmpfs", "/scratch"], "(echo x > /x) 2>/dev/null || echo no; echo y > /scratch/y && echo yes; echo z > /dev/shm/z && echo shm");
+    assert_eq!(out, "no\nyes\nshm");
+}
+
+#[test]
+fn namespaces_of_the_host_can_be_asked_for() {
+    let engine = Engine::start();
+    for (flag, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts")] {
+        let out = engine.sh(&[flag, "host"], &format!("readlink /proc/self/ns/{kind}"));
+        assert_eq!(
+            out,
+            fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string(),
+            "{flag} host"
+        );
+    }
+    if ours() {
+        let out =
+            engine.tare(["run", "--rm", "--network", "host", BUSYBOX, "readlink", "/proc/self/ns/net"]).ok();
+        assert_eq!(out, fs::read_link("/proc/self/ns/net").unwrap().display().to_string());
+    }
+}
+
+#[test]
+fn namespaces_of_another_container_can_be_joined() {
+    let engine = Engine::start();
+    engine.background(&["--name", "first", "--ipc", "shareable"], "sleep 1000");
+    let inside =
+        |kind: &str| engine.tare(["exec", "first", "readlink", &format!("/proc/self/ns/{kind}")]).ok();
+    for (flag, kind) in [("--pid", "pid"), ("--ipc", "ipc")] {
+        let out = engine.sh(&[flag, "container:first"], &format!("readlink /proc/self/ns/{kind}"));
+        assert_eq!(out, inside(kind), "{flag}");
+    }
+}
+
+#[test]
+fn kernel_settings_of_its_own_namespaces_can_be_set() {
+    let engine = Engine::start();
+    let out = engine.sh(
+        &["--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=4096"],
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax",
+    );
+    assert_eq!(out, "1\n4096");
+}
+
+/// Security rows 94 and 95: a setting that is not the container's own is refused, and odd values do no harm.
+#[test]
+fn kernel_settings_of_the_host_cannot_be_set() {
+    let engine = Engine::start();
+    let pattern = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let before = pattern();
+    for sysctl in [
+        "kernel.core_pattern=|/bad",
+        "kernel/core_pattern=|/bad",
+        "kernel.msgmax=1+kernel.core_pattern=|/bad",
+        "../kernel.core_pattern=x",
+        "net.../../kernel.core_pattern=x",
+    ] {
+        let out = engine.shell(&["--sysctl", sysctl], "true").run();
+        assert!(out.code >= 125, "{sysctl}: {out}");
+    }
+    assert_eq!(pattern(), before);
+    if ours() {
+        let args = ["run", "--rm", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1", BUSYBOX, "true"];
+        assert!(engine.tare(args).run().code >= 125);
+    }
+}
+
+#[test]
+fn rlimits_oom_score_and_shm_are_as_told() {
+    let engine = Engine::start();
+    assert_eq!(engine.sh(&["--ulimit", "nofile=123:456"], "ulimit -n; ulimit -Hn"), "123\n456");
+    assert_eq!(engine.sh(&["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj"), "500");
+    assert!(engine.sh(&["--shm-size", "5m"], "df -k /dev/shm | tail -1").contains("5120"));
+    assert!(engine.sh(&[], "df -k /dev/shm | tail -1").contains("65536"));
+}
+
+#[test]
+fn an_init_reaps_and_passes_signals_on() {
+    if Engine::is_peer() {
+        return;
+    }
+    let engine = Engine::start();
+    assert_ne!(engine.sh(&["--init"], "echo $$"), "1");
+    let zombies =
+        "for i in 1 2 3; do (sleep 0.05 &) ; done; sleep 0.4; ps -o stat,args | grep -c '^Z' || true";
+    assert_eq!(engine.sh(&["--init"], zombies), "0");
+    engine.background(
+        &["--name", "box-i", "--init"],
+        "trap 'exit 12' TERM; echo ready; while :; do sleep 0.05; done",
+    );
+    engine.wait_for_log("box-i", "ready");
+    engine.tare(["stop", "box-i"]).ok();
+    assert_eq!(engine.inspect("box-i")["State"]["ExitCode"], serde_json::json!(12));
+}
+
+#[test]
+fn a_session_keyring_is_its_own() {
+    let engine = Engine::start();
+    let keys = engine.sh(&["--security-opt", "seccomp=unconfined"], "cat /proc/keys 2>/dev/null | wc -l");
+    assert!(keys.trim().parse::<u32>().unwrap_or(0) <= 5, "{keys}");
+}
+
+/// Security row 89: numbers that do not fit are not wrapped.
+#[test]
+fn a_user_number_that_does_not_fit_is_refused() {
+    let engine = Engine::start();
+    for user in ["4294967296", "2147483648", "-1", "0x0", "99999999999999999999"] {
+        let out = engine.shell(&["-u", user], "id -u").run();
+        assert_ne!(out.code, 0, "-u {user}: {out}");
+    }
+}
+
+/// Security row 91: an empty or missing profile is never taken for "unconfined".
+#[test]
+fn a_bad_filter_profile_is_refused() {
+    let engine = Engine::start();
+    let empty = engine.path("empty.json");
+    fs::write(&empty, "").unwrap();
+    for profile in ["seccomp=", "seccomp=/no/such/file", &format!("seccomp={empty}")] {
+        let out = engine.shell(&["--security-opt", profile], "true").run();
+        assert!(out.code >= 125 || (!ours() && out.code != 0), "{profile}: {out}");
+    }
+}

@@ -1,0 +1,32 @@
+//! End-to-end tests, by subject. Each test has an engine of its own and fails if that engine leaves anything behind.
+//!
+//! What Docker documents is asked for as Docker documents it, and these tests pass on Docker too
+//! (`TARE_TEST_PEER=/path/docker.sock`, see the kit); tests of our own features begin with [`ours`].
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test, as tests do")]
+
+mod api;
+mod app;
+mod docker_client;
+mod exec;
+mod hostile;
+mod images;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod logs;
+mod mounts;
+mod run;
+mod security;
+mod survive;
+mod terminal;
+
+/// True if our own engine is under test; a test of our own features returns at once if not.
+fn ours() -> bool {
+    !tare_kit::Engine::is_peer()
+}
+
+/// Lines of some output.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}

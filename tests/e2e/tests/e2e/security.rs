@@ -1,0 +1,437 @@
+//! Hostile images and requests: the rows of the security file that the first container answers for, by number.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tare_kit::image::{Entry, PATH, busybox_layer, object};
+use tare_kit::{Canary, Cmd, Engine, Image, Layer, Pty};
+
+use crate::{lines, ours};
+
+/// Starts an engine with an image of busybox and one layer more, made for a canary's path.
+fn with_image(name: &str, make: impl FnOnce(&str, Layer) -> Layer) -> (Engine, Canary) {
+    let engine = Engine::start();
+    let canary = Canary::new(&engine.dir().join("canary"));
+    engine.load(&Image::busybox(name).layer(make(canary.str(), Layer::new())));
+    (engine, canary)
+}
+
+fn run(engine: &Engine, flags: &[&str], image: &str, script: &str) -> tare_kit::Output {
+    engine.tare([&["run", "--rm", "--network", "none"], flags, &[image, "sh", "-c", script]].concat()).run()
+}
+
+/// The image with and without a terminal; a refusal is as good as containment.
+fn run_both_ways(engine: &Engine, canary: &Canary, image: &str) {
+    run(engine, &[], image, "true");
+    canary.assert_untouched();
+    run(engine, &["-t"], image, "true");
+    canary.assert_untouched();
+    let mut pty = Pty::spawn(engine.tare(["run", "--rm", "-it", "--network", "none", image, "true"]));
+    let _ = tare_kit::wait::until(Duration::from_secs(10), || (!pty.is_running()).then_some(()));
+    canary.assert_untouched();
+    assert_eq!(engine.sh(&[], "echo well"), "well");
+}
+
+#[test]
+fn row_2_device_symlinks_of_an_image_lead_nowhere() {
+    let (engine, canary) = with_image("row2:1", |canary, layer| {
+        let to = |name: &str| format!("{canary}/{name}");
+        layer
+            .dir("dev", 0o755)
+            .symlink("dev/console", &to("console"))
+            .symlink("dev/stdout", &to("stdout"))
+            .symlink("dev/pts", &to("sub"))
+            .symlink("dev/shm", &to("sub"))
+    });
+    run_both_ways(&engine, &canary, "row2:1");
+}
+
+#[test]
+fn row_3_default_mountpoints_that_are_symlinks_lead_nowhere() {
+    for point in ["proc", "sys", "dev", "etc"] {
+        let (engine, canary) = with_image("row3:1", |canary, layer| {
+            let layer = layer.file(&format!(".wh.{point}"), "");
+            layer.symlink(point, canary)
+        });
+        for _ in 0..2 {
+            run(&engine, &[], "row3:1", "true");
+            canary.assert_untouched();
+        }
+    }
+}
+
+#[test]
+fn row_7_the_programs_of_the_engine_cannot_be_written_from_inside() {
+    if !ours() {
+        return;
+    }
+    let (engine, _canary) = with_image("row7:1", |_, layer| layer.program("evil", "#!/proc/self/exe\n"));
+    let hash = |name: &str| fs::read(tare_kit::engine::program(name)).unwrap();
+    let before: Vec<_> = ["tare-shim", "tared"].map(hash).into();
+    let writer = "for i in $(seq 200); do for p in /proc/[0-9]*; do (: >> $p/exe) 2>/dev/null; done; done";
+    engine.tare(["run", "-d", "--name", "box-w", "--network", "none", "row7:1", "sh", "-c", writer]).ok();
+    for _ in 0..10 {
+        engine.tare(["exec", "box-w", "/evil"]).run();
+        engine.tare(["exec", "box-w", "true"]).run();
+        run(
+            &engine,
+            &["--pid", "container:box-w"],
+            "row7:1",
+            "for p in /proc/[0-9]*; do (: >> $p/exe) 2>/dev/null; done",
+        );
+    }
+    assert!(before == ["tare-shim", "tared"].map(hash), "a program of the engine was changed");
+}
+
+#[test]
+fn row_16_no_descriptor_of_the_host_is_open_inside() {
+    let engine = Engine::start();
+    // `ls` itself holds one more: the directory that it lists.
+    let out =
+        engine.sh(&[], "ls -l /proc/self/fd | grep -Ev 'pipe:|socket:|/dev/null|/proc/[0-9]+/fd|total'");
+    assert_eq!(out, "");
+    engine.background(&["--name", "fds"], "exec sleep 1000");
+    let count = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert_eq!(count(engine.pid_of("fds")), 3, "standard streams and nothing else");
+    let out = engine.tare(["exec", "fds", "sh", "-c", "ls /proc/self/fd | wc -l"]).ok();
+    assert_eq!(out.trim(), "4", "exec: streams and the listing itself");
+}
+
+#[test]
+fn row_16_a_working_directory_in_proc_leads_nowhere() {
+    let (engine, canary) = with_image("row16:1", |_, layer| layer.symlink("link", "/proc/self/fd/7"));
+    engine.background(&["--name", "box-c"], "sleep 1000");
+    for fd in 3..24 {
+        let dir = format!("/proc/self/fd/{fd}");
+        for out in [
+            run(&engine, &["-w", &dir], "row16:1", "cat ../../../../../../etc/hostname; ls ../../../.."),
+            engine.tare(["exec", "-w", &dir, "box-c", "sh", "-c", "ls ../../../.."]).run(),
+        ] {
+            assert!(out.code != 0 || !out.out().contains("lost+found"), "{dir}: {out}");
+        }
+    }
+    let out = run(&engine, &["-w", "/link"], "row16:1", "pwd; ls ../../..");
+    assert!(out.code != 0 || !out.out().contains("lost+found"), "{out}");
+    canary.assert_untouched();
+}
+
+#[test]
+fn row_18_a_swapped_null_device_unmasks_nothing() {
+    let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let (engine, canary) = with_image("row18:1", |_, layer| {
+        layer.dir("dev", 0o755).symlink("dev/null", "/proc/sys/kernel/core_pattern")
+    });
+    for _ in 0..5 {
+        let out = run(
+            &engine,
+            &[],
+            "row18:1",
+            "echo '|/evil' > /proc/kcore; echo '|/evil' > /proc/sys/kernel/core_pattern; stat -c '%t:%T' /proc/kcore; true",
+        );
+        assert!(out.code >= 125 || out.out().contains("1:3"), "{out}");
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), before);
+    canary.assert_untouched();
+}
+
+#[test]
+fn row_21_proc_and_sys_of_an_image_may_not_be_symlinks_out() {
+    let (engine, canary) =
+        with_image("row21:1", |_, layer| layer.symlink("proc", "/").symlink("sys", "/etc"));
+    let out = run(&engine, &[], "row21:1", "ls /proc");
+    assert!(out.code >= 125 || !out.out().contains("lost+found"), "{out}");
+    canary.assert_untouched();
+}
+
+#[test]
+fn row_26_a_dev_that_is_a_symlink_is_not_followed() {
+    let (engine, canary) = with_image("row26:1", |canary, layer| layer.symlink("dev", canary));
+    run_both_ways(&engine, &canary, "row26:1");
+}
+
+#[test]
+fn row_27_a_console_that_is_a_symlink_is_not_created_outside() {
+    let (engine, canary) = with_image("row27:1", |canary, layer| {
+        layer
+            .dir("dev", 0o755)
+            .symlink("dev/console", &format!("{canary}/new"))
+            .symlink("dev/ptmx", &format!("{canary}/ptmx"))
+    });
+    run_both_ways(&engine, &canary, "row27:1");
+}
+
+#[test]
+fn row_70_an_images_volume_copies_only_from_the_image() {
+    let engine = Engine::start();
+    let canary = Canary::new(&engine.dir().join("canary"));
+    let climb = format!("/../../../../../../../../..{}", canary.str());
+    let layer = Layer::new().symlink("through", canary.str());
+    let volumes = json!({climb.clone(): {}, "/through": {}});
+    engine.load(&Image::busybox("row70:1").layer(layer).config("Volumes", volumes));
+    let out =
+        run(&engine, &[], "row70:1", &format!("cat {climb}/secret {}/secret /through/secret", canary.str()));
+    assert!(!out.out().contains("the host's own secret"), "{out}");
+    canary.assert_untouched();
+}
+
+#[test]
+fn row_73_files_that_the_engine_writes_do_not_follow_the_images_links() {
+    for name in ["resolv.conf", "hosts", "hostname", "mtab"] {
+        let (engine, canary) = with_image("row73:1", |canary, layer| {
+            layer.symlink(&format!("etc/{name}"), &format!("{canary}/secret"))
+        });
+        run(&engine, &[], "row73:1", "echo x >> /etc/hosts; true");
+        canary.assert_untouched();
+    }
+    let engine = Engine::start();
+    let canary = Canary::new(&engine.dir().join("canary"));
+    let layer = Layer::new().file(".wh.etc", "").symlink("etc", canary.str());
+    engine.load(&Image::busybox("row73:2").layer(layer));
+    run(&engine, &[], "row73:2", "true");
+    canary.assert_untouched();
+}
+
+#[test]
+fn row_74_an_odd_passwd_file_is_refused_in_time() {
+    type Make = fn(Layer, &str) -> Layer;
+    let odd: [(&str, Make); 5] = [
+        ("link", |layer, canary| layer.symlink("etc/passwd", &format!("{canary}/secret"))),
+        ("fifo", |layer, _| layer.entry(&Entry { name: "etc/passwd", kind: b'6', ..Entry::default() })),
+        ("dir", |layer, _| layer.file("etc/.wh.passwd", "").dir("etc/passwd", 0o755)),
+        ("zero", |layer, _| {
+            layer.entry(&Entry { name: "etc/passwd", kind: b'3', device: (1, 5), ..Entry::default() })
+        }),
+        ("loop", |layer, _| layer.symlink("etc/passwd", "passwd")),
+    ];
+    for (name, make) in odd {
+        let mut engine = Engine::start();
+        let canary = Canary::new(&engine.dir().join("canary"));
+        fs::write(canary.path().parent().unwrap().join("fifo-guard"), "").unwrap();
+        engine.load(&Image::busybox("row74:1").layer(make(Layer::new(), canary.str())));
+        let begun = Instant::now();
+        let out = run(&engine, &["-u", "ann"], "row74:1", "id -u");
+        assert!(out.code >= 125, "{name}: {out}");
+        if ours() {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{name} took {:?}", begun.elapsed());
+            assert!(engine.daemon_is_alive());
+        }
+        canary.assert_untouched();
+        assert_eq!(engine.sh(&[], "echo well"), "well", "after {name}");
+    }
+}
+
+#[test]
+fn row_75_a_huge_group_file_does_not_fill_memory() {
+    if !ours() {
+        return;
+    }
+    let mut engine = Engine::start();
+    let mut group = vec![b'g'; 64 << 20];
+    group.extend_from_slice(b":x:99:ann\n");
+    engine.load(&Image::busybox("row75:1").layer(Layer::new().file("etc/group", group)));
+    let begun = Instant::now();
+    let out = run(&engine, &["-u", "ann"], "row75:1", "id -G");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?} {out}", begun.elapsed());
+    let status = fs::read_to_string(format!("/proc/{}/status", engine.daemon_pid())).unwrap();
+    let rss = lines(&status).iter().find_map(|l| l.strip_prefix("VmRSS:")).unwrap().trim().to_string();
+    let kib: u64 = rss.split(' ').next().unwrap().parse().unwrap();
+    assert!(kib < 200_000 && engine.daemon_is_alive(), "the daemon holds {rss}");
+}
+
+#[test]
+fn row_76_strings_with_line_ends_reach_no_file() {
+    let engine = Engine::start();
+    let evil = "/x\nroot2::0:0::/:/bin/sh";
+    let out = engine.shell(&["-e", &format!("HOME={evil}"), "-u", "1000"], "cat /etc/passwd").run();
+    assert!(!out.out().contains("root2::"), "{out}");
+    for hostname in ["a\nb", "a b", "a\n127.0.0.1 evil"] {
+        let out = engine.shell(&["--hostname", hostname], "cat /etc/hosts").run();
+        assert!(out.code != 0 || !lines(&out.out()).iter().any(|l| l.starts_with("127.0.0.1 evil")), "{out}");
+    }
+    let body = json!({"Image": tare_kit::engine::BUSYBOX, "Cmd": ["true"], "Env": ["A=x\u{0}y"], "HostConfig": {"NetworkMode": "none"}});
+    let created = engine.post("/containers/create", &body);
+    if created.status == 201 {
+        let id = created.json()["Id"].as_str().unwrap().to_string();
+        assert!(engine.post(&format!("/containers/{id}/start"), &json!(null)).status >= 400);
+    }
+    assert_eq!(engine.sh(&[], "echo well"), "well");
+}
+
+#[test]
+fn row_77_a_working_directory_is_made_inside_only() {
+    let (engine, canary) = with_image("row77:1", |canary, layer| layer.symlink("l", canary));
+    run(&engine, &["-w", "/l/made"], "row77:1", "true");
+    canary.assert_untouched();
+    engine.load(
+        &Image::busybox("row77:2")
+            .layer(Layer::new().symlink("l", canary.str()))
+            .config("WorkingDir", json!("/l/x/y")),
+    );
+    run(&engine, &[], "row77:2", "true");
+    canary.assert_untouched();
+}
+
+#[test]
+fn row_78_an_images_environment_imports_nothing() {
+    let engine = Engine::empty();
+    let names = json!([PATH, "AWS*", "*", "TARE_SECRET", "X*", "PLAIN=1"]);
+    engine.load(&Image::busybox("row78:1").config("Env", names));
+    let out = engine
+        .tare(["run", "--rm", "--network", "none", "row78:1", "env"])
+        .env("AWS_KEY", "stolen")
+        .env("TARE_SECRET", "stolen")
+        .env("X1", "stolen")
+        .run();
+    assert!(!out.out().contains("stolen"), "{out}");
+    let daemon = engine.sh_in("row78:1", "env");
+    assert!(
+        !daemon.contains("CARGO") && !daemon.contains("INVOCATION_ID"),
+        "the engine's environment shows: {daemon}"
+    );
+}
+
+/// What `/proc` says of a container's first process that its image must not be able to change.
+fn posture(engine: &Engine, image: &str) -> String {
+    let script = "grep -E 'Cap|Seccomp:|NoNewPrivs|Uid|Gid|Groups' /proc/self/status; ls /dev | tr '\\n' ' '; ulimit -a; \
+                  cut -d' ' -f4- /proc/self/mountinfo | sed -E 's/[0-9a-f]{12,}/ID/g; s/[^ ]*(lowerdir|upperdir)[^ ]*//g' | wc -l; \
+                  cat /proc/self/oom_score_adj; sed 's/[0-9a-f]\\{12,\\}/ID/g' /proc/self/cgroup";
+    run(engine, &[], image, script).ok()
+}
+
+#[test]
+fn rows_79_80_labels_and_annotations_of_an_image_change_nothing() {
+    let engine = Engine::start();
+    let labels = object(&[
+        ("io.podman.annotations.autoremove", "TRUE"),
+        ("io.podman.annotations.privileged", "TRUE"),
+        ("io.podman.annotations.checkpoint", "/x"),
+        ("run.oci.keep_original_groups", "1"),
+        ("run.oci.hooks.stderr", "/tmp/x"),
+        ("run.oci.handler", "krun"),
+        ("org.systemd.property.MemoryMax", "1"),
+        ("io.kubernetes.cri-o.userns-mode", "auto"),
+        ("io.containerd.runc.v2.group", "x"),
+        ("com.docker.security.seccomp", "unconfined"),
+        ("io.tare.privileged", "true"),
+        ("tare.rootfs", "/"),
+        ("tare.host", "true"),
+        ("tare.rm", "true"),
+        ("dev.tare.image", "host:full"),
+    ]);
+    engine.load(&Image::busybox("plain:1"));
+    engine.load(&Image::busybox("labelled:1").config("Labels", labels));
+    assert_eq!(posture(&engine, "labelled:1"), posture(&engine, "plain:1"));
+}
+
+/// Row 90: security options stored in an image are not read.
+#[test]
+fn row_90_security_fields_in_an_image_change_nothing() {
+    let engine = Engine::start();
+    engine.load(&Image::busybox("plain:1"));
+    let image = Image::busybox("fields:1")
+        .config("Privileged", json!(true))
+        .config("CapAdd", json!(["ALL"]))
+        .config("SecurityOpt", json!(["seccomp=unconfined"]))
+        .config("HostConfig", json!({"Privileged": true, "PidMode": "host", "NetworkMode": "host"}));
+    engine.load(&image);
+    assert_eq!(posture(&engine, "fields:1"), posture(&engine, "plain:1"));
+}
+
+#[test]
+fn row_86_the_socket_is_closed_to_the_world() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let meta = fs::metadata(engine.socket()).unwrap();
+    assert_eq!((meta.permissions().mode() & 0o777, meta.uid()), (0o660, 0));
+}
+
+#[test]
+fn row_86_a_setuid_file_in_a_volume_is_out_of_other_users_reach() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let layer = Layer::new().dir("vol", 0o777);
+    engine.load(&Image::busybox("row86:1").layer(layer).config("Volumes", json!({"/vol": {}})));
+    let script = "cp /bin/busybox /vol/root-shell; chmod 6777 /vol/root-shell; echo done; sleep 1000";
+    engine.tare(["run", "-d", "--name", "box-s", "--network", "none", "row86:1", "sh", "-c", script]).ok();
+    engine.wait_for_log("box-s", "done");
+    let source = engine.inspect("box-s")["Mounts"][0]["Source"].as_str().unwrap().to_string();
+    // The kit's scratch directory is closed as well, so ask from the engine's own root on.
+    let root = engine.root();
+    let mode = fs::metadata(&root).unwrap().permissions().mode();
+    assert_eq!(mode & 0o007, 0, "{} is {mode:o}", root.display());
+    assert!(std::path::Path::new(&source).starts_with(&root), "{source}");
+}
+
+/// Row 5: a number is a number, whatever names the image has.
+#[test]
+fn row_5_a_numeric_user_is_not_looked_up_as_a_name() {
+    let engine = Engine::empty();
+    let image = Image::new("row5:1")
+        .layer(busybox_layer().clone())
+        .layer(Layer::new().file("etc/passwd", "1000:x:0:0::/:/bin/sh\n"));
+    engine.load(&image.clone().config("Env", json!([PATH])));
+    let out = engine.tare(["run", "--rm", "--network", "none", "-u", "1000", "row5:1", "id", "-u"]).ok();
+    assert_eq!(out, "1000");
+}
+
+/// Row 32: programs of the image never run on the engine's behalf.
+#[test]
+fn row_32_an_images_decompressors_do_not_run() {
+    let (engine, canary) = with_image("row32:1", |canary, layer| {
+        let script = format!("#!/bin/sh\ntouch {canary}/ran\n");
+        ["usr/bin/xz", "usr/bin/unpigz", "usr/bin/zstd", "usr/bin/gzip"]
+            .iter()
+            .fold(layer, |l, p| l.program(p, &script))
+    });
+    assert_eq!(run(&engine, &[], "row32:1", "echo ok").ok(), "ok");
+    canary.assert_untouched();
+}
+
+#[test]
+fn a_process_inside_cannot_see_the_engine() {
+    let engine = Engine::start();
+    let out = engine.sh(
+        &[],
+        "ps -o args; cat /proc/1/environ /proc/1/cmdline | tr '\\0' '\\n'; cat /proc/self/mountinfo",
+    );
+    for secret in ["tared", "tare-shim", "--run-dir"] {
+        assert!(!out.contains(secret) || !ours(), "{secret} shows:\n{out}");
+    }
+}
+
+#[test]
+fn an_exec_cannot_be_traced_from_inside_while_it_enters() {
+    let engine = Engine::start();
+    engine.background(&["--name", "box-t", "--cap-add", "SYS_PTRACE"], "while :; do for p in /proc/[0-9]*; do ls -l $p/fd $p/root $p/cwd 2>/dev/null; done; done | grep -v -E 'pipe|null|/proc|socket' > /seen");
+    for _ in 0..20 {
+        engine.tare(["exec", "box-t", "true"]).ok();
+    }
+    let out = engine
+        .tare(["exec", "box-t", "sh", "-c", "grep -E 'tare|/sys/fs/cgroup|/var/lib' /seen | head"])
+        .run();
+    assert_eq!(out.out(), "", "descriptors of the host were visible");
+}
+
+/// The daemon's own files, seen from the host by somebody else.
+#[test]
+fn another_user_of_the_host_reaches_nothing() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    engine.background(&[], "sleep 1000");
+    let paths = [engine.root(), engine.run_dir(), engine.socket()];
+    for path in paths {
+        let script = format!("ls -A '{0}' || cat '{0}'", path.display());
+        let out = Cmd::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script])
+            .run();
+        assert_eq!(out.out(), "", "{} could be read", path.display());
+    }
+}
