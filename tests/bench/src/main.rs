@@ -1,0 +1,79 @@
+//! The benchmark. Starts our engine and Docker side by side, each with its own socket and directories, measures them
+//! in turn (floor, tare, Docker, floor, tare, …), and writes `bench.md` and `bench.svg`.
+//!
+//! * [`subject`]  an engine under measurement: ours, or a Docker
+//! * [`docker`]   a Docker of our own: dockerd in a network namespace of its own, nothing of the machine touched
+//! * [`floor`]    the kernel alone (`floor.c`)
+//! * [`work`]     what is measured
+//! * [`stats`]    medians and 99th percentiles
+//! * [`report`], [`svg`], [`machine`]  what is written
+
+#![allow(clippy::print_stdout, reason = "a tool: standard output is for its reader")]
+
+mod docker;
+mod floor;
+mod machine;
+mod report;
+mod stats;
+mod subject;
+mod svg;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// An outcome, or a sentence for the reader.
+type Done<T = ()> = Result<T, String>;
+
+/// What to measure.
+#[derive(Parser)]
+struct Options {
+    /// Interleaved runs of each quick measurement
+    #[arg(long, default_value_t = 200)]
+    runs: u32,
+    /// Where the results go
+    #[arg(long)]
+    docs: PathBuf,
+    /// A directory with `bin/{dockerd,containerd,runc,docker,…}` instead of Debian's docker.io
+    #[arg(long)]
+    peer: Option<PathBuf>,
+    /// Idle containers of the memory measurement
+    #[arg(long, default_value_t = 100)]
+    idle: usize,
+    /// Measure Docker alone
+    #[arg(long)]
+    peer_only: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Done {
+    let place = tempfile::Builder::new()
+        .prefix("tare-bench-")
+        .tempdir()
+        .map_err(|e| format!("cannot make a directory: {e}"))?;
+    let bundle = work::bundle(place.path())?;
+    let docker = docker::Docker::start(&place.path().join("docker"), options.peer.as_deref())?;
+    let peer = docker.subject();
+    let engine = if options.peer_only { None } else { Some(tare_kit::Engine::empty()) };
+    let ours = engine.as_ref().map(subject::ours);
+    let subjects: Vec<_> = ours.iter().chain([&peer]).collect();
+    let floor = floor::Floor::start(place.path(), &bundle.join("rootfs"))?;
+    let mut bench =
+        work::Bench { subjects: &subjects, floor, bundle, runs: options.runs, idle: options.idle };
+    let rows = bench.all()?;
+    let result =
+        report::Result { key: docker.key(), peer: docker.description(), machine: machine::describe(), rows };
+    docker.stop()?;
+    report::write(&options.docs, result)
+}

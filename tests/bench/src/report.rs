@@ -1,0 +1,209 @@
+//! The results as data and as a page. Data of several peers live side by side in `bench.json`; page and picture are
+//! made from it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Done;
+use crate::stats::Summary;
+use crate::svg;
+
+/// One thing measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) unit: String,
+    pub(crate) goal: Option<Goal>,
+    pub(crate) floor: Option<Summary>,
+    pub(crate) tare: Option<Summary>,
+    pub(crate) peer: Option<Summary>,
+}
+
+/// What we promise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Goal {
+    /// At most 1/15 of the peer and five times the floor, the 99th percentile at most three times the median.
+    CommandLine,
+    /// At most this part of the peer.
+    AtMost(f64),
+    /// At least this multiple of the peer.
+    AtLeast(f64),
+    /// Below this value.
+    Below(f64),
+}
+
+/// Everything measured in one run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Result {
+    /// Which peer: `debian` or `current`.
+    pub(crate) key: String,
+    /// The peer's versions.
+    pub(crate) peer: String,
+    pub(crate) machine: String,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Row {
+    /// Ours over the peer's.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        let (tare, peer) = (self.tare?.median, self.peer?.median);
+        (peer > 0.0 && tare > 0.0).then_some(tare / peer)
+    }
+
+    /// How many times better than the peer: less time and memory, more throughput.
+    pub(crate) fn better(&self) -> Option<f64> {
+        let ratio = self.ratio()?;
+        Some(if self.unit == "MB/s" { ratio } else { 1.0 / ratio })
+    }
+
+    /// Whether the promise holds; nothing if there is none or it cannot be told.
+    fn holds(&self) -> Option<bool> {
+        let tare = self.tare?;
+        Some(match self.goal? {
+            Goal::CommandLine => {
+                let floor = self.floor?.median;
+                self.ratio()? <= 1.0 / 15.0 && tare.median <= 5.0 * floor && tare.p99 <= 3.0 * tare.median
+            }
+            Goal::AtMost(part) => self.ratio()? <= part,
+            Goal::AtLeast(times) => self.ratio()? >= times,
+            Goal::Below(value) => tare.median <= value,
+        })
+    }
+
+    /// One line for the terminal.
+    pub(crate) fn line(&self) -> String {
+        let show =
+            |s: Option<Summary>| s.map_or("-".into(), |s| format!("{:.2} (p99 {:.2})", s.median, s.p99));
+        format!("{}: tare {}, Docker {} {}", self.what, show(self.tare), show(self.peer), self.unit)
+    }
+
+    fn markdown(&self) -> String {
+        let median = |s: Option<Summary>| s.map_or_else(String::new, |s| number(s.median));
+        let tail = |s: Option<Summary>| s.filter(|s| s.runs > 5).map_or_else(String::new, |s| number(s.p99));
+        let better = self.better().map_or_else(String::new, |b| format!("{} ×", number(b)));
+        let promise = match (self.goal.map(Goal::text), self.holds()) {
+            (Some(text), Some(true)) => format!("{text}: holds"),
+            (Some(text), Some(false)) => format!("{text}: **missed**"),
+            (Some(text), None) => text,
+            (None, _) => String::new(),
+        };
+        let floor = median(self.floor);
+        format!(
+            "| {} | {} | {floor} | {} | {} | {} | {} | {better} | {promise} |",
+            self.what,
+            self.unit,
+            median(self.tare),
+            tail(self.tare),
+            median(self.peer),
+            tail(self.peer)
+        )
+    }
+}
+
+impl Goal {
+    fn text(self) -> String {
+        match self {
+            Goal::CommandLine => "≤ 1/15 of Docker, ≤ 5 × floor, p99 ≤ 3 × median".into(),
+            Goal::AtMost(part) => format!("≤ 1/{:.0}", 1.0 / part),
+            Goal::AtLeast(times) => format!("≥ {times:.0} ×"),
+            Goal::Below(value) => format!("≤ {value} MB"),
+        }
+    }
+}
+
+/// Three digits that matter.
+fn number(value: f64) -> String {
+    match value.abs() {
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// Adds a result to `bench.json` in `docs` and makes page and picture anew.
+pub(crate) fn write(docs: &Path, result: Result) -> Done {
+    let path = docs.join("bench.json");
+    let mut all: BTreeMap<String, Result> = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("cannot read bench.json: {e}"))?,
+        Err(_) => BTreeMap::new(),
+    };
+    all.insert(result.key.clone(), result);
+    let data = serde_json::to_string_pretty(&all).map_err(|e| format!("cannot write bench.json: {e}"))?;
+    let results: Vec<&Result> = all.values().collect();
+    let page = page(&results);
+    println!("\n{page}");
+    let files = [("bench.json", data + "\n"), ("bench.md", page), ("bench.svg", svg::picture(&results))];
+    for (name, text) in files {
+        fs::write(docs.join(name), text).map_err(|e| format!("cannot write {name}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn page(results: &[&Result]) -> String {
+    let mut page = String::from(
+        "# Measured\n\nWritten by `cargo xtask bench`; do not edit. Both engines run side by side on one machine, with their own \
+         sockets and directories, and are measured in turn. Command lines are timed as whole processes, from spawn to \
+         wait. The floor is what the kernel alone charges for the same start (`tests/bench/src/floor.c`).\n\n\
+         ![tare and Docker](bench.svg)\n",
+    );
+    for result in results {
+        let runs = result.rows.first().and_then(|r| r.peer).map_or(0, |p| p.runs);
+        let _ = write!(
+            page,
+            "\n## Against {}\n\n{}; {runs} interleaved runs.\n\n\
+             | what | unit | floor | tare | p99 | Docker | p99 | better by | promise |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|---|\n",
+            result.peer, result.machine
+        );
+        for row in &result.rows {
+            page.push_str(&row.markdown());
+            page.push('\n');
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(goal: Goal, unit: &str, floor: f64, tare: f64, peer: f64) -> Row {
+        let of = |median: f64| Some(Summary { median, p99: median * 2.0, runs: 200 });
+        Row {
+            what: "w".into(),
+            unit: unit.into(),
+            goal: Some(goal),
+            floor: of(floor),
+            tare: of(tare),
+            peer: of(peer),
+        }
+    }
+
+    #[test]
+    fn promises_are_judged_as_ratios() {
+        assert_eq!(row(Goal::CommandLine, "ms", 2.0, 9.0, 200.0).holds(), Some(true));
+        assert_eq!(
+            row(Goal::CommandLine, "ms", 2.0, 11.0, 200.0).holds(),
+            Some(false),
+            "over five times the floor"
+        );
+        assert_eq!(
+            row(Goal::CommandLine, "ms", 4.0, 15.0, 200.0).holds(),
+            Some(false),
+            "over 1/15 of the peer"
+        );
+        assert_eq!(row(Goal::AtMost(0.1), "ms", 0.0, 5.0, 50.0).holds(), Some(true));
+        assert_eq!(row(Goal::AtLeast(10.0), "MB/s", 0.0, 100.0, 27.0).holds(), Some(false));
+        assert_eq!(row(Goal::Below(0.5), "MB", 0.0, 0.4, 5.0).holds(), Some(true));
+    }
+
+    #[test]
+    fn better_means_less_time_and_more_throughput() {
+        assert_eq!(row(Goal::AtMost(1.0), "ms", 0.0, 10.0, 50.0).better(), Some(5.0));
+        assert_eq!(row(Goal::AtLeast(1.0), "MB/s", 0.0, 50.0, 10.0).better(), Some(5.0));
+    }
+}

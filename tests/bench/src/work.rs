@@ -1,0 +1,219 @@
+//! What is measured. Quick things are measured in turn, run by run, so that whatever else the machine does meanwhile
+//! falls on all alike.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tare_kit::{Image, Layer, image};
+
+use crate::Done;
+use crate::floor::Floor;
+use crate::machine;
+use crate::report::{Goal, Row};
+use crate::stats::summary;
+use crate::subject::Subject;
+
+const IMAGE: &str = "bench:1";
+/// Copies of `/lines` that one log measurement writes.
+const COPIES: usize = 25;
+/// Lines in `/lines`, of 71 bytes each.
+const LINES: usize = 115_000;
+
+/// Everything that the measurements need.
+pub(crate) struct Bench<'a> {
+    /// Ours first, Docker last.
+    pub(crate) subjects: &'a [&'a Subject],
+    pub(crate) floor: Floor,
+    pub(crate) bundle: PathBuf,
+    pub(crate) runs: u32,
+    pub(crate) idle: usize,
+}
+
+/// Makes an OCI bundle whose program is `true`, and a root file system that the floor uses too.
+pub(crate) fn bundle(place: &Path) -> Done<PathBuf> {
+    let bundle = place.join("bundle");
+    std::fs::create_dir_all(&bundle).map_err(|e| format!("cannot make a bundle: {e}"))?;
+    image::unpack_busybox(&bundle.join("rootfs"));
+    Ok(bundle)
+}
+
+/// The image of the measurements: busybox and a file of lines.
+fn bench_image() -> Image {
+    let line = format!("{}\n", "x".repeat(70));
+    Image::busybox(IMAGE).layer(Layer::new().file("lines", line.repeat(LINES)))
+}
+
+fn container(words: &[&str]) -> Value {
+    json!({"Image": IMAGE, "Cmd": words, "HostConfig": {"NetworkMode": "none"}})
+}
+
+/// Values of each subject, in the order of the subjects.
+type Values = Vec<Vec<f64>>;
+
+impl Bench<'_> {
+    /// Measures everything.
+    pub(crate) fn all(&mut self) -> Done<Vec<Row>> {
+        let archive = bench_image().docker_archive();
+        self.each(|s| s.load(&archive))?;
+        let mut rows = vec![self.command_line()?];
+        rows.extend(self.phases()?);
+        rows.push(self.exec()?);
+        rows.push(self.oci()?);
+        rows.extend(self.memory()?);
+        rows.push(self.logs()?);
+        Ok(rows)
+    }
+
+    fn each<T>(&self, mut act: impl FnMut(&Subject) -> Done<T>) -> Done<Vec<T>> {
+        self.subjects.iter().map(|s| act(s)).collect()
+    }
+
+    /// Runs `act` on each subject in turn, `runs` times; one more run before them does not count.
+    fn in_turn(&self, runs: u32, mut act: impl FnMut(&Subject) -> Done<f64>) -> Done<Values> {
+        let mut values = vec![Vec::new(); self.subjects.len()];
+        for run in 0..=runs {
+            for (subject, values) in self.subjects.iter().zip(&mut values) {
+                let value = act(subject)?;
+                if run > 0 {
+                    values.push(value);
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn row(&self, what: &str, unit: &str, goal: Option<Goal>, values: Values) -> Row {
+        let mut summaries = values.into_iter().map(summary);
+        let tare = if self.subjects.len() > 1 { summaries.next() } else { None };
+        let row =
+            Row { what: what.into(), unit: unit.into(), goal, floor: None, tare, peer: summaries.next() };
+        println!("{}", row.line());
+        row
+    }
+
+    fn command_line(&mut self) -> Done<Row> {
+        let words = ["run", "--rm", "--network", "none", IMAGE, "true"];
+        let (mut floors, mut values) = (Vec::new(), vec![Vec::new(); self.subjects.len()]);
+        for _ in 0..self.runs {
+            floors.push(self.floor.once()?);
+            for (subject, values) in self.subjects.iter().zip(&mut values) {
+                values.push(subject.time_client(&words)?);
+            }
+        }
+        let mut row = self.row(
+            "`run --rm --network none IMAGE true`, command line",
+            "ms",
+            Some(Goal::CommandLine),
+            values,
+        );
+        row.floor = Some(summary(floors));
+        Ok(row)
+    }
+
+    fn phases(&self) -> Done<Vec<Row>> {
+        let names = ["create", "start", "wait", "remove"];
+        let mut values: Vec<Values> = vec![vec![Vec::new(); self.subjects.len()]; names.len() + 1];
+        for _ in 0..self.runs {
+            for (i, subject) in self.subjects.iter().enumerate() {
+                let mut marks = vec![Instant::now()];
+                let id = subject.create(&container(&["true"]))?;
+                marks.push(Instant::now());
+                subject.start(&id)?;
+                marks.push(Instant::now());
+                subject.wait(&id)?;
+                marks.push(Instant::now());
+                subject.remove(&id)?;
+                marks.push(Instant::now());
+                let took = |a: usize, b: usize| (marks[b] - marks[a]).as_secs_f64() * 1e3;
+                for (values, phase) in values.iter_mut().zip(0..names.len()) {
+                    values[i].push(took(phase, phase + 1));
+                }
+                values[names.len()][i].push(took(0, names.len()));
+            }
+        }
+        let names =
+            names.iter().map(|n| format!("API {n}")).chain(["API create, start, wait, remove".into()]);
+        Ok(names.zip(values).map(|(name, values)| self.row(&name, "ms", None, values)).collect())
+    }
+
+    fn exec(&self) -> Done<Row> {
+        let ids = self.each(|s| {
+            let id = s.create(&container(&["sleep", "1000000"]))?;
+            s.start(&id).map(|()| id)
+        })?;
+        let id =
+            |s: &Subject| self.subjects.iter().position(|o| o.name == s.name).map_or("", |i| ids[i].as_str());
+        let values = self.in_turn(self.runs, |s| s.time_client(&["exec", id(s), "true"]))?;
+        self.each(|s| s.remove(id(s)))?;
+        Ok(self.row("`exec CONTAINER true`, command line", "ms", Some(Goal::AtMost(1.0 / 10.0)), values))
+    }
+
+    fn oci(&self) -> Done<Row> {
+        self.write_spec()?;
+        let root = self.bundle.with_file_name("runtime");
+        let (root, bundle) = (root.display().to_string(), self.bundle.display().to_string());
+        let mut serial = 0;
+        let values = self.in_turn(self.runs, |s| {
+            serial += 1;
+            let id = format!("bench-{}-{serial}", std::process::id());
+            s.time_runtime(&["--root", &format!("{root}-{}", s.name), "run", "--bundle", &bundle, &id])
+        })?;
+        Ok(self.row("OCI `run`, command line", "ms", Some(Goal::AtMost(1.0 / 3.0)), values))
+    }
+
+    /// The default specification of the peer's own runtime, with `true` for a program and no terminal.
+    fn write_spec(&self) -> Done {
+        let runtime = &self.subjects.last().ok_or("nothing to measure")?.runtime;
+        let path = self.bundle.join("config.json");
+        let made = Command::new(runtime).arg("spec").current_dir(&self.bundle).status();
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("`runc spec`: {e} ({made:?})"))?;
+        let mut spec: Value = serde_json::from_str(&text).map_err(|e| format!("`runc spec`: {e}"))?;
+        spec["process"]["terminal"] = json!(false);
+        spec["process"]["args"] = json!(["true"]);
+        std::fs::write(&path, spec.to_string()).map_err(|e| format!("cannot write the bundle: {e}"))
+    }
+
+    fn memory(&self) -> Done<Vec<Row>> {
+        let (mut shims, mut hosts) = (Vec::new(), Vec::new());
+        for subject in self.subjects {
+            let before = machine::available();
+            let mut ids = Vec::new();
+            for _ in 0..self.idle {
+                let id = subject.create(&container(&["sleep", "1000000"]))?;
+                subject.start(&id)?;
+                ids.push(id);
+            }
+            hosts.push(vec![(before - machine::available()) / ids.len() as f64 / 1e6]);
+            let mut shares = Vec::new();
+            for id in &ids {
+                let shim = machine::parent(subject.pid(id)?).and_then(machine::share);
+                shares.push(shim.ok_or("a monitor without memory figures")? / 1e6);
+            }
+            shims.push(shares);
+            for id in &ids {
+                subject.remove(id)?;
+            }
+        }
+        Ok(vec![
+            self.row("memory of a container's monitor (PSS)", "MB", Some(Goal::Below(0.5)), shims),
+            self.row(&format!("memory of the host per idle container ({})", self.idle), "MB", None, hosts),
+        ])
+    }
+
+    fn logs(&self) -> Done<Row> {
+        let bytes = (LINES * 71 * COPIES) as f64;
+        let words: Vec<&str> = std::iter::once("cat").chain(std::iter::repeat_n("/lines", COPIES)).collect();
+        let values = self.in_turn(5, |s| {
+            let id = s.create(&container(&words))?;
+            let begun = Instant::now();
+            s.start(&id)?;
+            s.wait(&id)?;
+            let took = begun.elapsed().as_secs_f64();
+            s.remove(&id)?;
+            Ok(bytes / 1e6 / took)
+        })?;
+        Ok(self.row("default log, lines of 71 bytes", "MB/s", Some(Goal::AtLeast(10.0)), values))
+    }
+}
