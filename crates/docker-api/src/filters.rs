@@ -30,8 +30,9 @@ impl Filters {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let parsed: BTreeMap<String, Values> = serde_json::from_str(text)
-            .map_err(|e| Error::invalid(format!("invalid filter: {e} (want a JSON object of lists of strings)")))?;
+        let parsed: BTreeMap<String, Values> = serde_json::from_str(text).map_err(|e| {
+            Error::invalid(format!("invalid filter: {e} (want a JSON object of lists of strings)"))
+        })?;
         let values = |v| match v {
             Values::List(list) => list.into_iter().collect(),
             Values::Set(set) => set.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect(),
@@ -65,7 +66,9 @@ impl Filters {
     /// In Docker's words: `invalid filter 'x'`.
     pub fn only(&self, known: &[&str]) -> Result<()> {
         match self.0.keys().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => Err(Error::invalid(format!("invalid filter '{name}' (known: {})", known.join(", ")))),
+            Some(name) => {
+                Err(Error::invalid(format!("invalid filter '{name}' (known: {})", known.join(", "))))
+            }
             None => Ok(()),
         }
     }
@@ -103,7 +106,8 @@ mod tests {
     #[test]
     fn both_spellings_mean_the_same() {
         let list = Filters::parse(r#"{"status":["exited","created"],"label":["a=b"]}"#).expect("parses");
-        let set = Filters::parse(r#"{"status":{"created":true,"exited":true,"dead":false},"label":{"a=b":true}}"#);
+        let set =
+            Filters::parse(r#"{"status":{"created":true,"exited":true,"dead":false},"label":{"a=b":true}}"#);
         assert_eq!(set, Ok(list.clone()));
         assert_eq!(list.values("status").collect::<Vec<_>>(), ["created", "exited"]);
         assert_eq!(list.values("name").count(), 0);
@@ -111,7 +115,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_by_name() {
-        let e = Filters::parse(r#"{"colour":["red"]}"#).expect("parses").only(&["status"]).expect_err("unknown");
+        let e =
+            Filters::parse(r#"{"colour":["red"]}"#).expect("parses").only(&["status"]).expect_err("unknown");
         assert!(e.message().contains("invalid filter 'colour'"), "{e}");
     }
 
@@ -126,7 +131,11 @@ mod tests {
             (r#"{"label":["b="]}"#, true),
             ("{}", true),
         ] {
-            assert_eq!(Filters::parse(filter).expect("parses").match_labels("label", &labels), matches, "{filter}");
+            assert_eq!(
+                Filters::parse(filter).expect("parses").match_labels("label", &labels),
+                matches,
+                "{filter}"
+            );
         }
     }
 

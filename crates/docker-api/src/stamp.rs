@@ -16,7 +16,8 @@ const NANOS: i128 = 1_000_000_000;
 
 /// RFC 3339 with as many digits of the second's fraction as are not zero: Go's `RFC3339Nano`.
 pub fn rfc3339(nanos: u64) -> String {
-    let whole = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let whole =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     whole.format(&Rfc3339).unwrap_or_else(|_| NEVER.to_owned())
 }
 
@@ -40,7 +41,11 @@ pub fn parse_query(name: &str, text: &str) -> Result<Option<u64>> {
     if matches!(text, "" | "0") {
         return Ok(None);
     }
-    let bad = || Error::invalid(format!("invalid value for {name:?}: {text:?} is neither seconds since 1970 nor RFC 3339"));
+    let bad = || {
+        Error::invalid(format!(
+            "invalid value for {name:?}: {text:?} is neither seconds since 1970 nor RFC 3339"
+        ))
+    };
     if let Some(at) = parse_seconds(text) {
         return Ok(Some(at));
     }

@@ -97,7 +97,8 @@ impl FromStr for Version {
 
     /// `1.41`; missing parts are zero and further ones must be, as Docker compares them.
     fn from_str(s: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("invalid API version {s:?}: want two numbers, like {}", Self::MAX));
+        let bad =
+            || Error::invalid(format!("invalid API version {s:?}: want two numbers, like {}", Self::MAX));
         let part = |p: &str| if p.is_empty() { Ok(0) } else { p.parse::<u32>().map_err(|_| bad()) };
         let mut parts = s.split('.').map(part);
         let mut next = || parts.next().unwrap_or(Ok(0));
@@ -123,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_path_without_a_version_means_the_newest() {
-        for path in ["/info", "/", "", "/volumes", "/version", "/v/info", "/vx.1/info", "info", "/v1.4a/info"] {
+        for path in ["/info", "/", "", "/volumes", "/version", "/v/info", "/vx.1/info", "info", "/v1.4a/info"]
+        {
             assert_eq!(Version::of_path(path), Ok((Version::MAX, path)), "{path}");
         }
     }
@@ -145,7 +147,9 @@ mod tests {
         );
         let new = Version::of_path("/v1.56/info").expect_err("too new");
         assert_eq!(new.message(), "client version 1.56 is too new. Maximum supported API version is 1.55");
-        for path in ["/v1/info", "/v0.9/info", "/v2.0/info", "/v1.400/info", "/v1.99999999999/info", "/v1.40.1/info"] {
+        for path in
+            ["/v1/info", "/v0.9/info", "/v2.0/info", "/v1.400/info", "/v1.99999999999/info", "/v1.40.1/info"]
+        {
             assert!(Version::of_path(path).is_err(), "{path}");
         }
     }

@@ -195,6 +195,13 @@ impl Response {
         &mut self.body
     }
 
+    /// Reads the rest of the body.
+    pub fn read_body(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.body.read_to_end(&mut bytes).map_err(|e| ClientError::io("reading the answer", e))?;
+        Ok(bytes)
+    }
+
     fn checked(mut self, what: String) -> Result<Self> {
         if self.head.status < 400 {
             return Ok(self);
