@@ -17,7 +17,9 @@ mod flags;
 mod front;
 mod host;
 mod options;
+mod output;
 mod session;
+mod template;
 mod term;
 
 use std::io::Write;

@@ -117,7 +117,7 @@ fn start_failure(error: &ClientError) -> Failure {
 }
 
 /// 127 for a command that is not there, 126 for one that cannot be executed, 125 for everything else.
-fn code_of(message: &str) -> i32 {
+pub(super) fn code_of(message: &str) -> i32 {
     let has = |words: &[&str]| words.iter().any(|w| message.contains(w));
     if has(&[
         "executable file not found",
