@@ -1,5 +1,6 @@
 //! The kernel, typed: the only room with unsafe code. File descriptors, processes, mounts, netlink, BPF; no policy.
 
+pub mod bpf;
 pub mod capability;
 pub mod child;
 pub mod dir;
