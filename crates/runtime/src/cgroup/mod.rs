@@ -5,7 +5,7 @@
 //!
 //! - A **hierarchy** is a tree of groups that the kernel has mounted for some **controllers**; [`Layout`] knows those of
 //!   this machine, v1, v2 or both.
-//! - A `Cgroup` is one container's group in each hierarchy that matters, all under one path.
+//! - A [`Cgroup`] is one container's group in each hierarchy that matters, all under one path.
 //! - A [`plan::Plan`] is the list of writes that makes OCI resources true. One table of controllers ([`controller`]), one
 //!   planner, two writers ([`v1`], [`v2`]).
 //!
@@ -34,23 +34,54 @@
 //! `CLONE_INTO_CGROUP` and by writing `0` to v1 `tasks` files while they have one thread; neither waits for an RCU
 //! grace period.
 //!
-//! Read in this order: [`layout`], [`controller`], [`plan`], `group`, then what you came for.
+//! Read in this order: [`layout`], [`controller`], [`plan`], [`group`], then what you came for.
+
+use std::path::Path;
+use std::sync::Arc;
 
 mod controller;
 mod convert;
+mod cpuset;
 mod device_program;
 mod devices;
 mod error;
+mod file;
+mod freeze;
+mod group;
 mod layout;
+mod oom;
 mod path;
 pub mod plan;
+mod processes;
+mod remove;
+mod stats;
+mod subtree;
 mod v1;
 mod v2;
+mod wait;
 
 #[cfg(test)]
 mod tests;
 
 pub use controller::{Controller, Version};
 pub use error::{Error, Result};
+pub use group::{Cgroup, Entry};
 pub use layout::{Hierarchy, Layout, Mode};
+pub use oom::OomWatch;
 pub use path::GroupPath;
+
+/// Removes a group that is nobody's own, such as the engine's parent of all containers, from every hierarchy in which it
+/// is empty; where something lives in it or below it, it stays.
+///
+/// # Errors
+/// The path is none, or a call failed for another reason.
+pub fn remove_if_empty(layout: &Arc<Layout>, path: impl AsRef<Path>) -> Result<()> {
+    use rustix::io::Errno;
+    let path = GroupPath::parse(path)?;
+    let expected = [Errno::BUSY, Errno::NOENT, Errno::NOTEMPTY];
+    let removed = layout.hierarchies.iter().map(|hierarchy| hierarchy.rmdir_at(path.as_str()));
+    let errors = removed.filter_map(std::result::Result::err);
+    Error::collect(
+        errors.filter(|error| error.errno().is_none_or(|errno| !expected.contains(&errno))).collect(),
+    )
+}
