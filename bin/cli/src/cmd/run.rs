@@ -3,7 +3,7 @@
 //! The fast path is four requests on three connections, and one wait: create, then attach and wait side by side, then
 //! start, whose answer is awaited together with the output.
 
-use super::spec::{Attached, Surroundings, create_body};
+use super::spec::{Attached, Surroundings, create_request};
 use crate::context::{Context, complain, print_line};
 use crate::failure::{Failure, OWN_ERROR, Outcome, plain};
 use crate::flags::Given;
@@ -14,7 +14,8 @@ use std::io::{stdin, stdout};
 use tare_docker_api::client::{
     Client, ClientError, ErrorKind, Hijacked, Pending, Request, Response, StreamFormat,
 };
-use tare_docker_api::models::{ContainerCreateBody, ContainerCreateResponse, ContainerWaitResponse};
+use tare_docker_api::extension::CreateRequest;
+use tare_docker_api::models::{ContainerCreateResponse, ContainerWaitResponse};
 
 /// `tare run`.
 pub(crate) fn run(context: &Context, given: &Given) -> Outcome {
@@ -47,7 +48,7 @@ pub(crate) fn create_only(context: &Context, given: &Given) -> Outcome {
     Ok(0)
 }
 
-fn prepare(given: &Given, command: &str) -> Result<ContainerCreateBody, Failure> {
+fn prepare(given: &Given, command: &str) -> Result<CreateRequest, Failure> {
     if given.args.is_empty() && given.one("rootfs").is_none() {
         return Err(Failure::new(format!(
             "tare: 'tare {command}' requires at least 1 argument\n\nUsage:  tare {command} [OPTIONS] IMAGE [COMMAND] [ARG...]\n\n\
@@ -59,7 +60,7 @@ fn prepare(given: &Given, command: &str) -> Result<ContainerCreateBody, Failure>
         variable: &|name| std::env::var(name).ok(),
         window: if given.on("tty") { window_size(stdout()) } else { None },
     };
-    create_body(given, &around).map_err(|e| with_help(&e, command, OWN_ERROR))
+    create_request(given, &around).map_err(|e| with_help(&e, command, OWN_ERROR))
 }
 
 /// An error of `run` itself, with the pointer to help that Docker gives.
@@ -71,7 +72,7 @@ fn with_help(message: &str, command: &str, code: i32) -> Failure {
 fn create(
     client: &mut Client,
     given: &Given,
-    body: &ContainerCreateBody,
+    body: &CreateRequest,
     command: &str,
 ) -> Result<String, Failure> {
     let cidfile = given.some("cidfile");
@@ -85,7 +86,8 @@ fn create(
         request = request.query("name", name);
     }
     let sent = request.json(body).and_then(|request| client.json::<ContainerCreateResponse>(request));
-    let made = sent.map_err(|e| create_failure(&e, body.image.as_deref().unwrap_or_default(), command))?;
+    let made =
+        sent.map_err(|e| create_failure(&e, body.docker.image.as_deref().unwrap_or_default(), command))?;
     for warning in &made.warnings {
         complain(format!("WARNING: {warning}"));
     }

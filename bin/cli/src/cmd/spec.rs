@@ -5,6 +5,7 @@ use crate::flags::Given;
 use crate::options::{Parsed, confine, env, mount, resource, size};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use tare_docker_api::extension::{CreateExtension, CreateRequest, RootfsDirectory};
 use tare_docker_api::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 
 /// Where relative paths and variables come from.
@@ -43,12 +44,16 @@ impl Attached {
     }
 }
 
-/// The body of a create request. With `--rootfs` all arguments are the command.
-pub(crate) fn create_body(given: &Given, around: &Surroundings<'_>) -> Parsed<ContainerCreateBody> {
-    let (image, command) = image_and_command(given, around)?;
+/// A create request. With `--rootfs` there is no image and all arguments are the command.
+pub(crate) fn create_request(given: &Given, around: &Surroundings<'_>) -> Parsed<CreateRequest> {
+    let rootfs = given.one("rootfs").map(|dir| rootfs(dir, around)).transpose()?;
+    let (image, command) = match rootfs {
+        Some(_) => (String::new(), given.args.clone()),
+        None => image_and_command(given)?,
+    };
     let attached = Attached::from(given);
     let interactive = given.on("interactive");
-    Ok(ContainerCreateBody {
+    let docker = ContainerCreateBody {
         hostname: given.some("hostname"),
         domainname: given.some("domainname"),
         user: given.some("user"),
@@ -69,21 +74,22 @@ pub(crate) fn create_body(given: &Given, around: &Surroundings<'_>) -> Parsed<Co
         stop_timeout: given.number("stop-timeout"),
         host_config: Some(host_config(given, around)?),
         ..ContainerCreateBody::default()
-    })
+    };
+    Ok(CreateRequest { docker, tare: rootfs.map(|dir| CreateExtension { rootfs: Some(dir) }) })
 }
 
-/// The image as the daemon is told it, and the command. A directory goes as `rootfs:/absolute/path[:rw]`, which no
-/// image reference can be, because a tag does not start with a slash.
-fn image_and_command(given: &Given, around: &Surroundings<'_>) -> Parsed<(String, Vec<String>)> {
-    if let Some(rootfs) = given.one("rootfs") {
-        let (dir, mode) = rootfs.strip_suffix(":rw").map_or((rootfs, ""), |dir| (dir, ":rw"));
-        let path = around.cwd.join(dir);
-        let path = path.canonicalize().map_err(|e| format!("--rootfs {dir}: {}", plain(&e)))?;
-        if !path.is_dir() {
-            return Err(format!("--rootfs {dir}: not a directory"));
-        }
-        return Ok((format!("rootfs:{}{mode}", path.display()), given.args.clone()));
+/// `--rootfs DIR[:rw]`, as the daemon is told it.
+fn rootfs(text: &str, around: &Surroundings<'_>) -> Parsed<RootfsDirectory> {
+    let (dir, writable) = text.strip_suffix(":rw").map_or((text, false), |dir| (dir, true));
+    let path = around.cwd.join(dir).canonicalize().map_err(|e| format!("--rootfs {dir}: {}", plain(&e)))?;
+    if !path.is_dir() {
+        return Err(format!("--rootfs {dir}: not a directory"));
     }
+    let path = path.to_str().ok_or_else(|| format!("--rootfs {dir}: its path is not UTF-8"))?;
+    Ok(RootfsDirectory { path: path.to_owned(), writable })
+}
+
+fn image_and_command(given: &Given) -> Parsed<(String, Vec<String>)> {
     let (image, command) = given.args.split_first().ok_or("an IMAGE is required")?;
     if image.is_empty() {
         return Err("invalid reference format: the image's name is empty".to_owned());
@@ -234,3 +240,6 @@ fn each<T>(given: &Given, flag: &str, parse: impl Fn(&str) -> Parsed<T>) -> Pars
     let list = given.many(flag).into_iter().map(parse).collect::<Parsed<Vec<T>>>()?;
     Ok((!list.is_empty()).then_some(list))
 }
+
+#[cfg(test)]
+mod tests;
