@@ -90,10 +90,20 @@ impl Filters {
 
     /// Whether `labels` have every `key` and `key=value` that filter `name` lists.
     pub fn match_labels(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        self.values(name).all(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
-            None => labels.contains_key(wanted),
-        })
+        self.values(name).all(|wanted| has_label(labels, wanted))
+    }
+
+    /// Whether `labels` have any `key` or `key=value` that filter `name` lists.
+    pub fn match_any_label(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.values(name).any(|wanted| has_label(labels, wanted))
+    }
+}
+
+/// Whether `labels` have this `key` or `key=value`.
+fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
+        None => labels.contains_key(wanted),
     }
 }
 
