@@ -19,6 +19,7 @@
 //!
 //! Not here: authentication (the socket's permissions are the door), TLS, TCP.
 
+mod create;
 mod error;
 mod http;
 

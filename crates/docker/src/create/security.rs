@@ -1,0 +1,92 @@
+//! What confines the processes: capabilities and `SecurityOpt`.
+
+use tare_docker_api::models::HostConfig;
+use tare_model::capability::Capability;
+use tare_model::container::{SeccompChoice, Security};
+use tare_model::{Error, Result};
+
+pub(super) fn security(host: &HostConfig) -> Result<Security> {
+    let raw_options = host.security_opt.clone().unwrap_or_default();
+    let mut security = Security {
+        privileged: host.privileged.unwrap_or_default(),
+        cap_add: capabilities("HostConfig.CapAdd", host.cap_add.as_deref())?,
+        cap_drop: capabilities("HostConfig.CapDrop", host.cap_drop.as_deref())?,
+        unmasked_paths: unmasked(host)?,
+        ..Default::default()
+    };
+    for option in &raw_options {
+        apply(option, &mut security)?;
+    }
+    security.raw_options = raw_options;
+    Ok(security)
+}
+
+fn capabilities(field: &str, names: Option<&[String]>) -> Result<Vec<String>> {
+    let canonical = |name: &String| match name.eq_ignore_ascii_case("all") {
+        true => Ok("ALL".to_owned()),
+        false => Capability::parse(name)
+            .map(|c| c.to_string())
+            .map_err(|e| Error::invalid(format!("invalid {field}: {e}"))),
+    };
+    names.unwrap_or_default().iter().map(canonical).collect()
+}
+
+/// Clients turn `systempaths=unconfined` into two empty lists; lists of one's own are not supported.
+fn unmasked(host: &HostConfig) -> Result<bool> {
+    match (host.masked_paths.as_deref(), host.readonly_paths.as_deref()) {
+        (None, None) => Ok(false),
+        (Some([]), Some([])) => Ok(true),
+        _ => Err(Error::unsupported(
+            "HostConfig.MaskedPaths and HostConfig.ReadonlyPaths: lists of one's own are not supported; leave both out, or \
+             make both empty (systempaths=unconfined)",
+        )),
+    }
+}
+
+/// One `SecurityOpt`: `name=value`, or `name:value` as older clients write it, or a name alone.
+fn apply(option: &str, security: &mut Security) -> Result<()> {
+    let at = option.find(['=', ':']).unwrap_or(option.len());
+    let (name, rest) = option.split_at(at);
+    let value = rest.get(1..).unwrap_or("");
+    match (name, value) {
+        ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+        ("no-new-privileges", "false") => security.no_new_privileges = false,
+        ("seccomp", "unconfined") => security.seccomp = SeccompChoice::Unconfined,
+        ("seccomp", "builtin") => security.seccomp = SeccompChoice::Default,
+        ("seccomp", json) if json.trim_start().starts_with('{') => security.seccomp = profile(json)?,
+        ("systempaths", "unconfined") => security.unmasked_paths = true,
+        // No profile and no label is ever applied, so this is what happens anyway.
+        ("apparmor", "unconfined") | ("label", "disable") => {}
+        ("no-new-privileges" | "seccomp" | "systempaths", _) => {
+            return Err(Error::invalid(format!("invalid HostConfig.SecurityOpt {option:?}")));
+        }
+        ("apparmor", _) => {
+            return Err(unsupported(option, "AppArmor profiles are not supported; use apparmor=unconfined"));
+        }
+        ("label", _) => {
+            return Err(unsupported(option, "SELinux labels are not supported; use label=disable"));
+        }
+        _ => {
+            return Err(unsupported(
+                option,
+                "the options are seccomp, no-new-privileges, systempaths=unconfined, apparmor=unconfined, label=disable",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unsupported(option: &str, why: &str) -> Error {
+    let shown: String = option.chars().take(80).collect();
+    Error::unsupported(format!("HostConfig.SecurityOpt {shown:?}: {why}"))
+}
+
+/// The text of a profile, which must at least be a JSON object; the runtime compiles it.
+fn profile(json: &str) -> Result<SeccompChoice> {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json) {
+        Ok(_) => Ok(SeccompChoice::Profile { json: json.to_owned() }),
+        Err(e) => Err(Error::invalid(format!(
+            "HostConfig.SecurityOpt seccomp: Decoding seccomp profile failed: {e}"
+        ))),
+    }
+}
