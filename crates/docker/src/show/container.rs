@@ -1,0 +1,128 @@
+//! `GET /containers/{id}/json`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tare_docker_api::extension::{self, CreateExtension, RootfsDirectory};
+use tare_docker_api::models::{
+    ContainerConfig as WireConfig, ContainerInspectResponse, DriverData, MountPoint,
+};
+use tare_docker_api::{Version, stamp};
+use tare_engine::{ContainerView, Fixed, MountKind, MountView};
+use tare_model::container::ImageSource;
+
+use super::{host_config, network, object, state};
+
+/// The whole document.
+pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
+    let fixed = &view.fixed;
+    let mut args = fixed.process.args().into_iter();
+    let document = ContainerInspectResponse {
+        id: Some(view.id.to_string()),
+        created: Some(stamp::rfc3339(view.created)),
+        path: Some(args.next().unwrap_or_default()),
+        args: Some(args.collect()),
+        state: Some(state::state(&view.state)),
+        image: Some(fixed.image_id.as_ref().map(ToString::to_string).unwrap_or_default()),
+        resolv_conf_path: Some(path(&fixed.paths.resolv_conf)),
+        hostname_path: Some(path(&fixed.paths.hostname)),
+        hosts_path: Some(path(&fixed.paths.hosts)),
+        log_path: Some(path(&fixed.paths.log)),
+        name: Some(format!("/{}", view.name)),
+        restart_count: Some(0),
+        driver: Some("overlay2".to_owned()),
+        platform: Some("linux".to_owned()),
+        mount_label: Some(String::new()),
+        process_label: Some(String::new()),
+        app_armor_profile: Some(String::new()),
+        graph_driver: Some(graph_driver(fixed)),
+        mounts: Some(fixed.mounts.iter().map(mount_point).collect()),
+        ..Default::default()
+    };
+    let mut shown = object(&document);
+    let execs: Vec<String> = view.execs.iter().map(ToString::to_string).collect();
+    shown.insert("ExecIDs".to_owned(), if execs.is_empty() { Value::Null } else { json!(execs) });
+    shown.insert("HostConfig".to_owned(), host_config::host_config(&fixed.config));
+    shown.insert("Config".to_owned(), config(fixed));
+    shown.insert("NetworkSettings".to_owned(), network::settings(&fixed.config.namespaces.network, version));
+    if let ImageSource::Directory { path, writable } = &fixed.config.image {
+        let rootfs = Some(RootfsDirectory { path: path.clone(), writable: *writable });
+        shown.insert(extension::FIELD.to_owned(), json!(CreateExtension { rootfs }));
+    }
+    Value::Object(shown)
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// `Config`: the process with every default resolved, and what has no effect here but was asked for.
+fn config(fixed: &Fixed) -> Value {
+    let (asked, process) = (&fixed.config, &fixed.process);
+    let list = |list: &[String]| Some(list.to_vec()).filter(|l| !l.is_empty());
+    let document = WireConfig {
+        hostname: Some(fixed.hostname.clone()),
+        domainname: Some(asked.domainname.clone()),
+        user: Some(process.user.clone()),
+        attach_stdin: Some(asked.process.attach.stdin),
+        attach_stdout: Some(asked.process.attach.stdout),
+        attach_stderr: Some(asked.process.attach.stderr),
+        exposed_ports: list(&process.exposed_ports),
+        tty: Some(asked.process.tty),
+        open_stdin: Some(asked.process.open_stdin),
+        stdin_once: Some(asked.process.stdin_once),
+        env: Some(process.env.clone()),
+        image: Some(fixed.image_name.clone()),
+        working_dir: Some(process.working_dir.clone()),
+        labels: Some(process.labels.clone().into_iter().collect()),
+        stop_signal: process.stop_signal.map(|s| s.to_string()),
+        stop_timeout: asked.stop_timeout.map(i64::from),
+        ..Default::default()
+    };
+    let mut shown = object(&document);
+    let volumes: HashMap<&String, Value> = process.volumes.iter().map(|v| (v, json!({}))).collect();
+    shown.insert("Volumes".to_owned(), if volumes.is_empty() { Value::Null } else { json!(volumes) });
+    shown.insert("Cmd".to_owned(), json!(list(&process.cmd)));
+    shown.insert("Entrypoint".to_owned(), json!(list(&process.entrypoint)));
+    shown.insert("OnBuild".to_owned(), Value::Null);
+    for (name, value) in host_config::remembered(asked, "Config").into_iter().flatten() {
+        shown.insert(name.clone(), value.clone());
+    }
+    Value::Object(shown)
+}
+
+/// Where the layers are. There is no merged directory on the host: the union exists in the container only.
+fn graph_driver(fixed: &Fixed) -> DriverData {
+    let paths = &fixed.paths;
+    let lowers: Vec<String> = paths.lowers.iter().map(|p| path(p)).collect();
+    let mut data = HashMap::new();
+    if !lowers.is_empty() {
+        data.insert("LowerDir".to_owned(), lowers.join(":"));
+    }
+    for (name, dir) in [("UpperDir", &paths.upper), ("WorkDir", &paths.work)] {
+        if let Some(dir) = dir {
+            data.insert(name.to_owned(), path(dir));
+        }
+    }
+    DriverData { name: "overlay2".to_owned(), data }
+}
+
+/// One entry of `Mounts`.
+pub(super) fn mount_point(mount: &MountView) -> MountPoint {
+    let (typ, driver) = match mount.kind {
+        MountKind::Bind => ("bind", None),
+        MountKind::Volume => ("volume", Some("local".to_owned())),
+        MountKind::Tmpfs => ("tmpfs", None),
+    };
+    MountPoint {
+        typ: Some(typ.to_owned()),
+        name: mount.volume.as_ref().map(ToString::to_string),
+        source: Some(path(&mount.source)),
+        destination: Some(mount.destination.clone()),
+        driver,
+        mode: Some(mount.mode.clone()),
+        rw: Some(mount.writable),
+        propagation: Some(mount.propagation.clone()),
+    }
+}
