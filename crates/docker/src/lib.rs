@@ -22,6 +22,7 @@
 mod create;
 mod error;
 mod http;
+mod relay;
 mod show;
 
 
