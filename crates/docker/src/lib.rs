@@ -19,11 +19,16 @@
 //!
 //! Not here: authentication (the socket's permissions are the door), TLS, TCP.
 
+mod backend;
+mod changes;
 mod create;
 mod error;
+mod handlers;
 mod http;
 mod relay;
+mod routes;
+mod server;
 mod show;
 
-
-#[cfg(test)]
+pub use backend::{Backend, Containers, Execs, Images, Streams, System};
+pub use server::{Limits, serve};
