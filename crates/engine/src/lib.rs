@@ -6,6 +6,7 @@
 
 pub mod api;
 mod engine;
+mod spec;
 
 pub use api::event::{Action, Event};
 pub use api::exec::{ExecConfig, ExecStartOptions, ExecView};

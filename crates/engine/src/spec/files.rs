@@ -1,0 +1,152 @@
+//! Text of the files that the engine writes for each container: hosts, hostname, resolv.conf.
+
+use tare_model::container::{ContainerConfig, DnsConfig};
+use tare_model::{Error, Result};
+
+use super::defaults;
+
+/// Name servers when the host names none that a container can reach.
+const FALLBACK_SERVERS: &[&str] = &["8.8.8.8", "8.8.4.4"];
+
+/// Checks the settings that end up in these files.
+///
+/// # Errors
+/// `InvalidInput`, naming the entry.
+pub(crate) fn check(config: &ContainerConfig) -> Result<()> {
+    for entry in &config.extra_hosts {
+        let ok = split_host(entry).is_some_and(|(name, address)| {
+            !name.is_empty() && !name.contains(char::is_whitespace) && is_address(address)
+        });
+        if !ok {
+            return Err(Error::invalid(format!("bad format for add-host: {entry:?} (want name:address)")));
+        }
+    }
+    let dns = &config.dns;
+    if let Some(bad) = dns.servers.iter().find(|s| !is_address(s)) {
+        return Err(Error::invalid(format!("{bad} is not an ip address")));
+    }
+    let word =
+        |text: &&String| text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if let Some(bad) = dns.search.iter().chain(&dns.options).find(word) {
+        return Err(Error::invalid(format!("invalid DNS search domain or option {bad:?}")));
+    }
+    Ok(())
+}
+
+/// `name:address` or `name=address`; the address may have colons.
+fn split_host(entry: &str) -> Option<(&str, &str)> {
+    entry.split_once(['=', ':'])
+}
+
+fn is_address(text: &str) -> bool {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    // A zone (`fe80::1%eth0`) is part of an address that a resolver takes.
+    let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
+    bare.parse::<std::net::IpAddr>().is_ok() && !text.contains(char::is_whitespace)
+}
+
+/// `/etc/hosts`.
+pub(crate) fn hosts(config: &ContainerConfig, hostname: &str) -> String {
+    let mut text = String::new();
+    for (address, names) in defaults::HOSTS {
+        text += &format!("{address}\t{names}\n");
+    }
+    let full = match config.domainname.as_str() {
+        "" => hostname.to_owned(),
+        domain => format!("{hostname}.{domain} {hostname}"),
+    };
+    // Loopback only, so far: the container's own name must resolve all the same.
+    text += &format!("127.0.1.1\t{full}\n");
+    for (name, address) in config.extra_hosts.iter().filter_map(|e| split_host(e)) {
+        text += &format!("{}\t{name}\n", address.trim_matches(['[', ']']));
+    }
+    text
+}
+
+/// `/etc/hostname`.
+pub(crate) fn hostname(name: &str) -> String {
+    format!("{name}\n")
+}
+
+/// `/etc/resolv.conf`: the user's settings over the host's file. With a network namespace of its own, servers on the
+/// host's loopback cannot be reached and are left out.
+pub(crate) fn resolv_conf(dns: &DnsConfig, host_file: &str, own_network: bool) -> String {
+    let host = |keyword: &str| -> Vec<String> {
+        let words = |line: &str| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(keyword)).then(|| words.map(str::to_owned).collect::<Vec<_>>())
+        };
+        host_file.lines().filter_map(words).flatten().collect()
+    };
+    let or_host = |own: &Vec<String>, keyword: &str| if own.is_empty() { host(keyword) } else { own.clone() };
+    let mut servers = or_host(&dns.servers, "nameserver");
+    if dns.servers.is_empty() && own_network {
+        servers.retain(|s| !s.starts_with("127.") && s != "::1" && s != "0.0.0.0");
+        if servers.is_empty() {
+            servers = FALLBACK_SERVERS.iter().map(|s| (*s).to_owned()).collect();
+        }
+    }
+    let mut text: String = servers.iter().map(|s| format!("nameserver {s}\n")).collect();
+    let search = or_host(&dns.search, "search");
+    if !search.is_empty() && search != ["."] {
+        text += &format!("search {}\n", search.join(" "));
+    }
+    let options = or_host(&dns.options, "options");
+    if !options.is_empty() {
+        text += &format!("options {}\n", options.join(" "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_has_localhost_the_container_and_what_was_added() {
+        let config = ContainerConfig {
+            extra_hosts: vec!["db:10.0.0.1".into(), "six=[fe80::1]".into()],
+            domainname: "lan".into(),
+            ..Default::default()
+        };
+        let text = hosts(&config, "web");
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
+        assert!(text.contains("127.0.1.1\tweb.lan web\n"));
+        assert!(text.ends_with("10.0.0.1\tdb\nfe80::1\tsix\n"));
+    }
+
+    #[test]
+    fn entries_with_line_breaks_or_wrong_addresses_are_refused() {
+        let with = |hosts: &str, server: &str, search: &str| ContainerConfig {
+            extra_hosts: vec![hosts.into()],
+            dns: DnsConfig { servers: vec![server.into()], search: vec![search.into()], options: vec![] },
+            ..Default::default()
+        };
+        assert!(check(&with("a:1.2.3.4", "1.1.1.1", "lan")).is_ok());
+        for (hosts, server, search) in [
+            ("a\nb:1.2.3.4", "1.1.1.1", "lan"),
+            ("a:1.2.3.4\n5.6.7.8 evil", "1.1.1.1", "lan"),
+            ("a:nonsense", "1.1.1.1", "lan"),
+            ("a:1.2.3.4", "1.1.1.1\nx", "lan"),
+            ("a:1.2.3.4", "name.example", "lan"),
+            ("a:1.2.3.4", "1.1.1.1", "lan\nnameserver 6.6.6.6"),
+        ] {
+            assert!(check(&with(hosts, server, search)).is_err(), "{hosts:?} {server:?} {search:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_servers_of_the_host_do_not_reach_an_own_network() {
+        let host = "# comment\nnameserver 127.0.0.53\nsearch lan\noptions edns0 trust-ad\n";
+        let text = resolv_conf(&DnsConfig::default(), host, true);
+        assert_eq!(text, "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch lan\noptions edns0 trust-ad\n");
+        let text = resolv_conf(&DnsConfig::default(), host, false);
+        assert!(text.starts_with("nameserver 127.0.0.53\n"));
+    }
+
+    #[test]
+    fn own_settings_replace_the_hosts() {
+        let dns = DnsConfig { servers: vec!["127.0.0.1".into()], search: vec![".".into()], options: vec![] };
+        assert_eq!(resolv_conf(&dns, "nameserver 9.9.9.9\nsearch lan\n", true), "nameserver 127.0.0.1\n");
+    }
+}

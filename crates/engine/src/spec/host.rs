@@ -1,0 +1,40 @@
+//! Facts of the machine that a plan depends on; gathered once, given in so that planning stays pure.
+
+use tare_model::capability::CapSet;
+
+/// What this machine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostFacts {
+    /// CPUs that run.
+    pub(crate) cpus: u32,
+    /// Which, as the kernel lists them: `0-3`.
+    pub(crate) cpu_list: String,
+    /// Memory nodes, `0`.
+    pub(crate) mem_list: String,
+    /// The kernel limits swap per group.
+    pub(crate) swap_limit: bool,
+    /// Files of /sys that give away other tenants' load and exist here, hidden like [`super::defaults::MASKED_PATHS`].
+    pub(crate) thermal_throttle: Vec<String>,
+    /// Capabilities the engine can hand on.
+    pub(crate) capabilities: CapSet,
+    /// Hard limit of open files that the engine can hand on.
+    pub(crate) nofile_hard: u64,
+    /// The machine's host name.
+    pub(crate) hostname: String,
+}
+
+impl Default for HostFacts {
+    /// A small machine that can do everything.
+    fn default() -> Self {
+        Self {
+            cpus: 2,
+            cpu_list: "0-1".into(),
+            mem_list: "0".into(),
+            swap_limit: true,
+            thermal_throttle: Vec::new(),
+            capabilities: CapSet::ALL,
+            nofile_hard: 1 << 20,
+            hostname: "machine".into(),
+        }
+    }
+}
