@@ -5,7 +5,14 @@
 //! touches a cgroup.
 
 pub mod api;
+mod clock;
 mod engine;
+mod events;
+mod execs;
+mod host;
+mod monitors;
+mod names;
+mod ps;
 mod spec;
 
 pub use api::event::{Action, Event};

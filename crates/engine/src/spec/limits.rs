@@ -61,14 +61,13 @@ fn check_memory(r: &mut Resources, host: &HostFacts, warnings: &mut Vec<String>)
         }
         _ => {}
     }
-    if r.memory.is_some() && !host.swap_limit && r.memory_swap != Some(-1) {
-        if r.memory_swap.take().is_some() {
-            warnings.push(
-                "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited \
-                 without swap."
-                    .into(),
-            );
-        }
+    let limited = r.memory.is_some() && r.memory_swap != Some(-1);
+    if limited && !host.swap_limit && r.memory_swap.take().is_some() {
+        warnings.push(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited \
+             without swap."
+                .into(),
+        );
     }
     if r.memory_swappiness.is_some_and(|s| s > 100) {
         let value = r.memory_swappiness.unwrap_or_default();

@@ -1,0 +1,135 @@
+//! What the engine needs of monitors, as two small contracts: one for starting them, one for each that lives.
+//!
+//! The real ones are `tare_shim`'s nursery and control connection; tests bring their own. Futures are boxed so that the
+//! engine is not generic over them.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tare_model::sandbox::{Stats, WindowSize};
+use tare_model::{ContainerId, ExecId, Result, Signal};
+use tare_shim::client::{Control, Events, Nursery};
+use tare_shim::protocol::{Event, ExecRequest, Snapshot, StartRequest, Started, Streams};
+
+/// Starts monitors, finds them again, cleans up after dead ones.
+pub(crate) trait Monitors: Send + Sync + 'static {
+    /// Starts a container under a new monitor; `streams` are the attachments of `request.attach`.
+    fn start(&self, request: StartRequest, streams: Vec<OwnedFd>) -> BoxFuture<'_, Result<(Link, Started)>>;
+
+    /// Connects to the monitor that listens at `socket`.
+    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<Link>>;
+
+    /// Ends what a dead monitor left: processes, cgroups, the directories `remove`. Idempotent.
+    fn cleanup<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        cgroups_path: &'a str,
+        remove: Vec<PathBuf>,
+    ) -> BoxFuture<'a, Result<()>>;
+}
+
+/// A living monitor.
+pub(crate) struct Link {
+    /// Takes calls.
+    pub(crate) monitor: Arc<dyn Monitor>,
+    /// Tells what happens.
+    pub(crate) events: Box<dyn EventSource>,
+}
+
+/// Calls to a monitor. Every one fails with `Unavailable` once it is gone.
+pub(crate) trait Monitor: Send + Sync + 'static {
+    /// What it knows.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>>;
+    /// Signals the first process. SIGKILL also thaws.
+    fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<()>>;
+    /// Freezes.
+    fn pause(&self) -> BoxFuture<'_, Result<()>>;
+    /// Thaws.
+    fn resume(&self) -> BoxFuture<'_, Result<()>>;
+    /// Sizes the terminal of the container or of an exec.
+    fn resize(&self, size: WindowSize, exec: Option<ExecId>) -> BoxFuture<'_, Result<()>>;
+    /// Attaches one end of a socket pair.
+    fn attach(&self, streams: Streams, peer: OwnedFd) -> BoxFuture<'_, Result<()>>;
+    /// Starts a further process; its id comes back.
+    fn exec(&self, request: ExecRequest, peer: Option<OwnedFd>) -> BoxFuture<'_, Result<i32>>;
+    /// What the container uses.
+    fn stats(&self) -> BoxFuture<'_, Result<Stats>>;
+    /// Its processes in the host's namespace.
+    fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>>;
+    /// One [`Event::LogGrew`] when the log grows after this.
+    fn watch_log(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// What a monitor tells unasked.
+pub(crate) trait EventSource: Send + Sync + 'static {
+    /// The next event; `None` once it is gone.
+    fn next(&mut self) -> BoxFuture<'_, Option<Event>>;
+}
+
+// === impl the real ones ===
+
+impl Monitors for Nursery {
+    fn start(&self, request: StartRequest, streams: Vec<OwnedFd>) -> BoxFuture<'_, Result<(Link, Started)>> {
+        Box::pin(async move {
+            let (control, events, started) = Nursery::start(self, request, streams).await?;
+            Ok((Link { monitor: Arc::new(control), events: Box::new(events) }, started))
+        })
+    }
+
+    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<Link>> {
+        Box::pin(async move {
+            let (control, events) = Control::connect(socket).await?;
+            Ok(Link { monitor: Arc::new(control), events: Box::new(events) })
+        })
+    }
+
+    fn cleanup<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        cgroups_path: &'a str,
+        remove: Vec<PathBuf>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Nursery::cleanup(self, id, cgroups_path, remove))
+    }
+}
+
+impl Monitor for Control {
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>> {
+        Box::pin(Control::snapshot(self))
+    }
+    fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::signal(self, signal, None))
+    }
+    fn pause(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::pause(self))
+    }
+    fn resume(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::resume(self))
+    }
+    fn resize(&self, size: WindowSize, exec: Option<ExecId>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::resize(self, size, exec))
+    }
+    fn attach(&self, streams: Streams, peer: OwnedFd) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::attach(self, streams, peer))
+    }
+    fn exec(&self, request: ExecRequest, peer: Option<OwnedFd>) -> BoxFuture<'_, Result<i32>> {
+        Box::pin(Control::exec(self, request, peer))
+    }
+    fn stats(&self) -> BoxFuture<'_, Result<Stats>> {
+        Box::pin(Control::stats(self))
+    }
+    fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>> {
+        Box::pin(Control::processes(self))
+    }
+    fn watch_log(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::watch_log(self))
+    }
+}
+
+impl EventSource for Events {
+    fn next(&mut self) -> BoxFuture<'_, Option<Event>> {
+        Box::pin(Events::next(self))
+    }
+}
