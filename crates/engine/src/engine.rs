@@ -1,25 +1,38 @@
 //! The front door: every verb, one method each.
 //!
-//! A *key* names a container: its id, a unique prefix of it, or its name.
+//! A *key* names a container: its id, a unique prefix of it, or its name. Verbs that only look read published state;
+//! verbs that change a container are told to its driver; everything else is in the files below this one.
+
+mod attach;
+mod exec;
+mod images;
+mod open;
+mod system;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tare_model::container::ContainerConfig;
 use tare_model::sandbox::WindowSize;
-use tare_model::{ContainerName, Error, ExecId, Image, ImageConfig, Reference, Result, Signal};
+use tare_model::{ContainerName, Result, Signal};
 
-use crate::api::exec::{ExecConfig, ExecStartOptions, ExecView};
-use crate::api::image::{LoadedImage, RemovedImage};
+use crate::api::event::Action;
 use crate::api::options::{
     AttachOptions, Created, ListFilter, LogOptions, RemoveOptions, StartOptions, StopOptions, WaitCondition,
     WaitResult,
 };
-use crate::api::stream::{AttachStream, EventStream, LogStream};
-use crate::api::system::{Info, StatsSample, Top, Version};
+use crate::api::stream::{AttachStream, LogStream};
 use crate::api::view::ContainerView;
+use crate::host::Machine;
+use crate::lifecycle::core::Core;
+use crate::lifecycle::handle::{Handle, Published, Verb};
+use crate::lifecycle::list;
+use crate::lifecycle::rules::{Op, admit};
+use crate::logs;
+use crate::monitors::Monitor;
 
 /// Where an engine lives. Two engines with different values never see each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,23 +46,15 @@ pub struct EngineConfig {
 }
 
 /// The engine. Shared by every connection; every method may be called at any time.
-#[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
+    core: Arc<Core>,
+    machine: Machine,
 }
 
 // === impl Engine ===
 
 impl Engine {
-    /// Opens the state below `root`, joins it with what happened while no engine ran, and takes over the containers
-    /// that run. The caller holds the locks on both directories.
-    ///
-    /// # Errors
-    /// The database cannot be opened, or a directory cannot be made.
-    pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { config }))
-    }
-
     /// The directories of this engine.
     pub fn config(&self) -> &EngineConfig {
         &self.config
@@ -59,72 +64,72 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound` for the image ("No such image: x"), `Conflict` for a name in use, `InvalidInput` naming the setting.
-    pub async fn create(&self, _name: Option<ContainerName>, _config: ContainerConfig) -> Result<Created> {
-        unwritten("create")
+    pub async fn create(&self, name: Option<ContainerName>, config: ContainerConfig) -> Result<Created> {
+        self.core.create(name, config).await
     }
 
     /// Starts it. When this returns, the program executes.
     ///
     /// # Errors
     /// `NotModified` when it runs already; `CommandNotFound`, `CommandNotExecutable`; `Conflict`.
-    pub async fn start(&self, _key: &str, _options: StartOptions) -> Result<()> {
-        unwritten("start")
+    pub async fn start(&self, key: &str, options: StartOptions) -> Result<()> {
+        self.tell(key, Verb::Start(options)).await
     }
 
     /// Asks it to end, then kills it; returns when it has ended.
     ///
     /// # Errors
     /// `NotModified` when it does not run.
-    pub async fn stop(&self, _key: &str, _options: StopOptions) -> Result<()> {
-        unwritten("stop")
+    pub async fn stop(&self, key: &str, options: StopOptions) -> Result<()> {
+        self.tell(key, Verb::Stop(options)).await
     }
 
     /// Stops it if it runs, and starts it.
     ///
     /// # Errors
     /// As [`Engine::start`].
-    pub async fn restart(&self, _key: &str, _options: StopOptions) -> Result<()> {
-        unwritten("restart")
+    pub async fn restart(&self, key: &str, options: StopOptions) -> Result<()> {
+        self.tell(key, Verb::Restart(options)).await
     }
 
     /// Sends a signal to its first process; for SIGKILL, returns when it has ended.
     ///
     /// # Errors
     /// `Conflict` when it does not run.
-    pub async fn kill(&self, _key: &str, _signal: Signal) -> Result<()> {
-        unwritten("kill")
+    pub async fn kill(&self, key: &str, signal: Signal) -> Result<()> {
+        self.tell(key, Verb::Kill(signal)).await
     }
 
     /// Freezes it.
     ///
     /// # Errors
     /// `Conflict` when it does not run or is frozen already.
-    pub async fn pause(&self, _key: &str) -> Result<()> {
-        unwritten("pause")
+    pub async fn pause(&self, key: &str) -> Result<()> {
+        self.tell(key, Verb::Pause).await
     }
 
     /// Thaws it.
     ///
     /// # Errors
     /// `Conflict` when it is not frozen.
-    pub async fn unpause(&self, _key: &str) -> Result<()> {
-        unwritten("unpause")
+    pub async fn unpause(&self, key: &str) -> Result<()> {
+        self.tell(key, Verb::Unpause).await
     }
 
     /// Gives it another name.
     ///
     /// # Errors
     /// `Conflict` when the name is in use.
-    pub async fn rename(&self, _key: &str, _name: ContainerName) -> Result<()> {
-        unwritten("rename")
+    pub async fn rename(&self, key: &str, name: ContainerName) -> Result<()> {
+        self.tell(key, Verb::Rename(name)).await
     }
 
     /// Removes it and everything that belongs to it alone.
     ///
     /// # Errors
     /// `Conflict` when it runs and `force` is not set.
-    pub async fn remove(&self, _key: &str, _options: RemoveOptions) -> Result<()> {
-        unwritten("remove")
+    pub async fn remove(&self, key: &str, options: RemoveOptions) -> Result<()> {
+        self.tell(key, Verb::Remove(options)).await
     }
 
     /// Registers a waiter before it returns; the future resolves when the condition holds.
@@ -133,171 +138,81 @@ impl Engine {
     /// `NotFound`. The future's: the engine ends.
     pub fn wait(
         &self,
-        _key: &str,
-        _condition: WaitCondition,
+        key: &str,
+        condition: WaitCondition,
     ) -> Result<impl Future<Output = Result<WaitResult>> + Send + 'static + use<>> {
-        unwritten::<()>("wait")?;
-        Ok(async { unwritten("wait") })
+        Ok(self.core.table.get(key)?.wait(condition))
     }
 
     /// Everything about one container.
     ///
     /// # Errors
     /// `NotFound`, or `InvalidInput` for a prefix of several ids.
-    pub fn inspect(&self, _key: &str) -> Result<ContainerView> {
-        unwritten("inspect")
+    pub fn inspect(&self, key: &str) -> Result<ContainerView> {
+        let handle = self.core.table.get(key)?;
+        let mut view = (*handle.view()).clone();
+        view.execs = self.core.execs.live(&view.id);
+        Ok(view)
     }
 
     /// Containers that match, the newest first.
     ///
     /// # Errors
     /// `NotFound` for a container that `before` or `since` names.
-    pub fn list(&self, _filter: &ListFilter) -> Result<Vec<ContainerView>> {
-        unwritten("list")
+    pub fn list(&self, filter: &ListFilter) -> Result<Vec<ContainerView>> {
+        list::list(&self.core.table, filter)
     }
 
     /// Connects to its standard streams. Before the start, the connection is kept and misses nothing.
     ///
     /// # Errors
     /// `Conflict` when it is frozen.
-    pub async fn attach(&self, _key: &str, _options: AttachOptions) -> Result<AttachStream> {
-        unwritten("attach")
+    pub async fn attach(&self, key: &str, options: AttachOptions) -> Result<AttachStream> {
+        attach::attach(self, key, options).await
     }
 
     /// What it has written.
     ///
     /// # Errors
     /// `Unsupported` when nothing is kept (driver `none`), `InvalidInput` when neither stream is chosen.
-    pub async fn logs(&self, _key: &str, _options: LogOptions) -> Result<LogStream> {
-        unwritten("logs")
+    pub async fn logs(&self, key: &str, options: LogOptions) -> Result<LogStream> {
+        logs::open(self.core.table.get(key)?, options)
     }
 
     /// Sets the size of its terminal.
     ///
     /// # Errors
     /// `Conflict` when it does not run.
-    pub async fn resize(&self, _key: &str, _size: WindowSize) -> Result<()> {
-        unwritten("resize")
+    pub async fn resize(&self, key: &str, size: WindowSize) -> Result<()> {
+        let (state, monitor) = self.live(key, Op::Resize)?;
+        monitor.resize(size, None).await?;
+        let attributes = [("height", size.rows.to_string()), ("width", size.columns.to_string())];
+        self.core.tell(&state.view, Action::Resize, &attributes);
+        Ok(())
     }
 
-    /// Prepares a further process.
-    ///
-    /// # Errors
-    /// `Conflict` when the container does not run or is frozen.
-    pub async fn exec_create(&self, _key: &str, _config: ExecConfig) -> Result<ExecId> {
-        unwritten("exec_create")
+    async fn tell(&self, key: &str, verb: Verb) -> Result<()> {
+        self.core.table.get(key)?.tell(key, verb).await
     }
 
-    /// Starts a prepared process. Without `detach`, its streams come back.
-    ///
-    /// # Errors
-    /// `NotFound` ("No such exec instance: x"), `Conflict` when it was started before, `CommandNotFound`,
-    /// `CommandNotExecutable`.
-    pub async fn exec_start(&self, _exec: &str, _options: ExecStartOptions) -> Result<Option<AttachStream>> {
-        unwritten("exec_start")
-    }
-
-    /// Everything about one exec. Known until its container stops, or five minutes after its end.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn exec_inspect(&self, _exec: &str) -> Result<ExecView> {
-        unwritten("exec_inspect")
-    }
-
-    /// Sets the size of its terminal.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn exec_resize(&self, _exec: &str, _size: WindowSize) -> Result<()> {
-        unwritten("exec_resize")
-    }
-
-    /// Its processes, read by the engine from /proc. `ps_args` is `-ef` (the default when empty), `aux` or their
-    /// spellings.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run, `Unsupported` for other `ps_args`.
-    pub async fn top(&self, _key: &str, _ps_args: &str) -> Result<Top> {
-        unwritten("top")
-    }
-
-    /// What it uses now. For one that does not run, empty figures.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn stats(&self, _key: &str) -> Result<StatsSample> {
-        unwritten("stats")
-    }
-
-    /// Takes images from a `docker save` archive or an OCI layout in a tar file.
-    ///
-    /// # Errors
-    /// `Corrupt` for what is damaged or hostile; nothing of it stays.
-    pub async fn load(&self, _archive: Box<dyn Read + Send>) -> Result<Vec<LoadedImage>> {
-        unwritten("load")
-    }
-
-    /// Makes an image of a plain root file system.
-    ///
-    /// # Errors
-    /// As [`Engine::load`].
-    pub async fn import(
-        &self,
-        _archive: Box<dyn Read + Send>,
-        _reference: Option<Reference>,
-        _config: ImageConfig,
-    ) -> Result<LoadedImage> {
-        unwritten("import")
-    }
-
-    /// All images, by id.
-    pub fn images(&self) -> Vec<Arc<Image>> {
-        Vec::new()
-    }
-
-    /// One image by reference, id or prefix of an id.
-    ///
-    /// # Errors
-    /// `NotFound` ("No such image: x").
-    pub fn image(&self, _name: &str) -> Result<Arc<Image>> {
-        unwritten("image")
-    }
-
-    /// Gives an image a further name.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn tag(&self, _name: &str, _reference: Reference) -> Result<()> {
-        unwritten("tag")
-    }
-
-    /// Takes a name away, and the image with its last one.
-    ///
-    /// # Errors
-    /// `Conflict` when a container uses it, or it has several names and is named by id, without `force`.
-    pub async fn remove_image(&self, _name: &str, _force: bool) -> Result<Vec<RemovedImage>> {
-        unwritten("remove_image")
-    }
-
-    /// Events from `since` on (nanoseconds since the epoch; absent: new ones only). The engine keeps the last 256.
-    pub fn events(&self, _since: Option<u64>) -> EventStream {
-        let (_, live) = tokio::sync::broadcast::channel(1);
-        EventStream { past: Vec::new().into_iter(), live }
-    }
-
-    /// The engine and its machine.
-    pub fn info(&self) -> Info {
-        Info::default()
-    }
-
-    /// Versions.
-    pub fn version(&self) -> Version {
-        Version { version: env!("CARGO_PKG_VERSION"), kernel: String::new(), architecture: "" }
+    /// The state of a container to which `op` may happen, and its monitor.
+    fn live(&self, key: &str, op: Op) -> Result<(Published, Arc<dyn Monitor>)> {
+        let handle = self.core.table.get(key)?;
+        live(&handle, key, op)
     }
 }
 
-/// Until the verb is written.
-fn unwritten<T>(verb: &str) -> Result<T> {
-    Err(Error::new(tare_model::ErrorKind::Unavailable, format!("this build's engine cannot {verb} yet")))
+fn live(handle: &Handle, key: &str, op: Op) -> Result<(Published, Arc<dyn Monitor>)> {
+    let state = handle.now();
+    admit(op, state.view.state.status, key)?;
+    let none = || tare_model::Error::conflict(format!("container {key} is not running"));
+    let monitor = state.monitor.clone().ok_or_else(none)?;
+    Ok((state, monitor))
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // The drivers end when nobody can tell them anything any more; the containers live on.
+        self.core.table.clear();
+    }
 }

@@ -5,11 +5,14 @@
 //! touches a cgroup.
 
 pub mod api;
+mod assets;
 mod clock;
 mod engine;
 mod events;
 mod execs;
 mod host;
+mod lifecycle;
+mod logs;
 mod monitors;
 mod names;
 mod ps;

@@ -67,11 +67,15 @@ pub(crate) fn admit(op: Op, status: Status, key: &str) -> Result<Admit> {
     use Status::{Created, Dead, Exited, Paused, Removing, Restarting, Running};
     let conflict = |message: String| Err(Error::conflict(message));
     match (op, status) {
-        (Op::Remove { .. }, Removing) => conflict(format!("removal of container {key} is already in progress")),
+        (Op::Remove { .. }, Removing) => {
+            conflict(format!("removal of container {key} is already in progress"))
+        }
         (Op::Start | Op::Restart, Removing | Dead) => {
             conflict("container is marked for removal and cannot be started".into())
         }
-        (Op::Rename | Op::Attach, Removing | Dead) => conflict(format!("container {key} is marked for removal")),
+        (Op::Rename | Op::Attach, Removing | Dead) => {
+            conflict(format!("container {key} is marked for removal"))
+        }
 
         (Op::Start, Running | Restarting) => not_modified(format!("container {key} is already running")),
         (Op::Start, Paused) => conflict("cannot start a paused container, try unpause instead".into()),
@@ -102,11 +106,17 @@ pub(crate) fn admit(op: Op, status: Status, key: &str) -> Result<Admit> {
             status.as_str()
         )),
 
-        (Op::Exec, Paused) => conflict(format!("container {key} is paused, unpause the container before exec")),
-        (Op::Attach, Paused) => conflict(format!("container {key} is paused, unpause the container before attach")),
+        (Op::Exec, Paused) => {
+            conflict(format!("container {key} is paused, unpause the container before exec"))
+        }
+        (Op::Attach, Paused) => {
+            conflict(format!("container {key} is paused, unpause the container before attach"))
+        }
         (Op::Attach, Created | Running | Restarting | Exited) => Ok(Admit::Go),
         (Op::Exec, Running) | (Op::Resize | Op::Top, Running | Paused) => Ok(Admit::Go),
-        (Op::Pause | Op::Exec | Op::Resize | Op::Top, _) => conflict(format!("container {key} is not running")),
+        (Op::Pause | Op::Exec | Op::Resize | Op::Top, _) => {
+            conflict(format!("container {key} is not running"))
+        }
     }
 }
 
@@ -216,7 +226,8 @@ mod tests {
         #[test]
         fn there_is_always_a_way_to_be_rid_of_a_container(state in 0usize..STATES.len()) {
             let status = STATES[state];
-            prop_assert!(status == Status::Removing || admit(Op::Remove { force: true }, status, "x").is_ok());
+            let removed = admit(Op::Remove { force: true }, status, "x");
+            prop_assert!(status == Status::Removing || removed.is_ok());
         }
     }
 }

@@ -1,0 +1,83 @@
+//! Opening: directories, database, nursery, and the containers that are there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tare_model::{Error, Result};
+use tare_shim::client::Nursery;
+use tare_store::{Store, StoreConfig};
+
+use super::{Engine, EngineConfig};
+use crate::events::EventHub;
+use crate::execs::Execs;
+use crate::host;
+use crate::lifecycle::core::Core;
+use crate::lifecycle::recover;
+use crate::lifecycle::table::Table;
+use crate::monitors::Monitors;
+
+/// The monitor's program.
+const SHIM: &str = "tare-shim";
+
+// === impl Engine ===
+
+impl Engine {
+    /// Opens the state below `root`, joins it with what happened while no engine ran, and takes over the containers
+    /// that run.
+    ///
+    /// # Errors
+    /// `Conflict` when another engine uses the root; a database that cannot be opened, a directory that cannot be made,
+    /// a `tare-shim` that is not there.
+    pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
+        let store = open_store(&config).await?;
+        let shim = config.libexec.join(SHIM);
+        if !shim.is_file() {
+            let path = shim.display();
+            return Err(Error::system(format!(
+                "{path} is not there: tared needs tare-shim beside it (or TARE_LIBEXEC)"
+            )));
+        }
+        let nursery = Nursery::spawn(&shim, format!("tare-shims-{}", short(store.instance())))?;
+        Self::assemble(config, store, Arc::new(nursery)).await
+    }
+
+    /// An engine of these parts.
+    pub(super) async fn assemble(
+        config: EngineConfig,
+        store: Arc<Store>,
+        monitors: Arc<dyn Monitors>,
+    ) -> Result<Arc<Self>> {
+        for damage in store.damage() {
+            tracing::error!("{damage}");
+        }
+        let core = Arc::new(Core {
+            root: absolute(&config.root)?,
+            run_dir: absolute(&config.run_dir)?,
+            init_program: config.libexec.join(SHIM),
+            host: host::facts(),
+            cgroup_parent: format!("/tare-{}", short(store.instance())),
+            store,
+            monitors,
+            events: EventHub::new(),
+            execs: Execs::default(),
+            table: Table::default(),
+        });
+        recover::recover(&core).await?;
+        Ok(Arc::new(Self { config, core, machine: host::machine() }))
+    }
+}
+
+/// The store of an engine that lives there.
+pub(super) async fn open_store(config: &EngineConfig) -> Result<Arc<Store>> {
+    let store = StoreConfig { root: config.root.clone(), run_dir: config.run_dir.clone() };
+    Core::blocking(move || Ok(Arc::new(Store::open(&store)?))).await
+}
+
+/// Enough of an instance's id for names of cgroups.
+fn short(instance: &str) -> &str {
+    instance.get(..12).unwrap_or(instance)
+}
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf> {
+    path.canonicalize().map_err(|e| Error::system(format!("realpath({}): {e}", path.display())))
+}

@@ -1,0 +1,63 @@
+//! What all drivers and verbs share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tare_model::{Error, Result};
+use tare_store::Store;
+
+use super::table::Table;
+use crate::api::event::Action;
+use crate::api::view::ContainerView;
+use crate::events::EventHub;
+use crate::execs::Execs;
+use crate::monitors::Monitors;
+use crate::spec::HostFacts;
+
+/// The parts of an engine.
+pub(crate) struct Core {
+    /// Durable state.
+    pub(crate) root: PathBuf,
+    /// Run directory.
+    pub(crate) run_dir: PathBuf,
+    /// The program that serves as init inside.
+    pub(crate) init_program: PathBuf,
+    /// The machine.
+    pub(crate) host: HostFacts,
+    /// The store.
+    pub(crate) store: Arc<Store>,
+    /// Monitors.
+    pub(crate) monitors: Arc<dyn Monitors>,
+    /// Events.
+    pub(crate) events: EventHub,
+    /// Execs.
+    pub(crate) execs: Execs,
+    /// Containers.
+    pub(crate) table: Table,
+    /// Parent of the containers' cgroups: this instance's own.
+    pub(crate) cgroup_parent: String,
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Runs something that blocks on the disk, on a thread that may.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(e) => Err(Error::system(format!("a worker of the engine failed: {e}"))),
+        }
+    }
+
+    /// Tells listeners what happened to a container.
+    pub(crate) fn tell(&self, view: &ContainerView, action: Action, extra: &[(&str, String)]) {
+        let mut attributes: BTreeMap<String, String> = view.fixed.process.labels.clone();
+        attributes.insert("image".into(), view.fixed.image_name.clone());
+        attributes.insert("name".into(), view.name.as_str().to_owned());
+        attributes.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        self.events.emit(action, view.id.as_str(), attributes);
+    }
+}

@@ -1,0 +1,284 @@
+//! Creating: everything is checked and planned in memory, directories and the record are made side by side.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tare_model::container::{ContainerConfig, MountConfig, MountSource};
+use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
+
+use super::container::{Container, Life, Made, image_name, paths};
+use super::core::Core;
+use super::driver;
+use super::prepare;
+use crate::api::event::Action;
+use crate::api::options::Created;
+use crate::api::view::{Fixed, MountKind, MountView};
+use crate::assets::{self, Base};
+use crate::spec::{merge, mounts, plan, tmpfs};
+use crate::{clock, names};
+
+/// How many random names are tried.
+const NAME_ATTEMPTS: usize = 64;
+
+// === impl Core ===
+
+impl Core {
+    /// Makes a container; durable when it returns.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        name: Option<ContainerName>,
+        mut config: ContainerConfig,
+    ) -> Result<Created> {
+        let base = assets::base(&self.store, &self.root, &config.image)?;
+        let warnings = plan::check(&mut config, &self.host)?;
+        check_sources(&config)?;
+        if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
+            return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
+        }
+        let id = ContainerId::from_bytes(random()?);
+        let (made, volumes) = self.made(&id, config, base, warnings)?;
+        let (name, given) = match name {
+            Some(name) => (name, true),
+            None => (self.free_name(0)?, false),
+        };
+        let me = Container { id, name, made: Arc::new(made), life: Life::default() };
+        let me = match self.keep(me, &volumes, given).await {
+            Ok(me) => me,
+            Err((me, e)) => {
+                self.undo(&me);
+                return Err(e);
+            }
+        };
+        let (id, warnings) = (me.id.clone(), me.made.fixed.warnings.clone());
+        let driver = driver::enlist(self, me, None);
+        self.tell(&driver.view(), Action::Create, &[]);
+        tokio::spawn(driver.run());
+        Ok(Created { id, warnings })
+    }
+
+    /// What `create` decides, all in memory; and the volumes it has to make.
+    fn made(
+        &self,
+        id: &ContainerId,
+        mut config: ContainerConfig,
+        base: Base,
+        warnings: Vec<String>,
+    ) -> Result<(Made, Vec<NewVolume>)> {
+        let process = merge::merge(&config, &base.config)?;
+        let hostname = merge::hostname(&config, id, &self.host)?;
+        let volumes = new_volumes(&mut config, &process.volumes)?;
+        let rootfs = assets::rootfs(&self.root, id, &base);
+        let fixed = Fixed {
+            image_name: image_name(&config.image),
+            image_id: base.image_id,
+            mounts: self.mount_views(&config, &volumes),
+            paths: paths(id, &self.root, &self.run_dir, &rootfs, &config),
+            process,
+            hostname,
+            config,
+            warnings,
+        };
+        let made = Made {
+            created: clock::now(),
+            fixed: Arc::new(fixed),
+            rootfs,
+            masked: base.masked,
+            volumes: volumes.iter().map(|v| v.id.clone()).collect(),
+        };
+        Ok((made, volumes))
+    }
+
+    /// Makes directories and volumes while the record is written. A random name that was taken meanwhile is drawn anew.
+    async fn keep(
+        self: &Arc<Self>,
+        mut me: Container,
+        volumes: &[NewVolume],
+        given: bool,
+    ) -> std::result::Result<Container, (Container, Error)> {
+        let directories = self.directories(&me, volumes);
+        let mut directories = Some(directories);
+        for attempt in 0..NAME_ATTEMPTS {
+            let made = async {
+                match directories.take() {
+                    Some(directories) => directories.await,
+                    None => Ok(()),
+                }
+            };
+            let (made, saved) = tokio::join!(made, self.save(&me));
+            match (made, saved) {
+                (Ok(()), Ok(())) => return Ok(me),
+                (Ok(()), Err(e)) if e.kind() == ErrorKind::Conflict && !given => {
+                    match self.free_name(attempt + 1) {
+                        Ok(name) => me.name = name,
+                        Err(e) => return Err((me, e)),
+                    }
+                }
+                (Err(e), _) | (_, Err(e)) => return Err((me, e)),
+            }
+        }
+        Err((me, Error::conflict("no free name was found; give one with --name")))
+    }
+
+    fn save(self: &Arc<Self>, me: &Container) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let record = me.record();
+        let core = Arc::clone(self);
+        async move {
+            let record = record?;
+            if record.durability == tare_store::Durability::Process {
+                return core.store.containers().put(&record);
+            }
+            Self::blocking(move || core.store.containers().put(&record)).await
+        }
+    }
+
+    fn directories(
+        self: &Arc<Self>,
+        me: &Container,
+        volumes: &[NewVolume],
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let (core, me, volumes) = (Arc::clone(self), me.clone(), volumes.to_vec());
+        async move {
+            assets::prepare(&me.made.fixed.paths)?;
+            if volumes.is_empty() {
+                return Ok(());
+            }
+            // The image's content is copied into new volumes: as much work as there is content.
+            Self::blocking(move || {
+                for volume in &volumes {
+                    assets::make_volume(
+                        &core.root,
+                        &volume.id,
+                        &me.made.rootfs,
+                        volume.copy_from.as_deref(),
+                    )?;
+                }
+                Ok(())
+            })
+            .await
+        }
+    }
+
+    /// Takes away what a creation that failed has made.
+    fn undo(&self, me: &Container) {
+        let removed = self.store.containers().remove(&me.id);
+        let discarded = assets::discard(&self.root, &me.made.volumes, &me.made.fixed.paths);
+        for e in [removed, discarded].into_iter().filter_map(Result::err) {
+            tracing::error!(container = me.id.as_str(), "undo a failed create: {e}");
+        }
+    }
+
+    fn free_name(&self, attempt: usize) -> Result<ContainerName> {
+        for n in attempt..attempt + NAME_ATTEMPTS {
+            let bytes: [u8; 32] = random()?;
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&bytes[..8]);
+            let name = names::draw(eight, n)?;
+            if self.table.named(&name).is_none() {
+                return Ok(name);
+            }
+        }
+        Err(Error::conflict("no free name was found; give one with --name"))
+    }
+
+    fn mount_views(&self, config: &ContainerConfig, volumes: &[NewVolume]) -> Vec<MountView> {
+        let asked = config.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Bind { path, propagation, .. } => Some(MountView {
+                kind: MountKind::Bind,
+                volume: None,
+                source: path.into(),
+                destination: mount.target.clone(),
+                mode: if mount.readonly { "ro".into() } else { String::new() },
+                writable: !mount.readonly,
+                propagation: if propagation.is_empty() { "rprivate".into() } else { propagation.clone() },
+            }),
+            MountSource::Tmpfs { .. } => Some(MountView {
+                kind: MountKind::Tmpfs,
+                volume: None,
+                source: Default::default(),
+                destination: mount.target.clone(),
+                mode: String::new(),
+                writable: !mount.readonly,
+                propagation: String::new(),
+            }),
+            MountSource::Volume { .. } => None,
+        });
+        let made = volumes.iter().map(|volume| MountView {
+            kind: MountKind::Volume,
+            volume: Some(volume.id.clone()),
+            source: assets::volume_path(&self.root, &volume.id),
+            destination: volume.target.clone(),
+            mode: String::new(),
+            writable: !volume.readonly,
+            propagation: String::new(),
+        });
+        asked.chain(made).collect()
+    }
+}
+
+/// A volume that a new container gets.
+#[derive(Clone, Debug)]
+struct NewVolume {
+    id: VolumeId,
+    target: String,
+    readonly: bool,
+    /// The path in the image whose content it begins with.
+    copy_from: Option<String>,
+}
+
+/// The volumes to make: for mounts of kind volume, and for every declared path that nothing else is mounted on.
+fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<NewVolume>> {
+    let mut volumes = Vec::new();
+    for MountConfig { target, source, readonly, .. } in &mut config.mounts {
+        if let MountSource::Volume { id, no_copy } = source {
+            let fresh = VolumeId::from_bytes(random()?);
+            *id = Some(fresh.clone());
+            let target = mounts::clean(target);
+            let copy_from = (!*no_copy).then(|| target.clone());
+            volumes.push(NewVolume { id: fresh, target, readonly: *readonly, copy_from });
+        }
+    }
+    let taken: BTreeSet<String> = config.mounts.iter().map(|m| mounts::clean(&m.target)).collect();
+    for target in declared.iter().filter(|path| !taken.contains(*path)) {
+        volumes.push(NewVolume {
+            id: VolumeId::from_bytes(random()?),
+            target: target.clone(),
+            readonly: false,
+            copy_from: Some(target.clone()),
+        });
+    }
+    Ok(volumes)
+}
+
+/// What can be seen to be missing before there is a container.
+fn check_sources(config: &ContainerConfig) -> Result<()> {
+    for mount in &config.mounts {
+        match &mount.source {
+            MountSource::Bind { path, .. } if !mount.create_source => {
+                prepare::bind_source(std::path::Path::new(path), false)?;
+            }
+            MountSource::Tmpfs { size, mode, options } => {
+                tmpfs::options(*size, *mode, options, mount.readonly)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn name_taken(name: &str, owner: &ContainerId) -> Error {
+    Error::conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
+         rename) that container to be able to reuse that name."
+    ))
+}
+
+/// Random bytes for an id.
+pub(crate) fn random() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    // Up to 256 bytes come whole once the kernel's source is ready.
+    match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()) {
+        Ok(32) => Ok(bytes),
+        Ok(n) => Err(Error::system(format!("getrandom: {n} bytes instead of 32"))),
+        Err(e) => Err(Error::system(format!("getrandom: {e}"))),
+    }
+}

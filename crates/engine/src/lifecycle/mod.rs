@@ -1,0 +1,25 @@
+//! The life of containers: one driver task each, one queue into it, one published view out of it.
+//!
+//! ```text
+//!   face ─ verb ─▶ Engine ─ Command ─▶ queue ─▶ Driver ─ calls ─▶ monitor (tare-shim)
+//!                     ▲                        │   ▲ events ──────────┘
+//!                     └── Published (watch) ◀──┘   │
+//!                          view, link, counts      └─ deadline of a stop
+//! ```
+//!
+//! Only the driver changes a container; everyone else reads what it published. No lock is held while anything waits:
+//! the table of containers is locked to look up a handle and for nothing else.
+
+pub(crate) mod container;
+pub(crate) mod core;
+pub(crate) mod create;
+pub(crate) mod driver;
+mod ending;
+mod finish;
+pub(crate) mod handle;
+pub(crate) mod list;
+mod prepare;
+pub(crate) mod recover;
+pub(crate) mod rules;
+mod start;
+pub(crate) mod table;

@@ -1,0 +1,290 @@
+//! What a start needs of the host: directories and files made, sources checked, devices and namespaces looked up.
+//!
+//! All of it is a handful of calls on memory file systems and warm directories, which take microseconds: they are made
+//! where the driver runs, because handing them to another thread costs more.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use tare_model::container::{DeviceConfig, IpcMode, MountConfig, MountSource, NamespaceMode};
+use tare_model::sandbox::SandboxSpec;
+use tare_model::{Error, Result};
+
+use super::container::Container;
+use super::core::Core;
+use crate::api::view::{MountKind, Paths};
+use crate::assets;
+use crate::spec::mounts::clean;
+use crate::spec::{
+    self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
+    namespaces, tmpfs,
+};
+
+/// What `/dev` of the host has that a privileged container makes itself.
+const OWN_DEV: &[&str] = &["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"];
+
+/// Prepares a start and plans it.
+///
+/// # Errors
+/// What is missing on the host, or `Conflict` when a container to join does not run.
+pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
+    let (made, fixed) = (&me.made, &me.made.fixed);
+    let config = &fixed.config;
+    directories(&fixed.paths)?;
+    let mounts = resolve_mounts(me, core)?;
+    let devices = if config.security.privileged { host_devices()? } else { devices(&config.devices)? };
+    let input = Input {
+        id: &me.id,
+        config,
+        process: &fixed.process,
+        hostname: &fixed.hostname,
+        rootfs: made.rootfs.clone(),
+        mounts: &mounts,
+        devices: &devices,
+        namespaces: resolve_namespaces(core, me)?,
+        files: generate(&fixed.paths, me)?,
+        always_masked: &made.masked,
+        cgroup_parent: &core.cgroup_parent,
+        init_program: core.init_program.clone(),
+        host: &core.host,
+    };
+    spec::plan(&input)
+}
+
+fn directories(paths: &Paths) -> Result<()> {
+    make_dir(&paths.run_dir, 0o700)?;
+    // A record of an earlier run would be taken for this one's, should the engine be killed now.
+    for old in [tare_shim::record::NAME, "shim.sock"] {
+        match fs::remove_file(paths.run_dir.join(old)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::system(format!("unlink({}/{old}): {e}", paths.run_dir.display())));
+            }
+            _ => {}
+        }
+    }
+    if paths.log.as_os_str().is_empty() { Ok(()) } else { make_dir(&paths.log, 0o700) }
+}
+
+/// Makes a directory and its parents.
+pub(super) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|e| Error::system(format!("mkdir({}): {e}", path.display())))
+}
+
+fn generate(paths: &Paths, me: &Container) -> Result<GeneratedFiles> {
+    let fixed = &me.made.fixed;
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let own_network = namespaces::own_network(&fixed.config.namespaces);
+    write(&paths.resolv_conf, &files::resolv_conf(&fixed.config.dns, &host, own_network))?;
+    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname))?;
+    write(&paths.hostname, &files::hostname(&fixed.hostname))?;
+    Ok(GeneratedFiles {
+        resolv_conf: paths.resolv_conf.clone(),
+        hosts: paths.hosts.clone(),
+        hostname: paths.hostname.clone(),
+    })
+}
+
+/// The directory is closed to everyone but root, and the container has only the file, never its name.
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|e| Error::system(format!("write({}): {e}", path.display())))
+}
+
+fn resolve_mounts(me: &Container, core: &Core) -> Result<Vec<ResolvedMount>> {
+    let mut all = Vec::new();
+    for mount in &me.made.fixed.config.mounts {
+        // Volumes are among the views, with the path that the store gave them.
+        if !matches!(mount.source, MountSource::Volume { .. }) {
+            all.push(resolve_mount(mount)?);
+        }
+    }
+    for volume in me.made.fixed.mounts.iter().filter(|m| m.kind == MountKind::Volume) {
+        let id = volume.volume.as_ref().ok_or_else(|| Error::system("a volume without an id"))?;
+        all.push(ResolvedMount {
+            target: clean(&volume.destination),
+            source: ResolvedSource::Bind {
+                path: assets::volume_path(&core.root, id),
+                propagation: String::new(),
+                recursive: true,
+                readonly_non_recursive: false,
+            },
+            readonly: !volume.writable,
+        });
+    }
+    Ok(all)
+}
+
+fn resolve_mount(mount: &MountConfig) -> Result<ResolvedMount> {
+    let source = match &mount.source {
+        MountSource::Bind { path, propagation, recursive, readonly_non_recursive } => {
+            bind_source(Path::new(path), mount.create_source)?;
+            ResolvedSource::Bind {
+                path: PathBuf::from(path),
+                propagation: propagation.clone(),
+                recursive: *recursive,
+                readonly_non_recursive: *readonly_non_recursive,
+            }
+        }
+        MountSource::Tmpfs { size, mode, options } => {
+            ResolvedSource::Tmpfs { options: tmpfs::options(*size, *mode, options, mount.readonly)? }
+        }
+        MountSource::Volume { .. } => return Err(Error::system("a volume is no mount of the host")),
+    };
+    Ok(ResolvedMount { target: clean(&mount.target), source, readonly: mount.readonly })
+}
+
+/// The source of a bind mount must exist; for `-v` a missing one is made, as Docker does.
+///
+/// # Errors
+/// `InvalidInput` in Docker's words.
+pub(super) fn bind_source(path: &Path, create: bool) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && create => make_dir(path, 0o755),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            path.display()
+        ))),
+        Err(e) => Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": stat({}): {e}",
+            path.display()
+        ))),
+    }
+}
+
+fn resolve_namespaces(core: &Core, me: &Container) -> Result<ResolvedNamespaces> {
+    let asked = &me.made.fixed.config.namespaces;
+    let mut resolved = ResolvedNamespaces::default();
+    if let NamespaceMode::Container { container } = &asked.pid {
+        resolved.pid = Some(PathBuf::from(format!("/proc/{}/ns/pid", lender(core, container)?)));
+    }
+    if let IpcMode::Container { container } = &asked.ipc {
+        let pid = lender(core, container)?;
+        let mode = core.table.get(container)?.view().fixed.config.namespaces.ipc.clone();
+        if mode != IpcMode::Shareable {
+            return Err(Error::conflict(format!(
+                "cannot join IPC of a non-shareable container {container}: create it with --ipc=shareable"
+            )));
+        }
+        resolved.ipc = Some(PathBuf::from(format!("/proc/{pid}/ns/ipc")));
+        // Its /dev/shm is a mount point of the engine's making, which a container without CAP_SYS_ADMIN cannot swap.
+        resolved.shm = Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm")));
+    }
+    Ok(resolved)
+}
+
+fn lender(core: &Core, container: &str) -> Result<i32> {
+    let view = core.table.get(container)?.view();
+    let running =
+        || Error::conflict(format!("cannot join namespace of a non running container: {container}"));
+    view.state.pid.ok_or_else(running)
+}
+
+/// The devices a user asked for; a directory stands for all devices in it.
+pub(super) fn devices(asked: &[DeviceConfig]) -> Result<Vec<DeviceNode>> {
+    let mut nodes = Vec::new();
+    for device in asked {
+        let (host, inside) = (Path::new(&device.host_path), Path::new(&device.container_path));
+        let gather = |e: io::Error| {
+            Error::invalid(format!(
+                "error gathering device information while adding custom device \"{}\": {e}",
+                device.host_path
+            ))
+        };
+        if fs::metadata(host).map_err(gather)?.is_dir() {
+            walk(host, inside, &device.permissions, &mut nodes, 0).map_err(gather)?;
+            continue;
+        }
+        let none = || gather(io::Error::other("not a device node"));
+        nodes.push(node(host, inside, &device.permissions).map_err(gather)?.ok_or_else(none)?);
+    }
+    Ok(nodes)
+}
+
+/// Every device of the host, for a privileged container.
+fn host_devices() -> Result<Vec<DeviceNode>> {
+    let mut nodes = Vec::new();
+    let dev = Path::new("/dev");
+    walk(dev, dev, "rwm", &mut nodes, 0).map_err(|e| Error::system(format!("read /dev: {e}")))?;
+    Ok(nodes)
+}
+
+fn walk(
+    host: &Path,
+    inside: &Path,
+    access: &str,
+    nodes: &mut Vec<DeviceNode>,
+    depth: usize,
+) -> io::Result<()> {
+    for entry in fs::read_dir(host)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let (host, inside) = (host.join(&name), inside.join(&name));
+        let kind = entry.file_type()?;
+        if depth == 0 && name.to_str().is_some_and(|n| OWN_DEV.contains(&n)) {
+            continue;
+        }
+        if kind.is_dir() && depth < 8 {
+            walk(&host, &inside, access, nodes, depth + 1)?;
+        } else if kind.is_char_device() || kind.is_block_device() {
+            nodes.extend(node(&host, &inside, access)?);
+        }
+    }
+    Ok(())
+}
+
+fn node(host: &Path, inside: &Path, access: &str) -> io::Result<Option<DeviceNode>> {
+    let meta = fs::metadata(host)?;
+    let kind = meta.file_type();
+    if !kind.is_char_device() && !kind.is_block_device() {
+        return Ok(None);
+    }
+    Ok(Some(DeviceNode {
+        path: clean(&inside.to_string_lossy()),
+        block: kind.is_block_device(),
+        major: i64::from(rustix::fs::major(meta.rdev())),
+        minor: i64::from(rustix::fs::minor(meta.rdev())),
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        access: access.to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(path: &str) -> DeviceConfig {
+        DeviceConfig { host_path: path.into(), container_path: path.into(), permissions: "rw".into() }
+    }
+
+    #[test]
+    fn a_device_is_looked_up_on_the_host() {
+        let nodes = devices(&[device("/dev/null")]).expect("there is one");
+        assert_eq!((nodes[0].major, nodes[0].minor, nodes[0].block), (1, 3, false));
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_by_name() {
+        for bad in ["/dev/no-such-device", "/etc/passwd"] {
+            let e = devices(&[device(bad)]).expect_err(bad);
+            assert!(e.message().contains(bad), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_missing_bind_source_is_made_for_v_and_refused_for_mount() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let missing = scratch.path().join("a/b");
+        let e = bind_source(&missing, false).expect_err("missing");
+        assert!(e.message().contains("bind source path does not exist"), "{e}");
+        bind_source(&missing, true).expect("made");
+        assert!(missing.is_dir());
+    }
+}

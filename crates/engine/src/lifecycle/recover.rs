@@ -1,0 +1,201 @@
+//! Coming back: what the database says, what the records in the run directory say, and which monitors live.
+//!
+//! | database | run directory | monitor | then |
+//! |---|---|---|---|
+//! | any | - | answers | it runs (or ended just now): taken over |
+//! | any | record: exited | gone | exited as recorded; `--rm` ones are removed now |
+//! | any | record: running, starting | gone | its remains are cleaned up; exited 137, naming the monitor |
+//! | was running | no record | gone | the start was never made: as before it |
+//! | was running | no directory | - | exited 255: the host was restarted |
+//! | no record | directory | any | nobody knows it: ended, cleaned up |
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tare_model::{ContainerId, Exit, ExitRecord, Result};
+use tare_shim::record::{NAME, Record, State};
+use tare_store::Durability;
+
+use super::container::{Container, run_directory};
+use super::core::Core;
+use super::driver::{Driver, Found, enlist};
+use crate::clock;
+use crate::spec::plan::cgroups_path;
+
+/// Containers looked at side by side.
+const SIDE_BY_SIDE: usize = 64;
+/// How often, and how far apart, a monitor that lives and does not listen yet is asked.
+const ASKED: usize = 100;
+const APART: Duration = Duration::from_millis(20);
+
+/// What became of a container while no engine ran.
+enum Fate {
+    /// What the database says is so.
+    AsRecorded,
+    /// It runs.
+    Runs(Found, u64),
+    /// It has ended.
+    Ended(ExitRecord, Option<u64>),
+    /// The start that the database expects was never made.
+    NeverStarted,
+    /// The start that the database expects failed.
+    Failed(String),
+}
+
+/// Takes over what is there.
+///
+/// # Errors
+/// The database or the run directory cannot be read.
+pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
+    let store = Arc::clone(&core.store);
+    let records = Core::blocking(move || store.containers().all()).await?;
+    let mut present = run_directories(&core.run_dir)?;
+    let mut containers = Vec::new();
+    for record in records {
+        let id = record.id.clone();
+        match Container::read(record, &core.root, &core.run_dir) {
+            Ok(container) => containers.push((present.remove(&id), container)),
+            // Left alone, with its processes: a newer tared may understand it.
+            Err(e) => {
+                present.remove(&id);
+                tracing::error!("{e}");
+            }
+        }
+    }
+    let strangers =
+        futures_util::stream::iter(present).for_each_concurrent(SIDE_BY_SIDE, |id| stranger(core, id));
+    let known = futures_util::stream::iter(containers)
+        .for_each_concurrent(SIDE_BY_SIDE, |(has_dir, container)| adopt(core, container, has_dir));
+    tokio::join!(strangers, known);
+    Ok(())
+}
+
+fn run_directories(run_dir: &Path) -> Result<BTreeSet<ContainerId>> {
+    let dir = run_dir.join("containers");
+    super::prepare::make_dir(&dir, 0o700)?;
+    let fail = |e: std::io::Error| tare_model::Error::system(format!("readdir({}): {e}", dir.display()));
+    let mut ids = BTreeSet::new();
+    for entry in std::fs::read_dir(&dir).map_err(fail)? {
+        ids.extend(
+            entry.map_err(fail)?.file_name().to_str().and_then(|name| name.parse::<ContainerId>().ok()),
+        );
+    }
+    Ok(ids)
+}
+
+/// A container that the database does not know: its removal or its creation was cut short.
+async fn stranger(core: &Arc<Core>, id: ContainerId) {
+    tracing::info!(container = id.as_str(), "in the run directory and not in the database: cleaned up");
+    let path = format!("{}/{id}", core.cgroup_parent);
+    if let Err(e) = core.monitors.cleanup(&id, &path, vec![run_directory(&core.run_dir, &id)]).await {
+        tracing::error!(container = id.as_str(), "clean up: {e}");
+    }
+}
+
+/// Finds out what became of a container and gives it its driver.
+async fn adopt(core: &Arc<Core>, mut me: Container, has_dir: bool) {
+    let fate = fate(core, &me, has_dir).await;
+    let before = me.life.clone();
+    let (mut found, mut ended) = (None, false);
+    match fate {
+        Fate::AsRecorded => {}
+        Fate::Runs(running, started) => {
+            (me.life.running, me.life.started) = (true, Some(started));
+            found = Some(running);
+        }
+        Fate::Ended(exit, started) => {
+            me.life.started = started.or(me.life.started);
+            me.life.error = exit.error.clone().unwrap_or_default();
+            (me.life.running, me.life.exit) = (false, Some(exit));
+            ended = true;
+        }
+        Fate::NeverStarted => {
+            me.life.running = false;
+            me.life.starts = me.life.starts.saturating_sub(1);
+        }
+        Fate::Failed(error) => {
+            (me.life.running, me.life.start_failure, me.life.error) = (false, Some(128), error);
+            ended = true;
+        }
+    }
+    let changed = me.life != before && me.durability() == Durability::Disk;
+    let removes_itself = ended && me.made.fixed.config.auto_remove;
+    let mut driver: Driver = enlist(core, me, found);
+    if removes_itself {
+        driver.remove_itself().await;
+    } else if changed && let Err(e) = driver.save().await {
+        tracing::error!("keep what became of a container: {e}");
+    }
+    tokio::spawn(driver.run());
+}
+
+async fn fate(core: &Arc<Core>, me: &Container, has_dir: bool) -> Fate {
+    if !has_dir {
+        return match me.life.running {
+            true => Fate::Ended(exit(Exit::Code(255), "host restarted".into()), None),
+            false => Fate::AsRecorded,
+        };
+    }
+    let dir = run_directory(&core.run_dir, &me.id);
+    for _ in 0..ASKED {
+        if let Some(fate) = ask(core, &dir).await {
+            return fate;
+        }
+        let record = match Record::read(&dir.join(NAME)) {
+            Ok(record) => record,
+            Err(e) => return orphan(core, me, &e.to_string()).await,
+        };
+        match record {
+            None if me.life.running => return Fate::NeverStarted,
+            None => return Fate::AsRecorded,
+            Some(Record { state: State::Exited { exit, started_at, .. }, .. }) => {
+                let known = me.life.exit.as_ref() == Some(&exit) && !me.life.running;
+                return if known { Fate::AsRecorded } else { Fate::Ended(exit, Some(started_at)) };
+            }
+            Some(Record { state: State::Failed { error }, .. }) => {
+                return if me.life.running { Fate::Failed(error.to_string()) } else { Fate::AsRecorded };
+            }
+            // It lives and does not listen: at its very beginning, or at its very end.
+            Some(Record { shim_pid, .. }) if lives(shim_pid) => tokio::time::sleep(APART).await,
+            Some(Record { shim_pid, .. }) => {
+                return orphan(core, me, &format!("its monitor (tare-shim PID {shim_pid}) was killed")).await;
+            }
+        }
+    }
+    orphan(core, me, "its monitor (tare-shim) does not answer").await
+}
+
+/// Asks the monitor, if there is one.
+async fn ask(core: &Arc<Core>, dir: &Path) -> Option<Fate> {
+    let link = core.monitors.connect(&dir.join("shim.sock")).await.ok()?;
+    let snapshot = link.monitor.snapshot().await.ok()?;
+    let started = snapshot.started;
+    Some(match snapshot.exited {
+        Some(exit) => Fate::Ended(exit, Some(started.started_at)),
+        None => Fate::Runs(
+            Found { link, pid: started.pid, shim_pid: started.shim_pid, paused: snapshot.paused },
+            started.started_at,
+        ),
+    })
+}
+
+/// Ends what a container without a monitor left.
+async fn orphan(core: &Arc<Core>, me: &Container, why: &str) -> Fate {
+    let path = cgroups_path(&me.made.fixed.config, &core.cgroup_parent, me.id.as_str());
+    let error = match core.monitors.cleanup(&me.id, &path, Vec::new()).await {
+        Ok(()) => why.to_owned(),
+        Err(e) => format!("{why}; {e}"),
+    };
+    Fate::Ended(exit(Exit::Signal(9), error), None)
+}
+
+fn exit(exit: Exit, error: String) -> ExitRecord {
+    ExitRecord { exit, at: clock::now(), oom_killed: false, error: Some(error) }
+}
+
+fn lives(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
