@@ -33,7 +33,7 @@ pub(crate) fn under_load(socket: &Path, random: &mut Random, storm: impl FnOnce(
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| storm(random)));
         over.store(true, Ordering::Relaxed);
         let rounds: Vec<_> = clients.into_iter().map(|c| c.join().expect("a client's checks")).collect();
-        println!("rounds of the clients: {rounds:?}");
+        eprintln!("rounds of the clients: {rounds:?}");
         if let Err(panic) = ended {
             std::panic::resume_unwind(panic);
         }

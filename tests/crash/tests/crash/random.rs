@@ -9,7 +9,7 @@ impl Random {
         let given: Option<u64> = std::env::var("TARE_CRASH_SEED").ok().and_then(|s| s.parse().ok());
         let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |d| d.subsec_nanos().into());
         let seed = given.unwrap_or_else(clock);
-        println!("{who}: TARE_CRASH_SEED={seed}");
+        eprintln!("{who}: TARE_CRASH_SEED={seed}");
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
