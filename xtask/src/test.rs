@@ -30,10 +30,10 @@ pub(crate) fn run() -> Done {
     if sound && count.failed == 0 { Ok(()) } else { Err("not everything passed".into()) }
 }
 
-/// True once `tare` is more than a placeholder: until then there is nothing to meet end to end.
+/// True once `tared` is more than a placeholder: until then there is nothing to meet end to end.
 fn programs_stand() -> Done<bool> {
-    let tare = shell::programs("debug")?.join("tare");
-    let version = shell::output(Command::new(tare).arg("--version"))?;
+    let tared = shell::programs("debug")?.join("tared");
+    let version = shell::output(Command::new(tared).arg("--version"))?;
     if version.is_empty() {
         println!("test: the programs are placeholders, end-to-end tests are left out");
     }

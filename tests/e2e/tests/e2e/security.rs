@@ -206,6 +206,10 @@ fn row_74_an_odd_passwd_file_is_refused_in_time() {
         ("loop", |layer, _| layer.symlink("etc/passwd", "passwd")),
     ];
     for (name, make) in odd {
+        // A FIFO there hangs the reference for good.
+        if name == "fifo" && !ours() {
+            continue;
+        }
         let mut engine = Engine::start();
         let canary = Canary::new(&engine.dir().join("canary"));
         fs::write(canary.path().parent().unwrap().join("fifo-guard"), "").unwrap();
