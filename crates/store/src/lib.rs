@@ -1,17 +1,25 @@
 //! Durable state: content by digest, layers and snapshots, volumes, and the one metadata database.
 
+mod archive;
 mod containers;
 mod error;
+mod images;
 mod layout;
 mod meta;
 mod rows;
 mod store;
+mod stream;
+mod tape;
+mod trash;
+mod unpack;
 
 use tare_model::Result;
 
 use crate::error::SystemContext;
 
+pub use archive::{ImportOptions, LoadReport, LoadedImage};
 pub use containers::{ContainerRecord, Containers};
+pub use images::{InUse, Removed};
 pub use rows::Durability;
 pub use store::{Store, StoreConfig};
 

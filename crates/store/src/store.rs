@@ -1,14 +1,17 @@
 //! The store: everything open, in the order that makes a crash harmless.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tare_model::Result;
+use tare_model::{Digest, Image, Reference, Result};
 
 use crate::containers::Containers;
-use crate::layout::{Layout, open_private};
+use crate::images::{Images, InUse, Removed};
+use crate::layout::{Layout, names, open_private};
 use crate::meta::{Meta, Op, Table};
 use crate::rows::Rows;
+use crate::trash::Trash;
 
 /// Where a store keeps its things.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct StoreConfig {
 pub struct Store {
     pub(crate) meta: Arc<Meta>,
     pub(crate) layout: Arc<Layout>,
+    pub(crate) images: Images,
+    pub(crate) trash: Trash,
     containers: Containers,
     damage: Vec<String>,
     instance: String,
@@ -43,13 +48,65 @@ impl Store {
         let mut damage = Vec::new();
         let containers =
             Containers::open(Arc::clone(&meta), Rows::open(Table::Containers, &run)?, &mut damage)?;
+        let images = Images::open(Arc::clone(&meta), &layout, &mut damage)?;
         let instance = instance_id(&meta)?;
-        Ok(Self { meta, layout, containers, damage, instance })
+        clear_leftovers(&layout, &meta, &containers)?;
+        let trash = Trash::start(&layout)?;
+        Ok(Self { meta, layout, images, trash, containers, damage, instance })
     }
 
     /// Records of containers.
     pub fn containers(&self) -> &Containers {
         &self.containers
+    }
+
+    /// Every image, oldest first. From memory.
+    pub fn images(&self) -> Vec<Image> {
+        self.images.list()
+    }
+
+    /// The image that `name` means: a reference, an id, or the beginning of one. From memory.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if several ids begin so.
+    pub fn image(&self, name: &str) -> Result<Image> {
+        self.images.resolve(name)
+    }
+
+    /// The image with this id. From memory.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn image_by_id(&self, id: &Digest) -> Result<Image> {
+        self.images.get(id)
+    }
+
+    /// The configuration document of an image, byte for byte.
+    ///
+    /// # Errors
+    /// `NotFound`; `System` if it cannot be read.
+    pub fn image_document(&self, id: &Digest) -> Result<Vec<u8>> {
+        self.images.document(id)
+    }
+
+    /// Gives an image another name; if another image has the name, it loses it. **Blocks on the disk.**
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a reference with a digest or a reserved name.
+    pub fn tag_image(&self, name: &str, reference: &Reference) -> Result<()> {
+        let id = self.images.resolve(name)?.record.id;
+        self.images.tag(&id, reference)
+    }
+
+    /// Takes away a name, or the image if `name` is its id or its last name, with all layers that no other image needs.
+    /// `in_use` are the images that containers were made from; they are never deleted. **Blocks on the disk.**
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if a container uses the image or it has several names, and `force` is not set.
+    pub fn remove_image(&self, name: &str, force: bool, in_use: &InUse) -> Result<Removed> {
+        let removed = self.images.remove(&self.layout, name, force, in_use)?;
+        self.trash.wake();
+        Ok(removed)
     }
 
     /// The id of this root, drawn when it was made. From memory.
@@ -78,6 +135,27 @@ impl Store {
     pub fn set_setting(&self, key: &str, value: &str) -> Result<()> {
         self.meta.commit(vec![Op::Put(Table::Settings, format!("user.{key}"), value.into())])
     }
+}
+
+/// Moves to the trash what no record explains: it was being made, or being removed, when an engine died.
+fn clear_leftovers(layout: &Layout, meta: &Meta, containers: &Containers) -> Result<()> {
+    let layers: BTreeSet<_> = meta.scan(Table::Layers)?.into_iter().map(|(key, _)| key).collect();
+    for name in names(&layout.tmp)? {
+        layout.discard(&layout.tmp, &name?)?;
+    }
+    for name in names(&layout.layers)? {
+        let name = name?;
+        if !layers.contains(&format!("sha256:{name}")) {
+            layout.discard(&layout.layers, &name)?;
+        }
+    }
+    for name in names(&layout.containers)? {
+        let name = name?;
+        if !name.parse().is_ok_and(|id| containers.contains(&id)) {
+            layout.discard(&layout.containers, &name)?;
+        }
+    }
+    Ok(())
 }
 
 fn instance_id(meta: &Meta) -> Result<String> {

@@ -82,7 +82,7 @@ impl State {
         *waiting -= 1;
         let result = result.clone();
         if self.results[at].1 == 0 {
-            self.results.swap_remove(at);
+            drop(self.results.swap_remove(at));
         }
         Some(result)
     }
