@@ -7,7 +7,7 @@
 //!   layers/HEX/diff     unpacked layers, named by the SHA-256 of their archive; read-only once in the database
 //!   containers/ID/      upper and work of a container
 //!   volumes/ID/_data    anonymous volumes
-//!   masks/HEX/          what hides parts of the host in the built-in images
+//!   empty/              the layer of images that have none
 //!   tmp/                layers being unpacked; emptied at open
 //!   trash/              what a worker is removing
 //! ```
@@ -35,7 +35,6 @@ pub(crate) struct Layout {
     pub(crate) layers: Dir,
     pub(crate) containers: Dir,
     pub(crate) volumes: Dir,
-    pub(crate) masks: Dir,
     pub(crate) tmp: Dir,
     pub(crate) trash: Dir,
     /// Released by closing.
@@ -62,11 +61,11 @@ impl Layout {
         let dir = |name: &str| {
             root.ensure_dir(name, 0o700).while_(|| format!("open engine root {}", path.display()))
         };
+        dir("empty")?;
         Ok(Self {
             layers: dir("layers")?,
             containers: dir("containers")?,
             volumes: dir("volumes")?,
-            masks: dir("masks")?,
             tmp: dir("tmp")?,
             trash: dir("trash")?,
             root,

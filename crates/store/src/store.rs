@@ -28,6 +28,9 @@ pub struct Store {
     pub(crate) layout: Arc<Layout>,
     pub(crate) images: Images,
     pub(crate) trash: Trash,
+    pub(crate) volume_rows: Rows,
+    /// Canonical.
+    pub(crate) run_dir: PathBuf,
     containers: Containers,
     damage: Vec<String>,
     instance: String,
@@ -44,15 +47,17 @@ impl Store {
     pub fn open(config: &StoreConfig) -> Result<Self> {
         let layout = Arc::new(Layout::open(&config.root)?);
         let meta = Arc::new(Meta::open(&layout.root, layout.has_content()?)?);
-        let (_, run) = open_private(&config.run_dir.join("records"))?;
+        let (records, run) = open_private(&config.run_dir.join("records"))?;
+        let run_dir = records.parent().map_or_else(|| config.run_dir.clone(), PathBuf::from);
         let mut damage = Vec::new();
         let containers =
             Containers::open(Arc::clone(&meta), Rows::open(Table::Containers, &run)?, &mut damage)?;
+        let volume_rows = Rows::open(Table::Volumes, &run)?;
         let images = Images::open(Arc::clone(&meta), &layout, &mut damage)?;
         let instance = instance_id(&meta)?;
-        clear_leftovers(&layout, &meta, &containers)?;
+        clear_leftovers(&layout, &meta, &containers, &volume_rows)?;
         let trash = Trash::start(&layout)?;
-        Ok(Self { meta, layout, images, trash, containers, damage, instance })
+        Ok(Self { meta, layout, images, trash, volume_rows, run_dir, containers, damage, instance })
     }
 
     /// Records of containers.
@@ -138,7 +143,8 @@ impl Store {
 }
 
 /// Moves to the trash what no record explains: it was being made, or being removed, when an engine died.
-fn clear_leftovers(layout: &Layout, meta: &Meta, containers: &Containers) -> Result<()> {
+fn clear_leftovers(layout: &Layout, meta: &Meta, containers: &Containers, volumes: &Rows) -> Result<()> {
+    let volumes: BTreeSet<_> = volumes.all(meta, &mut Vec::new())?.into_iter().map(|(key, ..)| key).collect();
     let layers: BTreeSet<_> = meta.scan(Table::Layers)?.into_iter().map(|(key, _)| key).collect();
     for name in names(&layout.tmp)? {
         layout.discard(&layout.tmp, &name?)?;
@@ -147,6 +153,12 @@ fn clear_leftovers(layout: &Layout, meta: &Meta, containers: &Containers) -> Res
         let name = name?;
         if !layers.contains(&format!("sha256:{name}")) {
             layout.discard(&layout.layers, &name)?;
+        }
+    }
+    for name in names(&layout.volumes)? {
+        let name = name?;
+        if !volumes.contains(&name) {
+            layout.discard(&layout.volumes, &name)?;
         }
     }
     for name in names(&layout.containers)? {

@@ -31,6 +31,8 @@ use crate::tape::{Entry, Kind, Tape};
 use names::{Place, components, place};
 use tree::{Tree, show};
 
+pub(crate) use xattr::is_kept as is_kept_xattr;
+
 /// overlayfs's mark of a directory that hides what is below it.
 pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 

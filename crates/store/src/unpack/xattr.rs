@@ -14,7 +14,7 @@ use tare_model::{Error, Result};
 use crate::error::SystemContext;
 
 /// Whether an attribute of this name is set on a file of a layer.
-pub(super) fn is_kept(name: &[u8]) -> bool {
+pub(crate) fn is_kept(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),

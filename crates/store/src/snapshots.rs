@@ -1,0 +1,172 @@
+//! The file system of a container: read-only directories of its image, and its own writable one.
+//!
+//! Preparing makes directories and nothing else; the union is mounted by the container's monitor, in the container's
+//! mount namespace. Removing moves the directories to the trash.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::io::Errno;
+use tare_model::container::ImageSource;
+use tare_model::sandbox::Rootfs;
+use tare_model::{ContainerId, Digest, Error, ErrorKind, Result};
+use tare_sys::dir::Dir;
+
+use crate::Store;
+use crate::error::{SystemContext, corrupt};
+use crate::mask::{self, Extent};
+
+/// What a container's file system begins as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootSource {
+    /// The running system.
+    Host {
+        /// With secrets and home directories.
+        full: bool,
+    },
+    /// An image, by id.
+    Image(Digest),
+    /// A directory of the host, by canonical path.
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Written to directly, without a private layer.
+        writable: bool,
+    },
+}
+
+// === impl Store ===
+
+impl Store {
+    /// What `source` means now.
+    ///
+    /// # Errors
+    /// `NotFound` for an image or directory that is not there; `Forbidden` for a directory that is part of the engine's
+    /// own, or would let a container write to them.
+    pub fn root_source(&self, source: &ImageSource) -> Result<RootSource> {
+        match source {
+            ImageSource::Image { name } => match name.as_str() {
+                "host" | "host:latest" => Ok(RootSource::Host { full: false }),
+                "host:full" => Ok(RootSource::Host { full: true }),
+                name => Ok(RootSource::Image(self.image(name)?.record.id)),
+            },
+            ImageSource::Directory { path, writable } => self.directory_source(Path::new(path), *writable),
+        }
+    }
+
+    /// Makes the directories of a container, or finds those that are there, and says how its root is assembled.
+    ///
+    /// # Errors
+    /// `NotFound` if the image is gone; `System` for what the kernel refused.
+    pub fn prepare(&self, id: &ContainerId, source: &RootSource) -> Result<Rootfs> {
+        if let RootSource::Directory { path, writable: true } = source {
+            return Ok(Rootfs::Directory { path: path.clone() });
+        }
+        let lowers = self.lowers(source)?;
+        let dir = self
+            .layout
+            .containers
+            .ensure_dir(id.as_str(), 0o700)
+            .while_(|| format!("prepare container {id}"))?;
+        match dir.make_dir("upper", 0o755) {
+            Err(e) if e.errno() == Errno::EXIST => {}
+            made => {
+                made.while_(|| format!("prepare container {id}"))?;
+                let upper = dir.open_dir("upper").while_(|| format!("prepare container {id}"))?;
+                if let Err(e) = self.furnish(&upper, source, &lowers) {
+                    // A half-written mask must not be taken for a whole one.
+                    self.discard_container(id)?;
+                    return Err(e.context(format!("prepare container {id}")));
+                }
+            }
+        }
+        dir.ensure_dir("work", 0o700).while_(|| format!("prepare container {id}"))?;
+        let base = self.container_dir(id);
+        Ok(Rootfs::Overlay { lowers, upper: base.join("upper"), work: base.join("work") })
+    }
+
+    /// Takes a container's directories away; they are emptied in the background. Nothing there is fine.
+    ///
+    /// # Errors
+    /// `System` for what the kernel refused.
+    pub fn discard_container(&self, id: &ContainerId) -> Result<()> {
+        self.layout.discard(&self.layout.containers, id.as_str())?;
+        self.trash.wake();
+        Ok(())
+    }
+
+    /// Where the directories of a container are: `upper` and `work` below it.
+    pub fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.layout.path.join("containers").join(id.as_str())
+    }
+
+    /// The read-only directories of a source, topmost first.
+    pub(crate) fn lowers(&self, source: &RootSource) -> Result<Vec<PathBuf>> {
+        match source {
+            RootSource::Host { .. } => Ok(vec![PathBuf::from("/")]),
+            RootSource::Directory { path, .. } => Ok(vec![path.clone()]),
+            RootSource::Image(id) => {
+                let mut lowers: Vec<PathBuf> = Vec::new();
+                for key in self.images.get(id)?.record.layers.iter().rev() {
+                    if self.images.layer_size(key).is_none() {
+                        return Err(corrupt(format!(
+                            "layer {key} of image {id} is gone: remove and load the image again"
+                        )));
+                    }
+                    let path = self.layout.path.join("layers").join(key.hex()).join("diff");
+                    // Overlayfs refuses a directory twice, and a second, lower one would show nothing new.
+                    if !lowers.contains(&path) {
+                        lowers.push(path);
+                    }
+                }
+                if lowers.is_empty() {
+                    lowers.push(self.layout.path.join("empty"));
+                }
+                Ok(lowers)
+            }
+        }
+    }
+
+    /// A union's root directory is that of its topmost layer, so the new one must look like the one below it.
+    fn furnish(&self, upper: &Dir, source: &RootSource, lowers: &[PathBuf]) -> Result<()> {
+        let top = &lowers[0];
+        let stat = rustix::fs::stat(top).while_(|| format!("stat({})", top.display()))?;
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        fchown(upper.as_fd(), Some(uid), Some(gid)).while_(|| "fchown(upper)")?;
+        fchmod(upper.as_fd(), Mode::from_raw_mode(stat.st_mode & 0o7777)).while_(|| "fchmod(upper)")?;
+        let engine = [self.layout.path.clone(), self.run_dir.clone()];
+        match source {
+            RootSource::Host { full } => {
+                let extent = if *full { Extent::Engine } else { Extent::Secrets };
+                mask::write(upper, Path::new("/"), &engine, extent)
+            }
+            RootSource::Directory { path, .. } => mask::write(upper, path, &engine, Extent::Engine),
+            RootSource::Image(_) => Ok(()),
+        }
+    }
+
+    fn directory_source(&self, path: &Path, writable: bool) -> Result<RootSource> {
+        let shown = path.display();
+        let real =
+            path.canonicalize().map_err(|e| Error::not_found(format!("root directory {shown}: {e}")))?;
+        if !real.is_dir() {
+            return Err(Error::invalid(format!("root directory {shown} is no directory")));
+        }
+        let forbidden = |why: &str| Error::new(ErrorKind::Forbidden, format!("root directory {shown} {why}"));
+        for own in [&self.layout.path, &self.run_dir] {
+            if real.starts_with(own) {
+                return Err(forbidden("lies inside the engine's own directories"));
+            }
+            if writable && own.starts_with(&real) {
+                return Err(forbidden(
+                    "contains the engine's own directories: it can only be used read-only",
+                ));
+            }
+        }
+        Ok(RootSource::Directory { path: real, writable })
+    }
+}
+
+#[cfg(test)]
+mod tests;
