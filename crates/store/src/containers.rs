@@ -68,7 +68,7 @@ impl Containers {
         let mut index = self.lock();
         let stale = match &written {
             Ok(()) => before.map(|(name, _)| name).filter(|old| old != name),
-            Err(_) => (!before.is_some_and(|(old, _)| old == *name)).then(|| name.clone()),
+            Err(_) => before.is_none_or(|(old, _)| old != *name).then(|| name.clone()),
         };
         if let Some(stale) = stale {
             index.by_name.remove(&stale);

@@ -99,7 +99,7 @@ impl Images {
         let reference = taggable(reference)?;
         self.get(id)?;
         self.meta.commit(vec![put_tag(&reference, id)])?;
-        self.write(|state| drop(state.tags.insert(reference, *id)));
+        self.write(|state| state.tags.extend([(reference, *id)]));
         Ok(())
     }
 

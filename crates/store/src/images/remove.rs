@@ -27,9 +27,9 @@ impl Images {
         let (plan, ops) = self.plan_removal(name, force, in_use)?;
         self.meta.commit(ops)?;
         self.write(|state| {
-            plan.untagged.iter().for_each(|tag| drop(state.tags.remove(tag)));
-            plan.deleted.iter().for_each(|id| drop(state.images.remove(id)));
-            plan.layers.iter().for_each(|key| drop(state.layers.remove(key)));
+            state.tags.retain(|tag, _| !plan.untagged.contains(tag));
+            state.images.retain(|id, _| !plan.deleted.contains(id));
+            state.layers.retain(|key, _| !plan.layers.contains(key));
         });
         for key in &plan.layers {
             layout.discard(&layout.layers, &key.hex())?;

@@ -37,20 +37,20 @@ impl State {
                         "the directory of layer {digest} is gone: remove and load its images again"
                     ));
                 }
-                Some((digest, layer)) => drop(state.layers.insert(digest, layer)),
+                Some((digest, layer)) => state.layers.extend([(digest, layer)]),
                 None => damage.push(format!("the record of layer {key:?} is damaged")),
             }
         }
         for (key, value) in meta.scan(Table::Images)? {
             match read_image(meta, &key, &value) {
-                Ok(stored) => drop(state.images.insert(stored.record.id, stored)),
+                Ok(stored) => state.images.extend([(stored.record.id, stored)]),
                 Err(e) => damage.push(e.to_string()),
             }
         }
         for (key, value) in meta.scan(Table::Tags)? {
             let id = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<Digest>().ok());
             match key.parse::<Reference>().ok().zip(id) {
-                Some((tag, id)) if state.images.contains_key(&id) => drop(state.tags.insert(tag, id)),
+                Some((tag, id)) if state.images.contains_key(&id) => state.tags.extend([(tag, id)]),
                 _ => damage.push(format!("the name {key:?} belongs to no image")),
             }
         }
@@ -77,10 +77,9 @@ impl State {
 
     /// The id that `name` means: a name before an id, as in Docker.
     pub(super) fn find(&self, name: &str) -> Result<Digest> {
-        if let Ok(reference) = name.parse::<Reference>() {
-            if let Some(found) = self.find_reference(&reference) {
-                return Ok(found);
-            }
+        let named = name.parse::<Reference>().ok().and_then(|reference| self.find_reference(&reference));
+        if let Some(found) = named {
+            return Ok(found);
         }
         let digits = name.strip_prefix("sha256:").unwrap_or(name);
         let hex = !digits.is_empty() && digits.len() <= 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
