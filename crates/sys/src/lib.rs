@@ -4,5 +4,6 @@ pub mod bpf;
 pub mod capability;
 pub mod child;
 pub mod dir;
+pub mod fork;
 pub mod probe;
 pub mod seccomp;
