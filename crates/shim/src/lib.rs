@@ -2,12 +2,13 @@
 //!
 //! Read in this order: [`protocol`] (what is said between daemon, nursery and shim), [`wire`] (how a message travels),
 //! [`record`] (what outlives everyone), [`logs`] (where output is kept), `client` (the daemon's side),
-//! [`supervisor`] (the monitor's loop).
+//! [`supervisor`] (the monitor's loop), [`nursery`] (what monitors are forked from).
 
 mod checksum;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod logs;
+pub mod nursery;
 pub mod protocol;
 pub mod record;
 pub mod supervisor;

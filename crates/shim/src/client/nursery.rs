@@ -71,16 +71,20 @@ impl Nursery {
         for _ in 0..ATTEMPTS {
             let (ours, theirs) = wire::pair()?;
             self.request(NurseryCall::Shim, theirs).await?;
-            let (control, events, hello) = Control::open(ours, None)?;
+            let (sender, mut refused) = oneshot::channel();
+            let (control, events, hello) = Control::open(ours, Some(sender))?;
             control.fresh_id();
             match control.send(request.id, &packet).await {
                 Ok(Answer::Started(started)) => return Ok((control, events, started)),
                 Ok(other) => {
                     return Err(Error::unsupported(format!("the shim answered Start with {other:?}")));
                 }
-                // The nursery died before it forked: no shim has seen the request, so it is safe to repeat.
-                Err(e) if e.kind() == ErrorKind::Unavailable && hello.await.is_err() => last = Some(e),
-                Err(e) => return Err(e),
+                Err(e) if e.kind() != ErrorKind::Unavailable || hello.await.is_ok() => return Err(e),
+                // No shim has seen the request, so it is safe to repeat: the nursery died before it forked, or could not.
+                Err(e) => match refused.try_recv() {
+                    Ok(Err(refusal)) if refusal.kind() != ErrorKind::Unavailable => return Err(refusal),
+                    _ => last = Some(e),
+                },
             }
         }
         Err(last

@@ -1,0 +1,171 @@
+//! A cgroup of the nursery and its shims, below the root of each hierarchy.
+//!
+//! What kills or limits the daemon's group (a service manager that stops it, its memory limit) must not touch them. Only
+//! hierarchies where that could happen count: the service manager's, and those with limits.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tare_model::{Error, Result};
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// Hierarchies of version 1 that count. There a process with one thread moves itself by `tasks` at no cost.
+const V1: [&str; 4] = ["systemd", "pids", "memory", "cpu"];
+
+/// How long to wait for a member that may be ending.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// How often to wait.
+const ROUNDS: usize = 20;
+/// More members than this are not just ending.
+const FEW: usize = 16;
+
+/// The group, in every hierarchy where it was entered.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    places: Vec<Place>,
+}
+
+/// A group in one hierarchy.
+#[derive(Debug)]
+struct Place {
+    root: PathBuf,
+    name: String,
+    /// The file that processes are moved by.
+    members: &'static str,
+}
+
+// === impl Cgroup ===
+
+impl Cgroup {
+    /// Makes the group `name` where it is not there yet, and moves this process into it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is no plain file name, `System` when a hierarchy that is there refuses.
+    pub(super) fn enter(name: &str) -> Result<Self> {
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if name.is_empty() || !plain {
+            return Err(Error::invalid(format!("nursery name {name:?}: want letters, digits, '-' and '_'")));
+        }
+        let mut places = Vec::new();
+        for place in hierarchies(Path::new(ROOT), name) {
+            place.enter().map_err(|e| {
+                Error::system(format!("nursery: enter the cgroup {}: {e}", place.group().display()))
+            })?;
+            places.push(place);
+        }
+        Ok(Self { places })
+    }
+
+    /// Leaves the group, and removes it if nobody else is in it.
+    pub(super) fn leave(&self) {
+        for place in &self.places {
+            // At the end of the process there is nobody to tell; a group that stays is found by the next nursery.
+            let _ = fs::write(place.root.join(place.members), "0");
+        }
+        self.places.iter().for_each(Place::remove);
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn group(&self) -> PathBuf {
+        self.root.join(&self.name)
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        // A nursery or shim that leaves at this moment may remove the group between the two steps.
+        let mut last = None;
+        for _ in 0..5 {
+            match fs::create_dir(self.group()) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+            match fs::OpenOptions::new().write(true).open(self.group().join(self.members)) {
+                Ok(mut file) => match io::Write::write_all(&mut file, b"0") {
+                    Err(e) if e.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => last = Some(e),
+                    result => return result,
+                },
+                Err(e) if e.kind() == io::ErrorKind::NotFound => last = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+}
+
+impl Place {
+    /// Removes the group, unless somebody is in it who is not just ending.
+    fn remove(&self) {
+        for _ in 0..ROUNDS {
+            match fs::remove_dir(self.group()) {
+                Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {}
+                _ => return,
+            }
+            if !self.wait_for_members() {
+                return;
+            }
+        }
+    }
+
+    /// Waits a moment for one of the members to end; whether one did.
+    fn wait_for_members(&self) -> bool {
+        let text = fs::read_to_string(self.group().join("cgroup.procs")).unwrap_or_default();
+        let members: Vec<Pid> = text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect();
+        if members.len() > FEW {
+            return false;
+        }
+        let ends = members.iter().filter_map(|pid| pidfd_open(*pid, PidfdFlags::empty()).ok());
+        let ends: Vec<OwnedFd> = ends.collect();
+        let mut ends: Vec<PollFd<'_>> = ends.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
+        // A process that has ended counts as a member until the kernel has switched away from it, which nothing tells.
+        let ended = rustix::event::poll(&mut ends, Some(&MOMENT)).is_ok_and(|n| n > 0);
+        ended || members.is_empty()
+    }
+}
+
+/// The hierarchies below `root` that are there.
+fn hierarchies(root: &Path, name: &str) -> Vec<Place> {
+    let place = |root: PathBuf, members| Place { root, name: name.to_owned(), members };
+    if root.join("cgroup.controllers").exists() {
+        return vec![place(root.to_owned(), "cgroup.procs")];
+    }
+    let mut places: Vec<Place> = V1.iter().map(|controller| place(root.join(controller), "tasks")).collect();
+    places.push(place(root.join("unified"), "cgroup.procs"));
+    places.retain(|place| place.root.join(place.members).exists());
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_2_has_one_place_and_version_1_those_that_are_there() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for path in ["pids", "memory", "freezer", "unified"] {
+            fs::create_dir(dir.path().join(path)).expect("makes");
+        }
+        for file in ["pids/tasks", "memory/tasks", "freezer/tasks", "unified/cgroup.procs"] {
+            fs::write(dir.path().join(file), "").expect("writes");
+        }
+        let groups =
+            |dir: &Path| -> Vec<PathBuf> { hierarchies(dir, "x").iter().map(Place::group).collect() };
+        let expected = ["pids/x", "memory/x", "unified/x"].map(|group| dir.path().join(group));
+        assert_eq!(groups(dir.path()), expected);
+        fs::write(dir.path().join("cgroup.controllers"), "").expect("writes");
+        assert_eq!(groups(dir.path()), [dir.path().join("x")]);
+    }
+
+    #[test]
+    fn a_name_with_a_way_out_is_refused() {
+        for name in ["", "..", "a/b", "a\n", "ü"] {
+            assert!(Cgroup::enter(name).is_err(), "{name:?}");
+        }
+    }
+}
