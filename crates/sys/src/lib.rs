@@ -4,6 +4,16 @@ pub mod bpf;
 pub mod capability;
 pub mod child;
 pub mod dir;
+pub mod fd;
 pub mod fork;
+pub mod loopback;
+pub mod mount;
 pub mod probe;
+pub mod process;
 pub mod seccomp;
+pub mod signal;
+
+/// Why the last call through `libc` failed.
+fn last_errno() -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
+}

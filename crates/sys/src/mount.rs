@@ -1,0 +1,166 @@
+//! Mounts: what `rustix` has not yet, which is changing attributes of a mount, or of all below it, at once.
+//!
+//! See [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Result;
+
+use crate::last_errno;
+
+/// Attributes of a mount as bits, `MOUNT_ATTR_*`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(u64);
+
+/// How mounts and unmounts travel between copies of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// Not at all.
+    Private,
+    /// From the others to this copy only.
+    Slave,
+    /// Both ways.
+    Shared,
+    /// Not at all, and the mount cannot be bound.
+    Unbindable,
+}
+
+/// What to change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Attributes to switch on.
+    pub set: Attributes,
+    /// Attributes to switch off.
+    pub clear: Attributes,
+    /// New propagation, if any.
+    pub propagation: Option<Propagation>,
+    /// Change every mount below as well.
+    pub recursive: bool,
+}
+
+// === impl Attributes ===
+
+impl Attributes {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Cannot be written.
+    pub const RDONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
+    /// Set-user-id bits and file capabilities have no effect.
+    pub const NOSUID: Self = Self(libc::MOUNT_ATTR_NOSUID);
+    /// Device nodes cannot be opened.
+    pub const NODEV: Self = Self(libc::MOUNT_ATTR_NODEV);
+    /// Nothing can be executed.
+    pub const NOEXEC: Self = Self(libc::MOUNT_ATTR_NOEXEC);
+    /// The field of access time modes; to change the mode, clear this and set one.
+    pub const ATIME_FIELD: Self = Self(libc::MOUNT_ATTR__ATIME);
+    /// Access times relative to modification (the kernel's default; no bit of its own).
+    pub const RELATIME: Self = Self(libc::MOUNT_ATTR_RELATIME);
+    /// No access times.
+    pub const NOATIME: Self = Self(libc::MOUNT_ATTR_NOATIME);
+    /// Exact access times.
+    pub const STRICTATIME: Self = Self(libc::MOUNT_ATTR_STRICTATIME);
+    /// No access times of directories.
+    pub const NODIRATIME: Self = Self(libc::MOUNT_ATTR_NODIRATIME);
+    /// Symbolic links are not followed.
+    pub const NOSYMFOLLOW: Self = Self(libc::MOUNT_ATTR_NOSYMFOLLOW);
+
+    /// The bits.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The union.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The difference.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether all bits of `other` are in it.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Changes the mount at `path` relative to `dir`; an empty path means the mount that `dir` itself is on top of.
+///
+/// # Errors
+/// `EINVAL` if `dir` and `path` are no mount's root, `EPERM` for attributes that a user namespace has locked.
+pub fn mount_setattr(dir: BorrowedFd<'_>, path: &std::ffi::CStr, change: Change) -> Result<()> {
+    let propagation = match change.propagation {
+        None => 0,
+        Some(Propagation::Private) => libc::MS_PRIVATE,
+        Some(Propagation::Slave) => libc::MS_SLAVE,
+        Some(Propagation::Shared) => libc::MS_SHARED,
+        Some(Propagation::Unbindable) => libc::MS_UNBINDABLE,
+    };
+    let attr =
+        libc::mount_attr { attr_set: change.set.0, attr_clr: change.clear.0, propagation, userns_fd: 0 };
+    let recursive = if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | recursive;
+    // SAFETY: `path` and `attr` live over the call, and the size given is that of `attr`.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            std::ptr::from_ref(&attr),
+            std::mem::size_of_val(&attr),
+        )
+    };
+    if answer < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+    use super::*;
+
+    fn detached_tmpfs() -> std::os::fd::OwnedFd {
+        let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+        fsconfig_create(fs.as_fd()).unwrap();
+        fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_detached_mount_becomes_read_only_and_writable_again() {
+        let mount = detached_tmpfs();
+        let make = || rustix::fs::mkdirat(&mount, "d", rustix::fs::Mode::RWXU);
+        let read_only = Change { set: Attributes::RDONLY, ..Change::default() };
+        mount_setattr(mount.as_fd(), c"", read_only).unwrap();
+        assert_eq!(make(), Err(rustix::io::Errno::ROFS));
+        let writable = Change { clear: Attributes::RDONLY, ..Change::default() };
+        mount_setattr(mount.as_fd(), c"", writable).unwrap();
+        assert_eq!(make(), Ok(()));
+    }
+
+    #[test]
+    fn a_directory_that_is_no_mount_is_refused() {
+        let mount = detached_tmpfs();
+        rustix::fs::mkdirat(&mount, "d", rustix::fs::Mode::RWXU).unwrap();
+        let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
+        assert_eq!(mount_setattr(mount.as_fd(), c"d", change), Err(rustix::io::Errno::INVAL));
+    }
+
+    #[test]
+    fn sets_of_attributes_add_and_subtract() {
+        let both = Attributes::RDONLY.with(Attributes::NODEV);
+        assert!(both.contains(Attributes::NODEV) && !both.contains(Attributes::NOEXEC));
+        assert_eq!(both.without(Attributes::NODEV), Attributes::RDONLY);
+        assert!(Attributes::RELATIME.is_empty());
+    }
+}

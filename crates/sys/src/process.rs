@@ -1,0 +1,269 @@
+//! Processes: made in new namespaces and with a pidfd, moved between namespaces, replaced by a program.
+//!
+//! A process is made by [`fork`], which refuses to run in a program with several threads: only then may the child
+//! allocate and run ordinary code. Everything else here acts on the calling thread.
+//! See [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html) and
+//! [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html).
+
+use std::ffi::{CStr, CString};
+use std::ops::BitOr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::io::{Errno, Result};
+use rustix::process::Pid;
+
+use crate::last_errno;
+
+/// Not in `libc` with the right width.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A set of kinds of namespace; combine with `|`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces(u32);
+
+/// Which side of [`fork`] this is.
+#[derive(Debug)]
+pub enum Forked {
+    /// The caller.
+    Parent {
+        /// The child's id in the caller's pid namespace.
+        pid: Pid,
+        /// Becomes readable when the child ends.
+        pidfd: OwnedFd,
+    },
+    /// The new process.
+    Child,
+}
+
+// === impl Namespaces ===
+
+impl Namespaces {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Mounts.
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS as u32);
+    /// Process ids.
+    pub const PID: Self = Self(libc::CLONE_NEWPID as u32);
+    /// Network.
+    pub const NET: Self = Self(libc::CLONE_NEWNET as u32);
+    /// System V IPC and POSIX message queues.
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC as u32);
+    /// Host and domain name.
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS as u32);
+    /// The view of the cgroup tree.
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u32);
+    /// User and group ids, capabilities.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u32);
+
+    /// Whether all of `other` is in it.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The set without those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl BitOr for Namespaces {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Makes a child in new namespaces, a copy of this process, already in the cgroup v2 directory `cgroup` if one is given.
+/// The child's end is told by `SIGCHLD` and by the pidfd.
+///
+/// # Errors
+/// `DEADLK` if this program has more than one thread; otherwise the kernel's refusal.
+pub fn fork(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    if !is_single_threaded() {
+        return Err(Errno::DEADLK);
+    }
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero is a valid value of this structure of integers.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::from(namespaces.0) | libc::CLONE_PIDFD as u64;
+    args.pidfd = ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of memory and, as the only thread was this one, no lock in it
+    // is held by somebody who is not there. `args` and `pidfd` live over the call.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), std::mem::size_of_val(&args)) };
+    match answer {
+        0 => Ok(Forked::Child),
+        pid if pid > 0 => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::OVERFLOW)?;
+            // SAFETY: the kernel has just put a new descriptor there, which nobody else owns.
+            Ok(Forked::Parent { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        }
+        _ => Err(last_errno()),
+    }
+}
+
+/// Whether the calling thread is the only one of its process.
+pub fn is_single_threaded() -> bool {
+    // The kernel answers EINVAL to a thread that has siblings, and does nothing for one that has none.
+    // SAFETY: takes no pointer and, as said, changes nothing.
+    unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_THREAD) == 0 }
+}
+
+/// Moves the calling thread into new namespaces.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn unshare(namespaces: Namespaces) -> Result<()> {
+    // SAFETY: only namespace bits can be in the set, so that neither memory nor descriptors become unshared.
+    done(unsafe { libc::syscall(libc::SYS_unshare, u64::from(namespaces.0)) })
+}
+
+/// Moves the calling thread into namespaces of the process that `of` (a pidfd) means, or into the one that `of` (a file
+/// of `/proc/PID/ns`) is; `kinds` says which kinds are expected.
+///
+/// # Errors
+/// The kernel's refusal; `EINVAL` if a namespace file is of another kind.
+pub fn setns(of: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
+    // SAFETY: takes no pointer.
+    done(unsafe { libc::syscall(libc::SYS_setns, of.as_raw_fd(), u64::from(kinds.0)) })
+}
+
+/// Replaces this process by the program at `path`. Returns only on failure.
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
+    let args = pointers(args);
+    let env = pointers(env);
+    // SAFETY: both lists end with null and point to strings that live over the call.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    last_errno()
+}
+
+/// As [`execve`], for the program that `file` is.
+pub fn fexecve(file: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Errno {
+    let args = pointers(args);
+    let env = pointers(env);
+    // SAFETY: as in `execve`; the empty path means `file` itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            args.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    last_errno()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// Ends this process at once: no destructor, no buffer, no exit handler of the program it was copied from.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process; touches nothing.
+    unsafe { libc::_exit(code) }
+}
+
+/// Gives every signal its default action and unblocks all: programs expect to start so, and this one may ignore SIGPIPE.
+pub fn default_signals() {
+    for number in 1..=64 {
+        // SAFETY: the default action runs no code of ours. Numbers that cannot be set are refused, which is harmless.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is initialized by sigemptyset before it is used.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+/// Joins a new, anonymous session keyring, so that keys of the caller's session are out of reach.
+///
+/// # Errors
+/// `ENOSYS` from kernels without keyrings; `EDQUOT` if the user has too many.
+pub fn new_session_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; nothing is read.
+    done(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0, 0, 0, 0) })
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this code.
+    Code(u8),
+    /// This signal killed it.
+    Signal(u8),
+}
+
+/// Takes the status of any child that has ended, with its id; `None` if there is none now.
+///
+/// # Errors
+/// None that is known.
+pub fn reap_any() -> Result<Option<(i32, Ended)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` lives over the call.
+        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
+            0 => return Ok(None),
+            -1 if last_errno() == Errno::CHILD => return Ok(None),
+            -1 if last_errno() == Errno::INTR => {}
+            -1 => return Err(last_errno()),
+            pid if libc::WIFEXITED(status) => {
+                return Ok(Some((pid, Ended::Code(libc::WEXITSTATUS(status) as u8))));
+            }
+            pid if libc::WIFSIGNALED(status) => {
+                return Ok(Some((pid, Ended::Signal(libc::WTERMSIG(status) as u8))));
+            }
+            // Stopped or continued: not asked for, not an end.
+            _ => {}
+        }
+    }
+}
+
+fn done(answer: libc::c_long) -> Result<()> {
+    if answer < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_threads_is_not_forked() {
+        // The harness runs each test on a thread beside the main one.
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv());
+        assert!(!is_single_threaded());
+        assert!(matches!(fork(Namespaces::NONE, None), Err(Errno::DEADLK)));
+        drop(stop);
+        assert!(other.join().is_ok());
+    }
+
+    #[test]
+    fn sets_of_namespaces_add_and_subtract() {
+        let both = Namespaces::PID | Namespaces::NET;
+        assert!(both.contains(Namespaces::PID) && !both.contains(Namespaces::USER));
+        assert_eq!(both.without(Namespaces::PID), Namespaces::NET);
+        assert!(both.without(both).is_empty());
+    }
+
+    #[test]
+    fn executing_what_is_not_there_returns_the_reason() {
+        assert_eq!(execve(c"/no/such/program", &[], &[]), Errno::NOENT);
+    }
+}
