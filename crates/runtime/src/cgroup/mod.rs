@@ -58,6 +58,7 @@ mod stats;
 mod subtree;
 mod v1;
 mod v2;
+mod view;
 mod wait;
 
 #[cfg(test)]

@@ -1,0 +1,75 @@
+//! Putting a detached mount in its place inside the container's root.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, Mode, chmodat, fstat, fstatfs};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, move_mount};
+
+use crate::error::{Call, Context, Error, Result};
+use crate::mount::resolve::{self, Kind};
+
+/// `PROC_SUPER_MAGIC`.
+pub(crate) const PROC_MAGIC: u64 = 0x9fa0;
+
+/// Files of /proc that may be covered, as LXCFS does: they are read by people, never trusted by us.
+const COVERABLE: [&str; 9] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/sys/kernel/ns_last_pid",
+];
+
+/// How a destination is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// No symbolic link on the way: for file systems whose place others trust (/proc, /sys).
+    pub no_links: bool,
+    /// A missing `mode=`: take over the permission bits of the directory that is covered.
+    pub keep_mode: bool,
+}
+
+/// Moves `mount` to `destination` below `root`, which is made if it is missing.
+pub(crate) fn attach(
+    mount: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    destination: &str,
+    rules: Rules,
+) -> Result<()> {
+    let kind = if resolve::is_directory(mount)? { Kind::Directory } else { Kind::File };
+    let place = resolve::ensure(root, destination, kind, !rules.no_links);
+    let place = match place {
+        Err(error) if error.errno() == Some(Errno::LOOP) && rules.no_links => {
+            let why = "is, or is reached by, a symbolic link; this file system needs a real directory";
+            return Err(Error::forbidden(format!("{destination} {why}")));
+        }
+        answer => answer?,
+    };
+    refuse_inside_proc(&place, destination)?;
+    if rules.keep_mode {
+        let mode = fstat(&place).call(|| "fstat(destination)")?.st_mode & 0o7777;
+        chmodat(mount, ".", Mode::from_raw_mode(mode), AtFlags::empty())
+            .call(|| format!("fchmodat(mount, \".\", {mode:o})"))?;
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", &place, "", flags).call(|| format!("move_mount(mount, {destination:?})")).context(
+        || match kind {
+            Kind::Directory => "the source is a directory",
+            Kind::File => "the source is a file",
+        },
+    )
+}
+
+/// A mount inside /proc could cover the files that the runtime and security modules trust (CVE-2015-3631).
+fn refuse_inside_proc(place: &std::os::fd::OwnedFd, destination: &str) -> Result<()> {
+    let magic = fstatfs(place).call(|| "fstatfs(destination)")?.f_type;
+    if u64::try_from(magic).ok() != Some(PROC_MAGIC) || COVERABLE.contains(&destination) {
+        return Ok(());
+    }
+    Err(Error::forbidden(format!("{destination} is inside /proc, where nothing may be mounted")))
+}

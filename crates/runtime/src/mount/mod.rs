@@ -1,0 +1,20 @@
+//! Mounts: prepared detached while the host's files can still be seen, attached when they no longer can.
+//!
+//! ```text
+//!   host's mounts visible          pivot           only the container's root visible
+//!   ─────────────────────────────────┼──────────────────────────────────────────────────
+//!   source: fsmount / open_tree ─────┼──▶ attach: resolve destination, move_mount
+//!   rootfs: overlay or directory ────┘    mask, read-only
+//! ```
+//!
+//! So a hostile root file system can lead a destination only to places inside itself: nothing of the host is there to
+//! be reached any more. Read: [`options`], [`source`], [`rootfs`], [`resolve`], [`attach`], [`mask`].
+
+pub mod options;
+
+pub(crate) mod attach;
+pub(crate) mod mask;
+pub(crate) mod resolve;
+pub(crate) mod rootfs;
+pub(crate) mod source;
+pub(crate) mod view;

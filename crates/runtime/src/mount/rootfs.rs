@@ -1,0 +1,144 @@
+//! The root file system: assembled detached, then made the root, then the host's tree dropped.
+//!
+//! An overlay is made inside the container's own mount namespace, so that it shows in no table of the host and is
+//! gone with the namespace.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsopen, mount, move_mount,
+    open_tree, unmount,
+};
+use rustix::process::{chdir, fchdir, pivot_root};
+use tare_model::sandbox::Rootfs;
+use tare_sys::mount::{Attributes, Change, Propagation, mount_setattr};
+
+use crate::error::{Call, Error, Result};
+use crate::mount::source;
+
+/// Longest string that one `fsconfig` call takes.
+const LONGEST_VALUE: usize = 255;
+
+/// Settles how host mounts and ours affect each other, before anything is mounted.
+pub(crate) fn set_propagation(propagation: Propagation) -> Result<()> {
+    let change = Change { propagation: Some(propagation), recursive: true, ..Change::default() };
+    mount_setattr(CWD, c"/", change).call(|| format!("mount_setattr(\"/\", {propagation:?}, AT_RECURSIVE)"))
+}
+
+/// Assembles the root file system; the mount is detached, or attached where only this namespace sees it.
+pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
+    match rootfs {
+        Rootfs::Directory { path } => source::bind(path, true),
+        Rootfs::Overlay { lowers, upper, work } => match overlay(lowers, upper, work) {
+            // Before 6.5 layers could not be named one by one, before 5.2 nothing could be by these calls.
+            Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::INVAL)) => {
+                overlay_by_mount(lowers, upper, work).map_err(|_| error)
+            }
+            answer => answer,
+        },
+    }
+}
+
+fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
+    let mut held = Vec::new();
+    for lower in lowers {
+        source::set(fs.as_fd(), "lowerdir+", Some(&layer(lower, &mut held)?))?;
+    }
+    source::set(fs.as_fd(), "upperdir", Some(&layer(upper, &mut held)?))?;
+    source::set(fs.as_fd(), "workdir", Some(&layer(work, &mut held)?))?;
+    source::create(fs.as_fd(), "overlay", Attributes::NONE)
+}
+
+/// The path of a layer as the kernel takes it; a long one by a descriptor, which is kept in `held`.
+fn layer(path: &Path, held: &mut Vec<OwnedFd>) -> Result<String> {
+    let text = utf8(path)?;
+    if text.len() <= LONGEST_VALUE { Ok(text.to_owned()) } else { by_descriptor(path, held) }
+}
+
+fn by_descriptor(path: &Path, held: &mut Vec<OwnedFd>) -> Result<String> {
+    use std::os::fd::AsRawFd;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())
+        .call(|| format!("open({path:?}, O_PATH|O_DIRECTORY)"))?;
+    let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    held.push(fd);
+    Ok(name)
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Error::invalid(format!("layer {path:?} is not UTF-8")))
+}
+
+/// The old way: one call with all layers in one string. Short names by descriptor beat its limit of one page, and
+/// nothing in them needs escaping.
+fn overlay_by_mount(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    let mut held = Vec::new();
+    let mut names = Vec::new();
+    for path in lowers.iter().map(PathBuf::as_path).chain([upper, work]) {
+        names.push(by_descriptor(path, &mut held)?);
+    }
+    let data = overlay_data(&names);
+    let data_text =
+        std::ffi::CString::new(data.as_str()).map_err(|_| Error::invalid("layer path with NUL"))?;
+    // The mount hides the upper directory, in this mount namespace only.
+    mount("overlay", upper, "overlay", MountFlags::empty(), data_text.as_c_str())
+        .call(|| format!("mount(\"overlay\", {upper:?}, \"overlay\", {data:?})"))?;
+    open_tree(CWD, upper, OpenTreeFlags::OPEN_TREE_CLOEXEC).call(|| format!("open_tree({upper:?})"))
+}
+
+/// `names`: lower layers, topmost first, then upper and work.
+fn overlay_data(names: &[String]) -> String {
+    match names {
+        [lowers @ .., upper, work] => {
+            format!("lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Makes `root` the root directory and drops the host's tree. The mount may be detached or attached.
+///
+/// It is put on top of the present root, where nobody else can see it; with both arguments `.` the old root ends up
+/// above the new one at the same place, and is taken off there.
+pub(crate) fn enter(root: BorrowedFd<'_>) -> Result<()> {
+    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(root, "", CWD, "/", empty).call(|| "move_mount(root, \"/\")")?;
+    fchdir(root).call(|| "fchdir(root)")?;
+    pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")")?;
+    unmount(".", UnmountFlags::DETACH).call(|| "umount2(\".\", MNT_DETACH)")?;
+    chdir("/").call(|| "chdir(\"/\")")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_way_names_every_layer_in_one_string() {
+        let names = ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5", "/proc/self/fd/6"];
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let want =
+            "lowerdir=/proc/self/fd/3:/proc/self/fd/4,upperdir=/proc/self/fd/5,workdir=/proc/self/fd/6";
+        assert_eq!(overlay_data(&names), want);
+    }
+
+    #[test]
+    fn a_long_path_is_named_by_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut long = dir.path().to_owned();
+        while long.as_os_str().len() <= LONGEST_VALUE {
+            long.push("a-directory-with-a-long-name");
+        }
+        std::fs::create_dir_all(&long).unwrap();
+        let mut held = Vec::new();
+        let name = layer(&long, &mut held).unwrap();
+        assert!(name.starts_with("/proc/self/fd/"), "{name}");
+        assert_eq!(std::fs::canonicalize(&name).unwrap(), std::fs::canonicalize(&long).unwrap());
+        assert_eq!(layer(dir.path(), &mut held).unwrap(), dir.path().to_str().unwrap());
+        assert_eq!(held.len(), 1);
+    }
+}

@@ -1,0 +1,395 @@
+//! From a specification to a list of typed steps. Pure: no file is opened, no call is made; tested without root.
+//!
+//! [`Plan::container`] is for the first process of a container, [`Plan::exec`] for one that joins it. Both give the
+//! same kind of list, which [`crate::apply`] runs in the child, in order. The order is decided here and only here:
+//!
+//! ```text
+//!  gather   cgroups joined, own session and keyring, host name, loopback
+//!           root assembled, sources of all mounts prepared      (the host's files are visible)
+//!  settle   sysctls, OOM score                                  (own procfs, attached nowhere)
+//!  enter    pivot_root, the host's tree dropped
+//!  furnish  mounts attached, devices, masks, read-only          (only the container's files are visible)
+//!  become   user found, terminal, limits, working directory, program found
+//!           user changed, capabilities dropped, filter loaded, execve
+//! ```
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use oci_spec::runtime::Spec;
+use rustix::process::{Resource, Rlimit};
+use tare_model::sandbox::{ExecSpec, INIT_PATH, Rootfs, SandboxSpec};
+use tare_sys::mount::{Attributes, Change, Propagation};
+use tare_sys::process::Namespaces;
+
+use crate::error::{Error, Result};
+use crate::identity::User;
+use crate::mount::attach::Rules;
+use crate::mount::options::Datum;
+
+mod mounts;
+mod namespaces;
+mod process;
+mod sysctl;
+mod unsupported;
+
+#[cfg(test)]
+mod tests;
+
+pub use namespaces::{Join, Layout};
+pub use process::{Capabilities, Process, Who};
+pub use sysctl::Sysctl;
+
+/// What will be done for one process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Namespaces: made, joined.
+    pub namespaces: Layout,
+    /// The process itself.
+    pub process: Process,
+    /// What the child does, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing the child does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Out of reach of the container's processes, and dead when the monitor dies.
+    Guard,
+    /// Into the container's cgroups (v1; on v2 the child was made there).
+    JoinCgroups,
+    /// Into namespaces that exist, through descriptors the parent opened.
+    JoinNamespaces,
+    /// A cgroup namespace of its own; only now, or its root would be the wrong group.
+    NewCgroupNamespace,
+    /// A session of its own.
+    NewSession,
+    /// A session keyring of its own.
+    NewKeyring,
+    /// The host name.
+    Hostname(String),
+    /// The NIS domain name.
+    Domainname(String),
+    /// The loopback interface of a new network namespace.
+    Loopback,
+    /// How mounts travel between host and container.
+    Propagate(Propagation),
+    /// The root file system, detached.
+    AssembleRoot(Rootfs),
+    /// A source, detached; [`Step::Attach`] puts it in place.
+    Prepare(Source),
+    /// A namespaced kernel parameter.
+    Sysctl(Sysctl),
+    /// How likely the kernel kills it for lack of memory.
+    OomScore(i32),
+    /// The container's root becomes the root.
+    EnterRoot,
+    /// The oldest prepared source goes to its place.
+    Attach(Place),
+    /// A device node.
+    Device(Device),
+    /// A symbolic link in /dev.
+    DeviceLink {
+        /// Name in /dev.
+        name: &'static str,
+        /// Where it points to.
+        target: &'static str,
+    },
+    /// Covered, if it exists.
+    Mask(String),
+    /// Read-only with everything below, if it exists.
+    ReadOnly(String),
+    /// The root's propagation towards its own copies.
+    RootPropagation(Propagation),
+    /// The root itself.
+    RootReadOnly,
+    /// Which ids [`Process::who`] means.
+    FindUser,
+    /// The terminal, and `/dev/console` bound to it.
+    Terminal {
+        /// Whether to bind it on /dev/console (not for a further process).
+        console: bool,
+    },
+    /// Resource limits.
+    Limit(Resource, Rlimit),
+    /// Into the working directory.
+    WorkingDirectory,
+    /// Which file the program is.
+    FindProgram,
+    /// Waits until somebody says go on (OCI `create`).
+    Gate,
+    /// User, groups, capabilities, `no_new_privs`, the filter, `execve`.
+    Become,
+}
+
+/// A mount to prepare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// What it is.
+    pub what: What,
+    /// Where it will go, for messages.
+    pub destination: String,
+    /// Attributes of a new file system.
+    pub attributes: Attributes,
+    /// Changes to make, in order.
+    pub changes: Vec<Change>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A new instance of a file system.
+    New {
+        /// Its type.
+        kind: String,
+        /// Device or word that it is made from.
+        source: Option<String>,
+        /// Parameters.
+        data: Vec<Datum>,
+    },
+    /// Something of the host.
+    Bind {
+        /// Absolute path.
+        path: PathBuf,
+        /// With what is mounted below it.
+        recursive: bool,
+    },
+    /// The container's own cgroups, as the machine lays them out.
+    Cgroup,
+    /// The program that `--init` runs.
+    Init,
+}
+
+/// Where a mount goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Path in the container.
+    pub destination: String,
+    /// How it is reached.
+    pub rules: Rules,
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Path in the container.
+    pub path: String,
+    /// Kind.
+    pub kind: DeviceKind,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Kinds of node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// Character device.
+    Character,
+    /// Block device.
+    Block,
+    /// Named pipe.
+    Pipe,
+}
+
+/// What the caller decides, beside the specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// It gets a terminal.
+    pub terminal: bool,
+    /// It dies with its monitor.
+    pub die_with_parent: bool,
+    /// It waits for a go-ahead before it executes the program.
+    pub gate: bool,
+    /// The cgroups are entered by writing (v1); on v2 the child is made in them.
+    pub join_cgroups: bool,
+    /// Keeps the caller's session keyring.
+    pub keep_keyring: bool,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// The plan for a container's first process.
+    ///
+    /// # Errors
+    /// What the specification asks for and is wrong, forbidden or not offered, by name of its field.
+    pub fn container(spec: &SandboxSpec, manner: Manner) -> Result<Self> {
+        unsupported::check(&spec.oci)?;
+        let namespaces = Layout::of(&spec.oci)?;
+        let mut process = Process::of(spec)?;
+        if spec.init {
+            process.run_under_init();
+        }
+        let mut steps = Steps(Vec::with_capacity(96));
+        steps.gather(spec, manner, &namespaces)?;
+        steps.push_oom_score(&process);
+        steps.settle(spec, &namespaces)?;
+        steps.furnish(spec)?;
+        steps.become_program(&process, manner, true);
+        Ok(Self { namespaces, process, steps: steps.0 })
+    }
+
+    /// The plan for a further process of the container that `container` was made from.
+    ///
+    /// # Errors
+    /// As [`Plan::container`].
+    pub fn exec(container: &SandboxSpec, exec: &ExecSpec, manner: Manner) -> Result<Self> {
+        let namespaces = Layout::joining(&container.oci)?;
+        let process = Process::exec(container, exec)?;
+        let mut steps = Steps(Vec::with_capacity(32));
+        steps.push(Step::Guard);
+        steps.join(manner);
+        // While the host's /proc is still there.
+        steps.push_oom_score(&process);
+        steps.push(Step::JoinNamespaces);
+        steps.become_program(&process, manner, false);
+        Ok(Self { namespaces, process, steps: steps.0 })
+    }
+}
+
+/// The list while it is being made.
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+
+    fn join(&mut self, manner: Manner) {
+        if manner.join_cgroups {
+            self.push(Step::JoinCgroups);
+        }
+        self.push(Step::NewSession);
+        if !manner.keep_keyring {
+            self.push(Step::NewKeyring);
+        }
+    }
+
+    fn gather(&mut self, spec: &SandboxSpec, manner: Manner, namespaces: &Layout) -> Result<()> {
+        self.push(Step::Guard);
+        self.join(manner);
+        if !namespaces.join.is_empty() {
+            self.push(Step::JoinNamespaces);
+        }
+        if namespaces.new_cgroup {
+            self.push(Step::NewCgroupNamespace);
+        }
+        self.names(&spec.oci, namespaces)?;
+        if namespaces.new.contains(Namespaces::NET) {
+            self.push(Step::Loopback);
+        }
+        let mounts = mounts::plan(&spec.oci)?;
+        self.push(Step::Propagate(mounts::host_propagation(&spec.oci, &mounts)?));
+        self.push(Step::AssembleRoot(spec.rootfs.clone()));
+        for mount in &mounts {
+            self.push(Step::Prepare(mount.source.clone()));
+        }
+        if spec.init {
+            self.push(Step::Prepare(mounts::init_source()));
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, spec: &Spec, namespaces: &Layout) -> Result<()> {
+        let own = namespaces.has_own(Namespaces::UTS);
+        for (name, what) in [(spec.hostname(), "hostname"), (spec.domainname(), "domainname")] {
+            let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
+            if !own {
+                let text = format!("{what} {name:?} would change the host's; it needs a uts namespace");
+                return Err(Error::forbidden(text));
+            }
+            if name.len() > 64 || name.contains('\0') {
+                return Err(Error::invalid(format!(
+                    "{what} {name:?} is longer than 64 bytes or contains NUL"
+                )));
+            }
+            self.push(if what == "hostname" {
+                Step::Hostname(name.clone())
+            } else {
+                Step::Domainname(name.clone())
+            });
+        }
+        Ok(())
+    }
+
+    fn push_oom_score(&mut self, process: &Process) {
+        if let Some(score) = process.oom_score {
+            self.push(Step::OomScore(score));
+        }
+    }
+
+    fn settle(&mut self, spec: &SandboxSpec, namespaces: &Layout) -> Result<()> {
+        let asked = spec.oci.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+        for sysctl in sysctl::plan(asked, namespaces)? {
+            self.push(Step::Sysctl(sysctl));
+        }
+        Ok(())
+    }
+
+    fn furnish(&mut self, spec: &SandboxSpec) -> Result<()> {
+        self.push(Step::EnterRoot);
+        let mounts = mounts::plan(&spec.oci)?;
+        for mount in &mounts {
+            self.push(Step::Attach(mount.place.clone()));
+        }
+        if spec.init {
+            let rules = Rules::default();
+            self.push(Step::Attach(Place { destination: INIT_PATH.to_owned(), rules }));
+        }
+        if mounts::has_own_dev(&mounts) {
+            for device in mounts::devices(&spec.oci)? {
+                self.push(Step::Device(device));
+            }
+            for (name, target) in mounts::DEVICE_LINKS {
+                self.push(Step::DeviceLink { name, target });
+            }
+        }
+        self.restrict(&spec.oci)
+    }
+
+    fn restrict(&mut self, spec: &Spec) -> Result<()> {
+        let Some(linux) = spec.linux() else { return Ok(()) };
+        for path in linux.readonly_paths().iter().flatten() {
+            self.push(Step::ReadOnly(mounts::inside(path, "linux.readonlyPaths")?));
+        }
+        for path in linux.masked_paths().iter().flatten() {
+            self.push(Step::Mask(mounts::inside(path, "linux.maskedPaths")?));
+        }
+        if let Some(propagation) = mounts::root_propagation(spec)? {
+            self.push(Step::RootPropagation(propagation));
+        }
+        if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
+            self.push(Step::RootReadOnly);
+        }
+        Ok(())
+    }
+
+    fn become_program(&mut self, process: &Process, manner: Manner, first: bool) {
+        self.push(Step::FindUser);
+        if manner.terminal {
+            self.push(Step::Terminal { console: first });
+        }
+        for (resource, limit) in &process.limits {
+            self.push(Step::Limit(*resource, *limit));
+        }
+        self.push(Step::WorkingDirectory);
+        self.push(Step::FindProgram);
+        if manner.gate {
+            self.push(Step::Gate);
+        }
+        self.push(Step::Become);
+    }
+}
+
+/// A string for the kernel.
+fn c_string(text: &str, what: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::invalid(format!("{what} {text:?} contains NUL")))
+}

@@ -1,0 +1,92 @@
+//! Which namespaces are made, which are joined, which stay the host's.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use tare_sys::process::Namespaces;
+
+use crate::error::{Error, Result};
+
+/// Namespaces of one container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Made together with the process (never the cgroup one).
+    pub new: Namespaces,
+    /// Whether a cgroup namespace is made, after the cgroups were entered.
+    pub new_cgroup: bool,
+    /// Joined by path.
+    pub join: Vec<Join>,
+    /// All that are not simply the host's.
+    pub listed: Namespaces,
+}
+
+/// A namespace that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Its kind.
+    pub kind: Namespaces,
+    /// A file such as `/proc/7/ns/net`.
+    pub path: PathBuf,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// What `linux.namespaces` asks for.
+    pub(crate) fn of(spec: &Spec) -> Result<Self> {
+        let mut layout = Self::default();
+        let asked = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+        for namespace in asked {
+            let kind = kind(namespace.typ())?;
+            if layout.listed.contains(kind) {
+                return Err(Error::invalid(format!(
+                    "linux.namespaces: {:?} is there twice",
+                    namespace.typ()
+                )));
+            }
+            layout.listed = layout.listed | kind;
+            match namespace.path() {
+                Some(path) if path.is_absolute() => layout.join.push(Join { kind, path: path.clone() }),
+                Some(path) => {
+                    return Err(Error::invalid(format!("linux.namespaces: path {path:?} is not absolute")));
+                }
+                None if kind == Namespaces::CGROUP => layout.new_cgroup = true,
+                None => layout.new = layout.new | kind,
+            }
+        }
+        if !layout.new.contains(Namespaces::MOUNT) {
+            let text = "linux.namespaces: mount: a mount namespace of its own is needed (joining one, or the host's, is not supported)";
+            return Err(Error::unsupported(text));
+        }
+        Ok(layout)
+    }
+
+    /// For a further process: everything the container does not share with the host is joined.
+    pub(crate) fn joining(spec: &Spec) -> Result<Self> {
+        Ok(Self { listed: Self::of(spec)?.listed, ..Self::default() })
+    }
+
+    /// Whether the container's differs from the host's by specification (a joined path may still turn out to be it).
+    pub fn has_own(&self, kind: Namespaces) -> bool {
+        self.listed.contains(kind)
+    }
+
+    /// The path by which a kind is joined.
+    pub fn joined(&self, kind: Namespaces) -> Option<&Join> {
+        self.join.iter().find(|join| join.kind == kind)
+    }
+}
+
+fn kind(asked: LinuxNamespaceType) -> Result<Namespaces> {
+    Ok(match asked {
+        LinuxNamespaceType::Mount => Namespaces::MOUNT,
+        LinuxNamespaceType::Pid => Namespaces::PID,
+        LinuxNamespaceType::Network => Namespaces::NET,
+        LinuxNamespaceType::Ipc => Namespaces::IPC,
+        LinuxNamespaceType::Uts => Namespaces::UTS,
+        LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
+        LinuxNamespaceType::User | LinuxNamespaceType::Time => {
+            return Err(Error::unsupported(format!("linux.namespaces: {asked:?} is not supported yet")));
+        }
+    })
+}

@@ -1,0 +1,329 @@
+//! Plans of whole containers: what is in them, in which order, and what is refused.
+
+use serde_json::{Value, json};
+use tare_model::ErrorKind;
+use tare_model::sandbox::{ExecSpec, Identity, Rootfs, SandboxSpec, Seccomp};
+
+use super::*;
+
+const MANNER: Manner =
+    Manner { terminal: false, die_with_parent: true, gate: false, join_cgroups: true, keep_keyring: false };
+
+/// An ordinary specification; tests change what they are about.
+fn document() -> Value {
+    json!({
+        "ociVersion": "1.2.0",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh", "-c", "true"],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 18446744073709551615_u64}]
+        },
+        "root": {"path": "unused"},
+        "hostname": "box",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            {"destination": "/data", "type": "bind", "source": "/srv", "options": ["rbind", "ro"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
+        ],
+        "linux": {
+            "cgroupsPath": "/tare/x",
+            "namespaces": [
+                {"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, {"type": "cgroup"}
+            ],
+            "maskedPaths": ["/proc/kcore"],
+            "readonlyPaths": ["/proc/sys"]
+        }
+    })
+}
+
+fn sandbox(document: Value) -> SandboxSpec {
+    SandboxSpec {
+        id: tare_model::ContainerId::from_bytes([7; 32]),
+        oci: serde_json::from_value(document).unwrap(),
+        rootfs: Rootfs::Directory { path: "/r".into() },
+        identity: None,
+        seccomp: Seccomp::Default,
+        init: false,
+        create_cwd: false,
+    }
+}
+
+fn planned(document: Value) -> Result<Plan> {
+    Plan::container(&sandbox(document), MANNER)
+}
+
+/// The ordinary document with the value at `pointer` replaced.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut document = document();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    document.pointer_mut(parent).unwrap()[key] = value;
+    document
+}
+
+fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> usize {
+    plan.steps.iter().position(wanted).unwrap_or_else(|| panic!("no such step in {:#?}", plan.steps))
+}
+
+fn refused(document: Value, kind: ErrorKind, word: &str) {
+    let error = planned(document).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(word), "{error} should name {word}");
+}
+
+#[test]
+fn sources_are_prepared_before_the_root_is_entered_and_attached_after() {
+    let plan = planned(document()).unwrap();
+    let enter = position(&plan, |step| *step == Step::EnterRoot);
+    for (at, step) in plan.steps.iter().enumerate() {
+        match step {
+            Step::Prepare(_) | Step::AssembleRoot(_) | Step::Propagate(_) => assert!(at < enter, "{step:?}"),
+            Step::Attach(_) | Step::Device(_) | Step::Mask(_) | Step::ReadOnly(_) | Step::FindUser => {
+                assert!(at > enter, "{step:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn each_place_has_its_source_in_the_same_order() {
+    let plan = planned(document()).unwrap();
+    let sources = plan.steps.iter().filter_map(|step| match step {
+        Step::Prepare(source) => Some(source.destination.as_str()),
+        _ => None,
+    });
+    let places = plan.steps.iter().filter_map(|step| match step {
+        Step::Attach(place) => Some(place.destination.as_str()),
+        _ => None,
+    });
+    assert!(sources.clone().eq(places));
+    assert_eq!(sources.collect::<Vec<_>>(), ["/proc", "/dev", "/data", "/sys/fs/cgroup"]);
+}
+
+#[test]
+fn the_cgroup_namespace_is_made_after_the_groups_were_joined() {
+    let plan = planned(document()).unwrap();
+    assert!(plan.namespaces.new_cgroup && !plan.namespaces.new.contains(Namespaces::CGROUP));
+    let join = position(&plan, |step| *step == Step::JoinCgroups);
+    assert!(join < position(&plan, |step| *step == Step::NewCgroupNamespace));
+}
+
+#[test]
+fn the_process_guards_itself_first_and_becomes_the_program_last() {
+    for plan in [
+        planned(document()).unwrap(),
+        Plan::exec(&sandbox(document()), &ExecSpec { args: vec!["x".into()], ..ExecSpec::default() }, MANNER)
+            .unwrap(),
+    ] {
+        assert_eq!(plan.steps.first(), Some(&Step::Guard));
+        assert_eq!(plan.steps.last(), Some(&Step::Become));
+    }
+}
+
+#[test]
+fn the_root_is_made_read_only_after_everything_was_put_into_it() {
+    let plan = planned(with("/root", json!({"path": "x", "readonly": true}))).unwrap();
+    let at = position(&plan, |step| *step == Step::RootReadOnly);
+    let last = plan.steps.iter().rposition(|step| matches!(step, Step::Attach(_) | Step::Device(_))).unwrap();
+    assert!(at > last);
+    assert!(!planned(document()).unwrap().steps.contains(&Step::RootReadOnly));
+}
+
+#[test]
+fn nothing_the_host_does_to_mounts_reaches_the_container_unless_asked() {
+    let plan = planned(document()).unwrap();
+    position(&plan, |step| *step == Step::Propagate(Propagation::Private));
+    let bind = json!([{"destination": "/d", "source": "/srv", "options": ["rbind", "rslave"]}]);
+    let plan = planned(with("/mounts", bind)).unwrap();
+    position(&plan, |step| *step == Step::Propagate(Propagation::Slave));
+}
+
+#[test]
+fn a_bind_is_changed_by_its_options_and_a_new_file_system_made_with_them() {
+    let plan = planned(document()).unwrap();
+    let source = |destination: &str| {
+        plan.steps.iter().find_map(|step| match step {
+            Step::Prepare(source) if source.destination == destination => Some(source.clone()),
+            _ => None,
+        })
+    };
+    let data = source("/data").unwrap();
+    assert_eq!(data.what, What::Bind { path: "/srv".into(), recursive: true });
+    assert_eq!((data.attributes, data.changes.len()), (Attributes::NONE, 1));
+    assert_eq!(data.changes[0].set, Attributes::RDONLY);
+    let proc = source("/proc").unwrap();
+    assert!(proc.attributes.contains(Attributes::NOEXEC) && proc.changes.is_empty());
+}
+
+#[test]
+fn a_tmpfs_without_mode_takes_over_that_of_its_directory() {
+    let mounts = json!([{"destination": "/run", "type": "tmpfs", "source": "tmpfs"}]);
+    let plan = planned(with("/mounts", mounts)).unwrap();
+    position(&plan, |step| matches!(step, Step::Attach(place) if place.rules.keep_mode));
+}
+
+#[test]
+fn proc_and_sysfs_need_a_real_directory() {
+    let plan = planned(document()).unwrap();
+    position(&plan, |step| matches!(step, Step::Attach(p) if p.destination == "/proc" && p.rules.no_links));
+}
+
+#[test]
+fn nothing_but_procfs_goes_to_proc() {
+    let volume = json!([{"destination": "/proc/", "source": "/srv", "options": ["bind"]}]);
+    refused(with("/mounts", volume), ErrorKind::Forbidden, "/proc");
+}
+
+#[test]
+fn a_bound_dev_is_not_filled() {
+    let mounts = json!([{"destination": "/dev", "source": "/dev", "options": ["rbind"]}]);
+    let plan = planned(with("/mounts", mounts)).unwrap();
+    assert!(!plan.steps.iter().any(|step| matches!(step, Step::Device(_) | Step::DeviceLink { .. })));
+}
+
+#[test]
+fn a_device_asked_for_replaces_a_usual_one() {
+    let devices =
+        json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 5}]);
+    let plan = planned(with("/linux/devices", devices)).unwrap();
+    let nulls: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Device(device) if device.path == "/dev/null" => Some((device.mode, device.uid)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(nulls, [(0o600, 5)]);
+}
+
+#[test]
+fn init_is_mounted_and_put_before_the_program() {
+    let mut spec = sandbox(document());
+    spec.init = true;
+    let plan = Plan::container(&spec, MANNER).unwrap();
+    assert_eq!(plan.process.program, INIT_PATH);
+    let args: Vec<_> = plan.process.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+    assert_eq!(args, ["docker-init", "--", "sh", "-c", "true"]);
+    position(&plan, |step| matches!(step, Step::Attach(place) if place.destination == INIT_PATH));
+}
+
+#[test]
+fn joined_namespaces_are_not_made() {
+    let namespaces = json!([{"type": "mount"}, {"type": "network", "path": "/proc/1/ns/net"}]);
+    let mut document = with("/linux/namespaces", namespaces);
+    document["hostname"] = Value::Null;
+    let plan = planned(document).unwrap();
+    assert_eq!(plan.namespaces.new, Namespaces::MOUNT);
+    assert_eq!(plan.namespaces.join.len(), 1);
+    position(&plan, |step| *step == Step::JoinNamespaces);
+    assert!(!plan.steps.contains(&Step::Loopback), "it is somebody else's");
+}
+
+#[test]
+fn a_name_for_the_hosts_uts_namespace_is_refused() {
+    refused(with("/linux/namespaces", json!([{"type": "mount"}])), ErrorKind::Forbidden, "hostname");
+}
+
+#[test]
+fn fields_that_are_not_offered_are_refused_by_name() {
+    for (pointer, value, word) in [
+        ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}]), "uidMappings"),
+        ("/linux/mountLabel", json!("system_u:object_r:x"), "mountLabel"),
+        ("/process/apparmorProfile", json!("docker-default"), "apparmorProfile"),
+        ("/process/selinuxLabel", json!("system_u:x"), "selinuxLabel"),
+        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "User"),
+        ("/linux/namespaces", json!([{"type": "pid"}]), "mount"),
+    ] {
+        refused(with(pointer, value), ErrorKind::Unsupported, word);
+    }
+}
+
+#[test]
+fn an_unconfined_apparmor_profile_and_empty_hooks_are_nothing_to_refuse() {
+    let mut document = with("/process/apparmorProfile", json!("unconfined"));
+    document["hooks"] = json!({});
+    planned(document).unwrap();
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for (pointer, value, word) in [
+        ("/process/args", json!([]), "args"),
+        ("/process/cwd", json!("relative"), "cwd"),
+        ("/process/env", json!(["NOEQUALS"]), "NOEQUALS"),
+        ("/process/args", json!(["a\u{0}b"]), "NUL"),
+        ("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]), "RLIMIT_CORE"),
+        ("/mounts", json!([{"destination": "relative", "source": "/x", "options": ["bind"]}]), "destination"),
+        ("/mounts", json!([{"destination": "/", "source": "/x", "options": ["bind"]}]), "root"),
+        ("/mounts", json!([{"destination": "/x", "source": "x", "options": ["bind"]}]), "source"),
+        ("/mounts", json!([{"destination": "/x"}]), "type"),
+        ("/linux/maskedPaths", json!(["etc"]), "maskedPaths"),
+        ("/linux/rootfsPropagation", json!("sideways"), "rootfsPropagation"),
+    ] {
+        refused(with(pointer, value), ErrorKind::InvalidInput, word);
+    }
+}
+
+#[test]
+fn the_highest_number_is_no_limit() {
+    let plan = planned(document()).unwrap();
+    assert_eq!(plan.process.limits[0].1, Rlimit { current: Some(100), maximum: None });
+}
+
+#[test]
+fn nothing_is_inheritable_unless_the_specification_says_so() {
+    let plan = planned(document()).unwrap();
+    assert_eq!((plan.process.capabilities.inheritable, plan.process.capabilities.ambient), (0, 0));
+    assert_eq!(plan.process.capabilities.bounding, 1);
+}
+
+#[test]
+fn exec_is_confined_as_the_container_and_privileged_only_when_asked() {
+    let container = sandbox(document());
+    let mut exec = ExecSpec { args: vec!["id".into()], ..ExecSpec::default() };
+    let plan = Plan::exec(&container, &exec, MANNER).unwrap();
+    assert_eq!(plan.process.capabilities, Plan::container(&container, MANNER).unwrap().process.capabilities);
+    exec.privileged = true;
+    let plan = Plan::exec(&container, &exec, MANNER).unwrap();
+    assert_eq!(plan.process.capabilities, Capabilities::all());
+    assert_eq!(plan.process.capabilities.inheritable, 0);
+}
+
+#[test]
+fn exec_keeps_the_containers_user_and_directory_unless_told() {
+    let mut container = sandbox(with("/process/cwd", json!("/srv")));
+    container.identity = Some(Identity { user: "www".into(), groups: vec![] });
+    let mut exec = ExecSpec { args: vec!["id".into()], ..ExecSpec::default() };
+    let plan = Plan::exec(&container, &exec, MANNER).unwrap();
+    assert_eq!(plan.process.who, Who::Named(container.identity.clone().unwrap()));
+    assert_eq!(plan.process.cwd, "/srv");
+    exec.cwd = Some("/tmp".into());
+    exec.identity = Some(Identity { user: "1".into(), groups: vec![] });
+    let plan = Plan::exec(&container, &exec, MANNER).unwrap();
+    assert_eq!((plan.process.cwd.as_str(), plan.process.who), ("/tmp", Who::Named(exec.identity.unwrap())));
+}
+
+#[test]
+fn exec_touches_no_mounts() {
+    let exec = ExecSpec { args: vec!["id".into()], ..ExecSpec::default() };
+    let plan = Plan::exec(&sandbox(document()), &exec, MANNER).unwrap();
+    let mounts = |step: &Step| {
+        matches!(step, Step::Prepare(_) | Step::Attach(_) | Step::EnterRoot | Step::Mask(_) | Step::Device(_))
+    };
+    assert!(!plan.steps.iter().any(mounts));
+    assert!(plan.namespaces.new.is_empty());
+    assert!(plan.namespaces.listed.contains(Namespaces::PID | Namespaces::NET | Namespaces::CGROUP));
+}
+
+#[test]
+fn a_gate_stands_right_before_the_program() {
+    let manner = Manner { gate: true, ..MANNER };
+    let plan = Plan::container(&sandbox(document()), manner).unwrap();
+    assert_eq!(plan.steps[plan.steps.len() - 2..], [Step::Gate, Step::Become]);
+}
