@@ -1,0 +1,261 @@
+//! Runs a plan in the process that will become the program. The only loop in which things happen.
+//!
+//! There is no undo here: everything a step makes belongs to this process or its namespaces, and is gone with them when
+//! it exits. What outlives it (the cgroups) is made and unmade by [`crate::launch`].
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use tare_sys::mount::Change;
+use tare_sys::process::{self, Namespaces};
+
+use crate::become_program::{self, Streams};
+use crate::channel::Report;
+use crate::error::{Call, Context, Error, Result};
+use crate::identity::User;
+use crate::launch::Resources;
+use crate::mount::mask::{self, Covers};
+use crate::mount::view::View;
+use crate::mount::{attach, rootfs, source};
+use crate::plan::{Place, Plan, Source, Step, What, Who};
+use crate::{device, identity, kernel, program, terminal};
+
+/// The process while it is being set up.
+pub(crate) struct Child<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) given: &'a Resources<'a>,
+    pub(crate) report: &'a Report,
+    pub(crate) streams: Streams,
+    prepared: VecDeque<Prepared>,
+    /// A procfs of this pid namespace that nobody can have tampered with.
+    proc: Option<OwnedFd>,
+    /// The root: before [`Step::EnterRoot`] detached, afterwards `/`.
+    root: Option<OwnedFd>,
+    covers: Option<Covers>,
+    pub(crate) user: User,
+    pub(crate) program: CString,
+}
+
+/// A source that waits for its place.
+enum Prepared {
+    Mount(OwnedFd),
+    Cgroups(View, tare_sys::mount::Attributes),
+}
+
+/// Runs the plan; returns only if a step failed.
+pub(crate) fn run(
+    plan: &Plan,
+    given: &Resources<'_>,
+    report: &Report,
+    streams: Streams,
+) -> Result<Infallible> {
+    let mut child = Child {
+        plan,
+        given,
+        report,
+        streams,
+        prepared: VecDeque::new(),
+        proc: None,
+        root: None,
+        covers: None,
+        user: User::default(),
+        program: CString::default(),
+    };
+    for step in &plan.steps {
+        child.apply(step)?;
+    }
+    become_program::become_program(child)
+}
+
+// === impl Child ===
+
+impl Child<'_> {
+    fn apply(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Guard => become_program::guard(self.given.die_with_parent, &self.needed()),
+            Step::JoinCgroups => self.given.join_cgroups(),
+            Step::JoinNamespaces => self.join_namespaces(),
+            Step::NewCgroupNamespace => {
+                process::unshare(Namespaces::CGROUP).call(|| "unshare(CLONE_NEWCGROUP)")
+            }
+            Step::NewSession => rustix::process::setsid().call(|| "setsid()").map(drop),
+            Step::NewKeyring => kernel::new_keyring(),
+            Step::Hostname(name) => {
+                rustix::system::sethostname(name.as_bytes()).call(|| format!("sethostname({name:?})"))
+            }
+            Step::Domainname(name) => {
+                rustix::system::setdomainname(name.as_bytes()).call(|| format!("setdomainname({name:?})"))
+            }
+            Step::Loopback => tare_sys::loopback::up().call(|| "ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)"),
+            Step::OomScore(score) => kernel::oom_score(*score),
+            Step::Limit(resource, limit) => rustix::process::setrlimit(*resource, *limit)
+                .call(|| format!("setrlimit({resource:?}, {:?}, {:?})", limit.current, limit.maximum)),
+            Step::Gate => {
+                self.report.ready()?;
+                self.given.wait_at_gate()
+            }
+            Step::Become => Ok(()),
+            _ => self.apply_to_files(step),
+        }
+    }
+
+    fn apply_to_files(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Propagate(propagation) => rootfs::set_propagation(*propagation),
+            Step::AssembleRoot(spec) => {
+                self.root = Some(rootfs::assemble(spec).context(|| "root file system")?);
+                Ok(())
+            }
+            Step::Prepare(source) => {
+                let prepared = self.prepare(source).context(|| format!("mount {}", source.destination))?;
+                self.prepared.push_back(prepared);
+                Ok(())
+            }
+            Step::Sysctl(sysctl) => kernel::sysctl(self.proc()?, sysctl),
+            Step::EnterRoot => {
+                rootfs::enter(self.root()?)?;
+                self.open_root()
+            }
+            Step::Attach(place) => self.attach(place).context(|| format!("mount {}", place.destination)),
+            Step::Mask(path) => {
+                if self.covers.is_none() {
+                    self.covers = Some(Covers::new()?);
+                }
+                match &self.covers {
+                    Some(covers) => covers.cover(self.root()?, path).context(|| format!("mask {path}")),
+                    None => Ok(()),
+                }
+            }
+            Step::ReadOnly(path) => {
+                mask::read_only(self.root()?, path).context(|| format!("make {path} read-only"))
+            }
+            Step::RootPropagation(propagation) => source::change(
+                self.root()?,
+                Change { propagation: Some(*propagation), recursive: true, ..Change::default() },
+            ),
+            Step::RootReadOnly => {
+                let set = tare_sys::mount::Attributes::RDONLY;
+                source::change(self.root()?, Change { set, ..Change::default() })
+            }
+            _ => self.apply_to_process(step),
+        }
+    }
+
+    fn apply_to_process(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Device(node) => {
+                device::make(self.root()?, node).context(|| format!("device {}", node.path))
+            }
+            Step::DeviceLink { name, target } => device::link(self.root()?, name, target),
+            Step::FindUser => self.find_user(),
+            Step::Terminal { console } => {
+                let made = terminal::make(self.root()?, self.given.terminal_size, self.user.uid)?;
+                if *console {
+                    terminal::bind_console(self.root()?, &made).context(|| "mount /dev/console")?;
+                }
+                self.report.terminal(made.master.as_fd())?;
+                self.streams = Streams::Terminal(made.slave);
+                Ok(())
+            }
+            Step::WorkingDirectory => {
+                let process = &self.plan.process;
+                program::enter_directory(self.root()?, &process.cwd, process.create_cwd)
+            }
+            Step::FindProgram => {
+                self.program = program::find(&self.plan.process)?;
+                Ok(())
+            }
+            // Every other step was taken care of above; a new kind that was forgotten must not pass silently.
+            other => Err(Error::unsupported(format!("step {other:?} has no interpreter"))),
+        }
+    }
+
+    /// Descriptors that later steps use.
+    fn needed(&self) -> Vec<BorrowedFd<'_>> {
+        let mut needed = self.given.descriptors();
+        needed.push(self.report.as_fd());
+        match &self.streams {
+            Streams::Three(three) => needed.extend(three.iter().map(AsFd::as_fd)),
+            Streams::Terminal(slave) => needed.push(slave.as_fd()),
+            Streams::Pending => {}
+        }
+        needed
+    }
+
+    fn join_namespaces(&mut self) -> Result<()> {
+        self.given.join_namespaces()?;
+        self.open_root()
+    }
+
+    fn open_root(&mut self) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, "/", flags, Mode::empty()).call(|| "open(\"/\", O_PATH)")?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    pub(crate) fn root(&self) -> Result<BorrowedFd<'_>> {
+        self.root
+            .as_ref()
+            .map(AsFd::as_fd)
+            .ok_or_else(|| Error::invalid("plan: the root is used before it is there"))
+    }
+
+    /// The first proc mount of the container serves; a container without one gets one for this moment.
+    fn proc(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.proc.is_none() {
+            let none = tare_sys::mount::Attributes::NONE;
+            self.proc = Some(source::new("proc", None, &[], none)?);
+        }
+        self.proc.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::invalid("plan: no proc"))
+    }
+
+    fn prepare(&mut self, source: &Source) -> Result<Prepared> {
+        let mount = match &source.what {
+            What::New { kind, source: from, data } => {
+                source::new(kind, from.as_deref(), data, source.attributes)?
+            }
+            What::Bind { path, recursive } => source::bind(path, *recursive)?,
+            What::Init => self.given.init_program()?,
+            What::Cgroup => {
+                let view = View::prepare(self.given.cgroup_view, source.attributes)?;
+                return Ok(Prepared::Cgroups(view, source.attributes));
+            }
+        };
+        for change in &source.changes {
+            source::change(mount.as_fd(), *change)?;
+        }
+        if self.proc.is_none() && matches!(&source.what, What::New { kind, .. } if kind == "proc") {
+            self.proc = Some(rustix::io::fcntl_dupfd_cloexec(&mount, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")?);
+        }
+        Ok(Prepared::Mount(mount))
+    }
+
+    fn attach(&mut self, place: &Place) -> Result<()> {
+        let next = self.prepared.pop_front();
+        match next.ok_or_else(|| Error::invalid("plan: a place without a source"))? {
+            Prepared::Mount(mount) => {
+                attach::attach(mount.as_fd(), self.root()?, &place.destination, place.rules)
+            }
+            Prepared::Cgroups(view, attributes) => {
+                attach::attach(view.top.as_fd(), self.root()?, &place.destination, place.rules)?;
+                view.fill(attributes)
+            }
+        }
+    }
+
+    fn find_user(&mut self) -> Result<()> {
+        self.user = match &self.plan.process.who {
+            Who::Ids(user) => user.clone(),
+            Who::Named(asked) => {
+                let passwd = identity::files::read(self.root()?, "/etc/passwd")?;
+                let group = identity::files::read(self.root()?, "/etc/group")?;
+                identity::resolve(asked, &passwd, &group)?
+            }
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! A running container: one handle for everything that can be done to it.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tare_model::sandbox::{ExecSpec, InterfaceStats, Launched, Running, SandboxSpec, Stats, Stdio};
+use tare_model::{Error as ModelError, Result as ModelResult, Signal};
+
+use crate::cgroup::{Cgroup, OomWatch};
+use crate::channel::Until;
+use crate::error::{Call, Context, Result};
+use crate::launch::{self, Joins, Resources};
+use crate::plan::{Manner, Plan};
+use crate::runtime::Runtime;
+use crate::seccomp::Program;
+use crate::terminal_size;
+
+/// A container with live processes.
+pub struct Container {
+    pub(crate) runtime: Runtime,
+    pub(crate) spec: SandboxSpec,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) filter: Option<Arc<Program>>,
+    pub(crate) oom: Option<OomWatch>,
+    pub(crate) oom_kills: u64,
+}
+
+// === impl Container ===
+
+impl Container {
+    fn start(&self, exec: &ExecSpec, stdio: Stdio) -> Result<Launched> {
+        let entry = self.cgroup.entry()?;
+        let manner = Manner {
+            terminal: matches!(stdio, Stdio::Terminal { .. }),
+            die_with_parent: self.runtime.options().die_with_parent,
+            gate: false,
+            join_cgroups: !entry.tasks().is_empty(),
+            keep_keyring: false,
+        };
+        let plan = Plan::exec(&self.spec, exec, manner)?;
+        let given = Resources {
+            entry: &entry,
+            joins: Joins::Process { pidfd: self.pidfd.as_fd(), kinds: plan.namespaces.listed },
+            filter: self.filter.as_deref().filter(|_| !exec.privileged),
+            cgroup_view: &[],
+            init: None,
+            gate: None,
+            die_with_parent: manner.die_with_parent,
+            terminal_size: terminal_size(&stdio),
+            preserved: 0,
+        };
+        launch::launch(&plan, &given, stdio, Until::Executed)
+    }
+
+    fn interfaces(&self) -> Option<BTreeMap<String, InterfaceStats>> {
+        let text = std::fs::read_to_string(format!("/proc/{}/net/dev", self.pid)).ok()?;
+        Some(interfaces(&text))
+    }
+}
+
+impl Running for Container {
+    fn exec(&mut self, spec: &ExecSpec, stdio: Stdio) -> ModelResult<Launched> {
+        self.start(spec, stdio).map_err(ModelError::from)
+    }
+
+    fn signal(&self, signal: Signal) -> ModelResult<()> {
+        match tare_sys::child::pidfd_send_signal(self.pidfd.as_fd(), signal.number()) {
+            Err(Errno::SRCH) => Err(ModelError::conflict("the container's first process has ended")),
+            other => Ok(other.call(|| format!("pidfd_send_signal({}, {signal})", self.pid))?),
+        }
+    }
+
+    fn pause(&mut self) -> ModelResult<()> {
+        Ok(self.cgroup.freeze()?)
+    }
+
+    fn resume(&mut self) -> ModelResult<()> {
+        Ok(self.cgroup.thaw()?)
+    }
+
+    fn stats(&self) -> ModelResult<Stats> {
+        let mut stats = self.cgroup.stats()?;
+        stats.networks = self.interfaces().unwrap_or_default();
+        Ok(stats)
+    }
+
+    fn processes(&self) -> ModelResult<Vec<i32>> {
+        Ok(self.cgroup.pids()?)
+    }
+
+    fn oom_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.oom.as_ref().map(AsFd::as_fd)
+    }
+
+    fn oom_killed(&mut self) -> bool {
+        let kills = self.oom.as_ref().and_then(|watch| watch.kills().ok()).unwrap_or(0);
+        let more = kills > self.oom_kills;
+        self.oom_kills = self.oom_kills.max(kills);
+        more
+    }
+
+    fn destroy(&mut self) -> ModelResult<()> {
+        let killed = self.cgroup.kill_all().map_err(crate::Error::from).context(|| "kill what is left");
+        let removed = self.cgroup.destroy().map_err(crate::Error::from).context(|| "remove cgroups");
+        match (killed, removed) {
+            (Ok(()), Ok(())) => Ok(()),
+            (Err(one), Ok(())) | (Ok(()), Err(one)) => Err(one.into()),
+            (Err(one), Err(other)) => Err(ModelError::system(format!("{one}; {other}"))),
+        }
+    }
+}
+
+/// Reads `/proc/PID/net/dev`; loopback is nobody's traffic.
+fn interfaces(text: &str) -> BTreeMap<String, InterfaceStats> {
+    let mut all = BTreeMap::new();
+    for line in text.lines().skip(2) {
+        let Some((name, figures)) = line.split_once(':') else { continue };
+        let figures: Vec<u64> = figures.split_whitespace().map_while(|f| f.parse().ok()).collect();
+        let [
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            _,
+            _,
+            _,
+            _,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+            ..,
+        ] = figures[..]
+        else {
+            continue;
+        };
+        let name = name.trim();
+        if name != "lo" {
+            let stats = InterfaceStats {
+                rx_bytes,
+                rx_packets,
+                rx_errors,
+                rx_dropped,
+                tx_bytes,
+                tx_packets,
+                tx_errors,
+                tx_dropped,
+            };
+            all.insert(name.to_owned(), stats);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_figures_are_read_and_loopback_left_out() {
+        let text = "Inter-|   Receive    |  Transmit\n face |bytes packets errs drop fifo frame compressed multicast|bytes\n\
+                    \x20   lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n\
+                    \x20 eth0:100 2 3 4 0 0 0 0 900 10 11 12 0 0 0 0\n broken: 1 2\n";
+        let all = interfaces(text);
+        assert_eq!(all.len(), 1);
+        let eth0 = &all["eth0"];
+        assert_eq!((eth0.rx_bytes, eth0.rx_dropped, eth0.tx_bytes, eth0.tx_dropped), (100, 4, 900, 12));
+    }
+}

@@ -1,0 +1,217 @@
+//! The runtime itself: what is shared by the containers it starts.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use oci_spec::runtime::LinuxResources;
+use tare_model::sandbox::{Launched, Running, Sandbox, SandboxSpec, Seccomp, Stdio};
+use tare_model::{ContainerId, ErrorKind, Result as ModelResult};
+
+use crate::cgroup::{Cgroup, Layout};
+use crate::channel::Until;
+use crate::container::Container;
+use crate::error::{Context, Error, Result};
+use crate::launch::{self, Joins, Resources};
+use crate::mount::view::Hierarchy;
+use crate::plan::{Manner, Plan, Step, What};
+use crate::seccomp::Program;
+use crate::{seccomp, terminal_size};
+use tare_model::capability::CapSet;
+
+/// Starts containers. Cheap to copy; everything it knows is found once.
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Rc<Shared>,
+}
+
+/// What the caller decides once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processes die with the one that started them.
+    pub die_with_parent: bool,
+    /// The executable that serves as init, for kernels that cannot bind the running one.
+    pub init: Option<PathBuf>,
+}
+
+/// What may differ from container to container, beside its specification.
+#[derive(Debug, Default)]
+pub struct Extra<'a> {
+    /// The first process waits for a byte on this pipe before it executes its program.
+    pub gate: Option<BorrowedFd<'a>>,
+    /// How many descriptors after the three streams the program inherits.
+    pub preserved: u32,
+    /// The first process keeps the caller's session keyring.
+    pub keep_keyring: bool,
+}
+
+struct Shared {
+    options: Options,
+    layout: Arc<Layout>,
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { die_with_parent: true, init: None }
+    }
+}
+
+// === impl Runtime ===
+
+impl Runtime {
+    /// Looks at the machine.
+    ///
+    /// # Errors
+    /// There are no cgroups, or /proc cannot be read.
+    pub fn new(options: Options) -> ModelResult<Self> {
+        let layout = Arc::new(Layout::detect()?);
+        Ok(Self { shared: Rc::new(Shared { options, layout }) })
+    }
+
+    /// Compiles what nearly every container needs, so that a copy of this process has it ready.
+    pub fn warm_up(&self) {
+        let _ = seccomp::default_program(CapSet::CONTAINER_DEFAULT);
+    }
+
+    /// Launches with extras; [`Sandbox::launch`] is this without.
+    ///
+    /// # Errors
+    /// As [`Sandbox::launch`].
+    pub fn launch_with(
+        &self,
+        spec: &SandboxSpec,
+        stdio: Stdio,
+        extra: &Extra<'_>,
+    ) -> ModelResult<(Container, Launched)> {
+        Ok(self.start(spec, stdio, extra)?)
+    }
+
+    /// A handle on a container that another process launched.
+    ///
+    /// # Errors
+    /// It is not running any more.
+    pub fn open(&self, spec: SandboxSpec, pid: i32, pidfd: OwnedFd) -> ModelResult<Container> {
+        let cgroup = Cgroup::open(self.layout(), cgroups_path(&spec)?)?;
+        let filter = self.filter(&spec)?;
+        let runtime = self.clone();
+        Ok(Container { runtime, spec, pid, pidfd, cgroup, filter, oom: None, oom_kills: 0 })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    fn layout(&self) -> &Arc<Layout> {
+        &self.shared.layout
+    }
+
+    fn start(&self, spec: &SandboxSpec, stdio: Stdio, extra: &Extra<'_>) -> Result<(Container, Launched)> {
+        // Plan everything that can be refused before anything is made.
+        let manner = Manner {
+            terminal: matches!(stdio, Stdio::Terminal { .. }),
+            die_with_parent: self.options().die_with_parent,
+            gate: extra.gate.is_some(),
+            join_cgroups: true,
+            keep_keyring: extra.keep_keyring,
+        };
+        let plan = Plan::container(spec, manner)?;
+        let filter = self.filter(spec)?;
+        let joins = launch::open_joined(&plan.namespaces, &plan.steps)?;
+        let none = LinuxResources::default();
+        let resources =
+            spec.oci.linux().as_ref().and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
+        let cgroup = Cgroup::create(self.layout(), cgroups_path(spec)?, resources)?;
+        let launched = self.start_in(&plan, &cgroup, filter.as_deref(), joins, stdio, extra);
+        let (oom, launched) = launched.inspect_err(|_| {
+            // The error at hand says more than that its remains could not be removed either.
+            let _ = cgroup.kill_all();
+            let _ = cgroup.destroy();
+        })?;
+        let pidfd =
+            launched.pidfd.try_clone().map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
+        let runtime = self.clone();
+        let pid = launched.pid;
+        let container =
+            Container { runtime, spec: spec.clone(), pid, pidfd, cgroup, filter, oom, oom_kills: 0 };
+        Ok((container, launched))
+    }
+
+    fn start_in(
+        &self,
+        plan: &Plan,
+        cgroup: &Cgroup,
+        filter: Option<&Program>,
+        joins: Vec<(tare_sys::process::Namespaces, OwnedFd)>,
+        stdio: Stdio,
+        extra: &Extra<'_>,
+    ) -> Result<(Option<crate::cgroup::OomWatch>, Launched)> {
+        let entry = cgroup.entry()?;
+        let view = if shows_cgroups(plan) { view(cgroup) } else { Vec::new() };
+        let oom = cgroup.oom_watch()?;
+        let given = Resources {
+            entry: &entry,
+            joins: Joins::Files(joins),
+            filter,
+            cgroup_view: &view,
+            init: self.options().init.as_deref(),
+            gate: extra.gate.as_ref().map(AsFd::as_fd),
+            die_with_parent: self.options().die_with_parent,
+            terminal_size: terminal_size(&stdio),
+            preserved: extra.preserved,
+        };
+        let until = if extra.gate.is_some() { Until::Ready } else { Until::Executed };
+        Ok((oom, launch::launch(plan, &given, stdio, until)?))
+    }
+
+    fn filter(&self, spec: &SandboxSpec) -> Result<Option<Arc<Program>>> {
+        match spec.seccomp {
+            Seccomp::Unconfined => Ok(None),
+            Seccomp::Default => Ok(Some(seccomp::default_program(bounding(spec)))),
+            Seccomp::Spec => {
+                let asked = spec.oci.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+                let Some(asked) = asked else { return Ok(None) };
+                let program = seccomp::compile(asked).map_err(|error| Error::invalid(error.to_string()))?;
+                if program.needs_listener() {
+                    return Err(Error::unsupported("linux.seccomp.listenerPath: not supported yet"));
+                }
+                Ok(Some(Arc::new(program)))
+            }
+        }
+    }
+}
+
+impl Sandbox for Runtime {
+    fn launch(&self, spec: &SandboxSpec, stdio: Stdio) -> ModelResult<(Box<dyn Running>, Launched)> {
+        let (container, launched) = self.start(spec, stdio, &Extra::default())?;
+        Ok((Box::new(container), launched))
+    }
+
+    fn cleanup(&self, id: &ContainerId, cgroups_path: &str) -> ModelResult<()> {
+        let cgroup = Cgroup::open(self.layout(), cgroups_path)?;
+        let killed = cgroup.kill_all().map_err(Error::from);
+        let removed = cgroup.destroy().map_err(Error::from);
+        Ok(killed.and(removed).context(|| format!("clean up container {}", id.short()))?)
+    }
+}
+
+fn bounding(spec: &SandboxSpec) -> CapSet {
+    let capabilities = spec.oci.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let set = capabilities.and_then(|capabilities| capabilities.bounding().as_ref());
+    set.and_then(|set| CapSet::from_oci(set).ok()).unwrap_or_default()
+}
+
+fn cgroups_path(spec: &SandboxSpec) -> Result<&std::path::Path> {
+    let path = spec.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    path.ok_or_else(|| Error::invalid("linux.cgroupsPath: missing"))
+}
+
+fn shows_cgroups(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step, Step::Prepare(source) if source.what == What::Cgroup))
+}
+
+fn view(cgroup: &Cgroup) -> Vec<Hierarchy> {
+    cgroup.directories().into_iter().map(|(name, group)| Hierarchy { name, group }).collect()
+}

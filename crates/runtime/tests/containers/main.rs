@@ -1,0 +1,21 @@
+//! Containers against the real kernel. Needs root.
+//!
+//! The runtime wants a process of one thread, so this is not libtest: each test runs in a process of its own, forked by a
+//! main that has one thread, and the lines printed are those libtest prints. The static executable of the tests is also
+//! the program inside the containers: it is bound into their root file systems as `/probe` (see [`probe`]).
+
+mod harness;
+mod probe;
+mod setup;
+
+mod basics;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(code) = probe::main(&args) {
+        std::process::exit(code);
+    }
+    let mut tests = Vec::new();
+    tests.extend(basics::TESTS);
+    std::process::exit(harness::run(&args[1..], &tests));
+}

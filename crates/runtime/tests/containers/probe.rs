@@ -1,0 +1,159 @@
+//! What runs inside the containers: this same executable under another name, told what to look at by its arguments.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+
+/// Path of the program in every container.
+pub(crate) const PATH: &str = "/probe";
+
+/// Does what `args` say if this process is a probe or an init, and gives its exit code.
+pub(crate) fn main(args: &[String]) -> Option<i32> {
+    match args.first().map(String::as_str) {
+        Some("docker-init") => Some(tare_runtime::init::main(std::env::args_os().skip(1))),
+        Some("probe" | "/probe") => Some(act(&args[1..])),
+        _ => None,
+    }
+}
+
+fn act(args: &[String]) -> i32 {
+    let (verb, rest) = match args.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => return 0,
+    };
+    let first = rest.first().map_or("", String::as_str);
+    match verb {
+        "exit" => return first.parse().unwrap_or(99),
+        "echo" => println!("{}", rest.join(" ")),
+        "cat" => show(fs::read_to_string(first)),
+        "env" => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
+        "ls" => show(list(first)),
+        "stat" => show(stat(first)),
+        "write" => show(fs::write(first, &rest[1..].join(" ")).map(|()| "written".to_owned())),
+        "append" => show(append(first, &rest[1..].join(" "))),
+        "id" => println!("{}", ids()),
+        "pwd" => show(std::env::current_dir().map(|dir| dir.display().to_string())),
+        "host" => show(fs::read_to_string("/proc/sys/kernel/hostname")),
+        "fds" => println!("{}", fds()),
+        "stdin" => {
+            let mut text = String::new();
+            show(std::io::stdin().read_to_string(&mut text).map(|_| text));
+        }
+        "sleep" => wait_for_ever(),
+        "tty" => println!("{}", terminal()),
+        "kill-self" => {
+            let _ = tare_sys::signal::kill(
+                i32::try_from(std::process::id()).unwrap_or(0),
+                first.parse().unwrap_or(9),
+            );
+            wait_for_ever();
+        }
+        "mknod" => show(mknod(first)),
+        "remount" => show(remount(first)),
+        "eat" => eat(first.parse().unwrap_or(0)),
+        "orphans" => return orphans(),
+        "then" => return many(rest),
+        _ => {
+            eprintln!("probe: {verb}?");
+            return 98;
+        }
+    }
+    let _ = std::io::stdout().flush();
+    0
+}
+
+/// Several verbs, separated by `,`.
+fn many(args: &[String]) -> i32 {
+    args.split(|arg| arg == ",").map(act).max().unwrap_or(0)
+}
+
+fn show(outcome: std::io::Result<String>) {
+    match outcome {
+        Ok(text) => println!("{}", text.trim_end()),
+        Err(error) => println!("error: {}", error.raw_os_error().map_or(0, |number| number)),
+    }
+}
+
+fn list(path: &str) -> std::io::Result<String> {
+    let mut names: Vec<String> = fs::read_dir(path)?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names.join(" "))
+}
+
+fn stat(path: &str) -> std::io::Result<String> {
+    let data = fs::symlink_metadata(path)?;
+    let (major, minor) = (rustix::fs::major(data.rdev()), rustix::fs::minor(data.rdev()));
+    Ok(format!("{:o} {}:{} dev {major}:{minor}", data.mode(), data.uid(), data.gid()))
+}
+
+fn append(path: &str, text: &str) -> std::io::Result<String> {
+    fs::OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?;
+    Ok("written".to_owned())
+}
+
+fn ids() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let wanted =
+        ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"];
+    let lines = status.lines().filter(|line| wanted.iter().any(|name| line.split(':').next() == Some(name)));
+    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+}
+
+fn fds() -> String {
+    let mut found: Vec<String> = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        // The descriptor that reads this very directory is no finding.
+        if !target.to_string_lossy().ends_with("/fd") {
+            found.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    found.join(" ")
+}
+
+fn terminal() -> String {
+    let stdin = std::io::stdin();
+    let size = rustix::termios::tcgetwinsize(&stdin);
+    let name = fs::read_link("/proc/self/fd/0").unwrap_or_default();
+    let controlling = fs::File::open("/dev/tty").is_ok();
+    let size = size.map_or_else(|e| e.to_string(), |size| format!("{}x{}", size.ws_row, size.ws_col));
+    format!("{} {size} controlling={controlling}", name.display())
+}
+
+fn mknod(path: &str) -> std::io::Result<String> {
+    let sda = rustix::fs::makedev(8, 0);
+    let kind = rustix::fs::FileType::BlockDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, rustix::fs::Mode::RWXU, sda)?;
+    fs::File::open(path).map(|_| "opened".to_owned())
+}
+
+fn remount(path: &str) -> std::io::Result<String> {
+    rustix::mount::mount_remount(path, rustix::mount::MountFlags::BIND, "")?;
+    Ok("remounted".to_owned())
+}
+
+fn eat(bytes: usize) {
+    let mut all = Vec::with_capacity(bytes);
+    all.resize(bytes, 1_u8);
+    println!("ate {}", all.iter().map(|b| usize::from(*b)).sum::<usize>());
+}
+
+/// Leaves a grandchild behind whose parent ends, and reports who adopted it.
+fn orphans() -> i32 {
+    let program = PATH;
+    match std::process::Command::new(program).args(["exit", "0"]).spawn() {
+        Ok(mut child) => child.wait().ok().and_then(|status| status.code()).unwrap_or(97),
+        Err(_) => 96,
+    }
+}
+
+fn wait_for_ever() {
+    println!("waiting");
+    let _ = std::io::stdout().flush();
+    loop {
+        let _ = rustix::event::poll(&mut [], None);
+    }
+}
