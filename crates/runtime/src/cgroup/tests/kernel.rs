@@ -104,9 +104,11 @@ fn a_group_somebody_lives_in_is_not_taken_over() {
     let layout = layout();
     let group = Temporary::new(&layout, "{}");
     let child = Inside::run(&group, "exec sleep 100");
+    group.hierarchies().for_each(|hierarchy| hierarchy.mkdir_at(&group.path.join("below")).unwrap());
     let error = Cgroup::create(&layout, group.path.to_string(), &resources("{}")).unwrap_err();
     assert!(matches!(error, Error::InUse { pid, .. } if pid == child.pid()), "{error}");
     assert_eq!(group.pids().unwrap(), [child.pid()], "it was left alone");
+    assert!(group.hierarchies().all(|hierarchy| hierarchy.exists_at(&group.path.join("below"))));
 }
 
 #[test]
