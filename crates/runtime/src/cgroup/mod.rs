@@ -6,8 +6,8 @@
 //! - A **hierarchy** is a tree of groups that the kernel has mounted for some **controllers**; [`Layout`] knows those of
 //!   this machine, v1, v2 or both.
 //! - A [`Cgroup`] is one container's group in each hierarchy that matters, all under one path.
-//! - A [`plan::Plan`] is the list of writes that makes OCI resources true. One table of controllers ([`controller`]), one
-//!   planner, two writers ([`v1`], [`v2`]).
+//! - A [`plan::Plan`] is the list of writes that makes OCI resources true. One table of controllers (`controller`), one
+//!   planner, two writers (`v1`, `v2`).
 //!
 //! # States
 //!
@@ -34,7 +34,7 @@
 //! `CLONE_INTO_CGROUP` and by writing `0` to v1 `tasks` files while they have one thread; neither waits for an RCU
 //! grace period.
 //!
-//! Read in this order: [`layout`], [`controller`], [`plan`], [`group`], then what you came for.
+//! Read in this order: `layout`, `controller`, `plan`, `group`, then what you came for.
 
 use std::path::Path;
 use std::sync::Arc;

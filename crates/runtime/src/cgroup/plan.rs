@@ -52,7 +52,7 @@ pub struct Current {
     pub cpu_quota: Option<String>,
 }
 
-/// Plans everything but devices (see [`super::devices`]).
+/// Plans everything but devices (see `devices`).
 ///
 /// # Errors
 /// A limit that cannot be enforced here, or that contradicts itself; nothing was written.
@@ -69,7 +69,7 @@ pub fn plan(resources: &LinuxResources, available: &dyn Available, current: &Cur
     Ok(planner.plan)
 }
 
-/// The device rules asked for; the default ones come from [`super::devices`].
+/// The device rules asked for; the default ones come from `devices`.
 pub(crate) fn device_rules(resources: &LinuxResources) -> &[LinuxDeviceCgroup] {
     resources.devices().as_deref().unwrap_or_default()
 }

@@ -153,3 +153,25 @@ fn an_oci_profile_is_enforced_by_the_kernel() {
 fn a_rule_that_notifies_gives_a_listener() {
     in_a_process("listener");
 }
+
+/// `cargo test -p tare-runtime -- --ignored --nocapture cost_of_the_default_filter`
+#[test]
+#[ignore = "a measurement, not a judgement"]
+fn cost_of_the_default_filter() {
+    use std::time::Instant;
+    let start = Instant::now();
+    let program = default_program(CapSet::CONTAINER_DEFAULT);
+    println!("compile once    {:?} ({} instructions)", start.elapsed(), program.instructions().len());
+    let load = |_| {
+        let program = std::sync::Arc::clone(&program);
+        let thread = std::thread::spawn(move || {
+            let start = Instant::now();
+            program.load().unwrap();
+            start.elapsed()
+        });
+        thread.join().unwrap()
+    };
+    let mut times: Vec<_> = (0..200).map(load).collect();
+    times.sort_unstable();
+    println!("load            median {:?}   p99 {:?}", times[100], times[198]);
+}

@@ -5,15 +5,15 @@
 //!   CapSet ─────builtin──▶
 //! ```
 //!
-//! Everything but [`Program::load`] is pure. A [`Profile`](profile::Profile) is the meaning, stated in
-//! [`profile`]; the tests compare the compiled [`Program`], run by an interpreter, with a direct reading of that
+//! Everything but [`Program::load`] is pure. A `Profile` is the meaning, stated in
+//! `profile`; the tests compare the compiled [`Program`], run by an interpreter, with a direct reading of that
 //! statement, and some calls with the kernel itself.
 //!
 //! Fails at: an action with a number it does not take, a missing listener, an argument index above five, a program longer
 //! than the kernel's 4096 instructions ([`Error`]). Unknown call names are no failure ([`Program::notes`]): profiles are
 //! written for newer kernels than ours.
 //!
-//! Read in this order: [`profile`], [`oci`], [`codegen`], [`assembler`], [`builtin`].
+//! Read in this order: `profile`, `oci`, `codegen`, `assembler`, `builtin`.
 
 use std::os::fd::OwnedFd;
 
