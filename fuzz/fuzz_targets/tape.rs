@@ -1,0 +1,4 @@
+//! Entries of archives.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tare_store::fuzzing::tape(bytes));
