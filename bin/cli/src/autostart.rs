@@ -7,7 +7,8 @@
 //!
 //! The step in between is this same binary: it may do to itself what a parent could not do to a child without unsafe
 //! code. Under systemd it is wrapped in a transient scope, which keeps descriptors and leaves the caller's session.
-//! Two clients that race both start a daemon; the loser's says that one is running already, and both connect.
+//! Clients that race take turns on a lock file. A daemon that finds another one holding its directory says
+//! "already running" instead of "ready", which is as good.
 
 use crate::context::complain;
 use crate::failure::{Failure, OWN_ERROR, plain};
@@ -16,6 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,6 +38,10 @@ pub(crate) fn start(socket: &Path) -> Result<(), Failure> {
         )));
     }
     let run_dir = socket.parent().unwrap_or(Path::new("/run/tare"));
+    let _turn = take_turn(run_dir)?;
+    if UnixStream::connect(socket).is_ok() {
+        return Ok(());
+    }
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|e| fail(format!("starting tared: pipe2: {e}")))?;
     complain(format!("tare: starting the daemon (tared) on {}", socket.display()));
@@ -51,6 +57,20 @@ pub(crate) fn start(socket: &Path) -> Result<(), Failure> {
         return Err(fail(format!("tared ended before it was ready{how}; see {}", log.display())));
     }
     Err(fail(format!("tared could not start: {answer}")))
+}
+
+/// Clients that find no daemon at the same time go one after another: the first starts it, the others wait here until
+/// it is ready and find it. Held until the file is dropped; the daemon does not inherit it.
+fn take_turn(run_dir: &Path) -> Result<File, Failure> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(run_dir);
+    made.map_err(|e| fail(format!("creating {}: {}", run_dir.display(), plain(&e))))?;
+    let path = run_dir.join("autostart.lock");
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(&path);
+    let file = file.map_err(|e| fail(format!("opening {}: {}", path.display(), plain(&e))))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|e| fail(format!("flock({}): {e}", path.display())))?;
+    Ok(file)
 }
 
 fn fail(message: String) -> Failure {
@@ -107,8 +127,6 @@ fn log_path(run_dir: &Path) -> PathBuf {
 
 fn open_log(run_dir: &Path) -> Result<File, Failure> {
     let path = log_path(run_dir);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(run_dir);
-    made.map_err(|e| fail(format!("creating {}: {}", run_dir.display(), plain(&e))))?;
     let grown = fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT);
     let mut options = OpenOptions::new();
     options.create(true).append(!grown).write(true).truncate(grown).mode(0o600);

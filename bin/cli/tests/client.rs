@@ -30,6 +30,8 @@ enum Behaviour {
     Waits,
     /// The daemon takes the start request and never answers.
     Hangs,
+    /// The daemon closes every connection while the container runs.
+    Dies,
 }
 
 struct Shared {
@@ -107,7 +109,8 @@ fn serve(stream: &mut BufReader<UnixStream>, shared: &Shared) -> Option<()> {
             "/containers/abc/wait" => {
                 stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").ok()?;
                 let over = shared.over.lock().ok()?.take()?;
-                let text = format!("{{\"StatusCode\":{}}}\n", over.recv().ok()?);
+                let code = over.recv().ok().filter(|code| *code >= 0)?;
+                let text = format!("{{\"StatusCode\":{code}}}\n");
                 write!(stream.get_mut(), "{:x}\r\n{text}\r\n0\r\n\r\n", text.len()).ok()?;
             }
             "/containers/abc/start" => match shared.behaviour {
@@ -182,6 +185,10 @@ fn attach(stream: &mut BufReader<UnixStream>, shared: &Shared) -> Option<()> {
             stream.get_mut().write_all(&frame(1, b"up\n")).ok()?;
             let _both = (started.recv(), started.recv());
             130
+        }
+        Behaviour::Dies => {
+            stream.get_ref().shutdown(std::net::Shutdown::Both).ok()?;
+            return shared.end.send(-1).ok();
         }
         Behaviour::Unstartable(_) | Behaviour::Hangs => return None,
     };
@@ -382,6 +389,44 @@ fn a_daemon_that_is_missing_is_started_and_awaited() {
     assert!(!facts.contains("SECRET"), "{facts}");
     let (session, pid) = (lines[lines.len() - 2], lines[lines.len() - 1]);
     assert_eq!(session, pid, "it leads a session of its own");
+}
+
+#[test]
+fn clients_that_race_start_one_daemon() {
+    let daemon = Daemon::start(Behaviour::Waits);
+    std::fs::rename(daemon.dir.path().join("tared.sock"), daemon.dir.path().join("hidden"))
+        .expect("a rename");
+    let bin = fake_daemon(
+        "echo started >> \"$6/starts\"; sleep 0.3; mv \"$6/hidden\" \"$4\"; eval \"echo ready >&$2\"\n",
+    );
+    let start = || {
+        let mut command = daemon.command(&["create", "img"]);
+        command
+            .env("TARE_LIBEXEC", bin.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("tare")
+    };
+    let clients: Vec<Child> = (0..5).map(|_| start()).collect();
+    for client in clients {
+        let output = client.wait_with_output().expect("the end");
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "abc\n"));
+    }
+    let starts = std::fs::read_to_string(daemon.dir.path().join("starts")).expect("at least one start");
+    assert_eq!(starts, "started\n");
+}
+
+#[test]
+fn a_daemon_that_dies_leaves_a_clear_error() {
+    let daemon = Daemon::start(Behaviour::Dies);
+    let output = daemon.run(&["run", "img"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        text(&output.stderr).contains("the daemon went away while the container ran"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod output;
 
 pub(crate) use control::Control;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, OWN_ERROR};
 use crate::term::{RawMode, Signals};
 use input::Input;
 use output::Output;
@@ -298,7 +298,11 @@ impl Session<'_> {
                 self.exiting = None;
                 Ok(())
             }
-            Err(e) => Err(Failure::io("waiting for the container's exit", &e)),
+            Err(e) => {
+                let why =
+                    format!("the daemon went away while the container ran, which goes on without it: {e}");
+                Err(Failure::with_code(OWN_ERROR, why))
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Never caught: those that cannot be, those that mean a crash of this program, those that job control and this
 /// program's own children and pipes need.
@@ -53,6 +55,11 @@ impl AsFd for Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         self.delivery.handle().close();
+        // A handler that was installed stays, doing nothing; those that end programs must end this one again.
+        let always = Arc::new(AtomicBool::new(true));
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&always));
+        }
     }
 }
 
