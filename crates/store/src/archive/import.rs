@@ -19,7 +19,9 @@ pub struct ImportOptions {
     pub reference: Option<Reference>,
     /// A remark for its history; `Imported from -` if empty.
     pub message: String,
-    /// Dockerfile instructions: `CMD`, `ENTRYPOINT`, `ENV`, `EXPOSE`, `LABEL`, `STOPSIGNAL`, `USER`, `VOLUME`, `WORKDIR`.
+    /// The configuration to begin with.
+    pub config: ImageConfig,
+    /// Dockerfile instructions, applied to it: `CMD`, `ENTRYPOINT`, `ENV`, `EXPOSE`, `LABEL`, `STOPSIGNAL`, `USER`, `VOLUME`, `WORKDIR`.
     pub changes: Vec<String>,
 }
 
@@ -33,7 +35,7 @@ impl Store {
     /// As [`Store::load`]; `InvalidInput` for an instruction that cannot be read.
     pub fn import(&self, reader: &mut dyn Read, options: &ImportOptions) -> Result<Image> {
         // Before gigabytes are read.
-        let mut config = ImageConfig::default();
+        let mut config = options.config.clone();
         for change in &options.changes {
             apply_change(&mut config, change).map_err(|e| e.context(format!("change {change:?}")))?;
         }

@@ -1,7 +1,7 @@
 //! Archives of every layout load whole or not at all.
 
 use serde_json::{Value, json};
-use tare_model::ErrorKind;
+use tare_model::{ErrorKind, ImageConfig};
 
 use super::*;
 use crate::tape::tests::{Head, Tar};
@@ -333,10 +333,12 @@ fn importing_a_root_file_system_makes_an_image() {
         reference: Some("mine:1".parse().expect("reference")),
         message: String::new(),
         changes: vec!["CMD [\"/bin/sh\"]".into(), "ENV A=b".into()],
+        config: ImageConfig { user: "www".into(), cmd: Some(vec!["old".into()]), ..ImageConfig::default() },
     };
     for archive in [tar.clone(), gzip(&tar), zstd(&tar)] {
         let image = store.import(&mut &archive[..], &options).expect("imports");
         assert_eq!(image.document.config.cmd, Some(vec!["/bin/sh".into()]));
+        assert_eq!(image.document.config.user, "www", "what no instruction changes stays");
         assert_eq!(image.document.rootfs.diff_ids, [crate::stream::digest_of(&tar)]);
         assert_eq!(store.image("mine:1").expect("tagged").id(), image.id());
     }
