@@ -29,7 +29,8 @@ impl Lock {
             .create(run_dir)
             .map_err(|e| Error::system(format!("mkdir({}): {e}", run_dir.display())))?;
         let path = run_dir.join("tared.lock");
-        let fail = |call: &str, e: &dyn std::fmt::Display| Error::system(format!("{call}({}): {e}", path.display()));
+        let fail =
+            |call: &str, e: &dyn std::fmt::Display| Error::system(format!("{call}({}): {e}", path.display()));
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -70,15 +70,15 @@ async fn serve(config: EngineConfig, socket: Socket, ready: &mut Ready) -> Resul
         .map_err(|e| Error::system(format!("epoll_ctl({}): {e}", name.path().display())))?;
     tracing::info!("tared {} listens on {}", env!("CARGO_PKG_VERSION"), name.path().display());
     ready.ready();
-    let served = tare_docker::serve(listener, Arc::clone(&engine), tare_docker::Limits::default(), stop).await;
+    let served =
+        tare_docker::serve(listener, Arc::clone(&engine), tare_docker::Limits::default(), stop).await;
     name.remove();
     served.map_err(|e| Error::system(format!("accept({}): {e}", name.path().display())))
 }
 
 /// Resolves when the daemon is told to go. SIGHUP is taken and means nothing: a terminal that closes is no reason.
 fn stop_signal() -> Result<impl Future<Output = ()> + Send + use<>> {
-    let install =
-        |kind, name| signal(kind).map_err(|e| Error::system(format!("sigaction({name}): {e}")));
+    let install = |kind, name| signal(kind).map_err(|e| Error::system(format!("sigaction({name}): {e}")));
     let mut terminate = install(SignalKind::terminate(), "SIGTERM")?;
     let mut interrupt = install(SignalKind::interrupt(), "SIGINT")?;
     let mut hangup = install(SignalKind::hangup(), "SIGHUP")?;

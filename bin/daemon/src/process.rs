@@ -8,7 +8,12 @@ use tracing::level_filters::LevelFilter;
 
 /// Logs go to standard error, one line each.
 pub(crate) fn log_to_stderr(level: LevelFilter) {
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
 }
 
 /// Leaves the caller's directory and allows itself as many descriptors as it may have.
@@ -30,7 +35,8 @@ pub(crate) fn settle() -> Result<()> {
 /// # Errors
 /// This program's own path cannot be read.
 pub(crate) fn libexec() -> Result<PathBuf> {
-    let named = std::env::var_os("TARE_LIBEXEC").map(PathBuf::from).filter(|dir| dir.join("tare-shim").is_file());
+    let named =
+        std::env::var_os("TARE_LIBEXEC").map(PathBuf::from).filter(|dir| dir.join("tare-shim").is_file());
     if let Some(dir) = named {
         return Ok(dir);
     }

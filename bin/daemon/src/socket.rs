@@ -35,7 +35,8 @@ impl Socket {
     /// # Errors
     /// The failing call.
     pub(crate) fn bind(path: &Path) -> Result<Self> {
-        let fail = |call: &str, e: &dyn std::fmt::Display| Error::system(format!("{call}({}): {e}", path.display()));
+        let fail =
+            |call: &str, e: &dyn std::fmt::Display| Error::system(format!("{call}({}): {e}", path.display()));
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Error::invalid(format!("--socket {}: want the path of a file", path.display())));
         };
@@ -43,15 +44,18 @@ impl Socket {
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         // By descriptor of the directory: a socket's address holds 108 bytes, a path may have 4096.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(|e| fail("open the directory of", &e))?;
+        let opened = rustix::fs::open(directory, flags, Mode::empty())
+            .map_err(|e| fail("open the directory of", &e))?;
         let temporary = directory.join(&name);
         // Left by a daemon of the same number that was killed here.
         let _ = fs::remove_file(&temporary);
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = UnixListener::bind(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
         rustix::process::umask(before);
-        let socket = Self { listener: bound.map_err(|e| fail("bind", &e))?, temporary, path: path.to_owned() };
-        let group = fs::read_to_string("/etc/group").ok().and_then(|text| group_id(&text, GROUP)).unwrap_or(0);
+        let socket =
+            Self { listener: bound.map_err(|e| fail("bind", &e))?, temporary, path: path.to_owned() };
+        let group =
+            fs::read_to_string("/etc/group").ok().and_then(|text| group_id(&text, GROUP)).unwrap_or(0);
         chown(&socket.temporary, Some(0), Some(group)).map_err(|e| fail("chown", &e))?;
         let mode = fs::Permissions::from_mode(0o660);
         fs::set_permissions(&socket.temporary, mode).map_err(|e| fail("chmod", &e))?;

@@ -31,7 +31,7 @@ pub struct Fixed {
     pub config: ContainerConfig,
     /// Merged with the image's defaults.
     pub process: MergedProcess,
-    /// The image's id; absent for a plain directory. The built-in images have one too.
+    /// The image's id; absent for a plain directory and the built-in images.
     pub image_id: Option<Digest>,
     /// The image as a listing names it: as the user wrote it.
     pub image_name: String,

@@ -36,8 +36,6 @@ pub(crate) struct Made {
     pub(crate) fixed: Arc<Fixed>,
     /// Root file system.
     pub(crate) rootfs: Rootfs,
-    /// Paths hidden whatever the user asked for.
-    pub(crate) masked: Vec<String>,
     /// Anonymous volumes that belong to it.
     pub(crate) volumes: Vec<VolumeId>,
 }
@@ -71,7 +69,6 @@ struct Body {
     mounts: Vec<MountView>,
     warnings: Vec<String>,
     rootfs: Rootfs,
-    masked: Vec<String>,
     volumes: Vec<VolumeId>,
     life: Life,
 }
@@ -100,7 +97,6 @@ impl Container {
             mounts: fixed.mounts.clone(),
             warnings: fixed.warnings.clone(),
             rootfs: made.rootfs.clone(),
-            masked: made.masked.clone(),
             volumes: made.volumes.clone(),
             life: self.life.clone(),
         };
@@ -139,7 +135,6 @@ impl Container {
             created: body.created,
             fixed: Arc::new(fixed),
             rootfs: body.rootfs,
-            masked: body.masked,
             volumes: body.volumes,
         };
         Ok(Self { id, name, made: Arc::new(made), life: body.life })
@@ -215,7 +210,6 @@ mod tests {
                 created: 7,
                 fixed: Arc::new(fixed),
                 rootfs: Rootfs::Directory { path: "/d".into() },
-                masked: vec!["/m".into()],
                 volumes: vec![VolumeId::from_bytes([2; 32])],
             }),
             life: Life { starts: 2, error: "e".into(), ..Default::default() },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tare_model::container::{ContainerConfig, MountConfig, MountSource};
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
+use tare_store::RootSource;
 
 use super::container::{Container, Life, Made, image_name, paths};
 use super::core::Core;
@@ -29,20 +30,21 @@ impl Core {
         name: Option<ContainerName>,
         mut config: ContainerConfig,
     ) -> Result<Created> {
-        let base = assets::base(&self.store, &self.root, &config.image)?;
+        let base = assets::base(&self.store, &config.image)?;
         let warnings = plan::check(&mut config, &self.host)?;
         check_sources(&config)?;
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
             return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
         }
         let id = ContainerId::from_bytes(random()?);
+        let source = base.source.clone();
         let (made, volumes) = self.made(&id, config, base, warnings)?;
         let (name, given) = match name {
             Some(name) => (name, true),
             None => (self.free_name(0)?, false),
         };
         let me = Container { id, name, made: Arc::new(made), life: Life::default() };
-        let me = match self.keep(me, &volumes, given).await {
+        let me = match self.keep(me, &source, &volumes, given).await {
             Ok(me) => me,
             Err((me, e)) => {
                 self.undo(&me);
@@ -56,7 +58,8 @@ impl Core {
         Ok(Created { id, warnings })
     }
 
-    /// What `create` decides, all in memory; and the volumes it has to make.
+    /// What `create` decides, and the volumes it has to make. The container's directories are made here, as the last thing
+    /// that can fail before there is something to undo: a few calls on a warm directory, quicker than another thread.
     fn made(
         &self,
         id: &ContainerId,
@@ -67,7 +70,7 @@ impl Core {
         let process = merge::merge(&config, &base.config)?;
         let hostname = merge::hostname(&config, id, &self.host)?;
         let volumes = new_volumes(&mut config, &process.volumes)?;
-        let rootfs = assets::rootfs(&self.root, id, &base);
+        let rootfs = self.store.prepare(id, &base.source)?;
         let fixed = Fixed {
             image_name: image_name(&config.image),
             image_id: base.image_id,
@@ -82,25 +85,24 @@ impl Core {
             created: clock::now(),
             fixed: Arc::new(fixed),
             rootfs,
-            masked: base.masked,
             volumes: volumes.iter().map(|v| v.id.clone()).collect(),
         };
         Ok((made, volumes))
     }
 
-    /// Makes directories and volumes while the record is written. A random name that was taken meanwhile is drawn anew.
+    /// Makes volumes while the record is written. A random name that was taken meanwhile is drawn anew.
     async fn keep(
         self: &Arc<Self>,
         mut me: Container,
+        source: &RootSource,
         volumes: &[NewVolume],
         given: bool,
     ) -> std::result::Result<Container, (Container, Error)> {
-        let directories = self.directories(&me, volumes);
-        let mut directories = Some(directories);
+        let mut filling = Some(self.fill(&me, source, volumes));
         for attempt in 0..NAME_ATTEMPTS {
             let made = async {
-                match directories.take() {
-                    Some(directories) => directories.await,
+                match filling.take() {
+                    Some(filling) => filling.await,
                     None => Ok(()),
                 }
             };
@@ -131,26 +133,28 @@ impl Core {
         }
     }
 
-    fn directories(
+    fn fill(
         self: &Arc<Self>,
         me: &Container,
+        source: &RootSource,
         volumes: &[NewVolume],
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
-        let (core, me, volumes) = (Arc::clone(self), me.clone(), volumes.to_vec());
+        let (core, source, volumes) = (Arc::clone(self), source.clone(), volumes.to_vec());
+        let (id, durability) = (me.id.clone(), me.durability());
         async move {
-            assets::prepare(&me.made.fixed.paths)?;
             if volumes.is_empty() {
                 return Ok(());
             }
             // The image's content is copied into new volumes: as much work as there is content.
             Self::blocking(move || {
                 for volume in &volumes {
-                    assets::make_volume(
-                        &core.root,
-                        &volume.id,
-                        &me.made.rootfs,
-                        volume.copy_from.as_deref(),
-                    )?;
+                    core.store.create_volume(&tare_store::NewVolume {
+                        id: volume.id.clone(),
+                        container: &id,
+                        path: &volume.target,
+                        copy_from: volume.copies.then_some(&source),
+                        durability,
+                    })?;
                 }
                 Ok(())
             })
@@ -161,7 +165,7 @@ impl Core {
     /// Takes away what a creation that failed has made.
     fn undo(&self, me: &Container) {
         let removed = self.store.containers().remove(&me.id);
-        let discarded = assets::discard(&self.root, &me.made.volumes, &me.made.fixed.paths);
+        let discarded = assets::discard(&self.store, &me.id, &me.made.volumes, &me.made.fixed.paths.run_dir);
         for e in [removed, discarded].into_iter().filter_map(Result::err) {
             tracing::error!(container = me.id.as_str(), "undo a failed create: {e}");
         }
@@ -205,7 +209,7 @@ impl Core {
         let made = volumes.iter().map(|volume| MountView {
             kind: MountKind::Volume,
             volume: Some(volume.id.clone()),
-            source: assets::volume_path(&self.root, &volume.id),
+            source: self.store.volume_path(&volume.id),
             destination: volume.target.clone(),
             mode: String::new(),
             writable: !volume.readonly,
@@ -221,8 +225,8 @@ struct NewVolume {
     id: VolumeId,
     target: String,
     readonly: bool,
-    /// The path in the image whose content it begins with.
-    copy_from: Option<String>,
+    /// It begins with what the image has there.
+    copies: bool,
 }
 
 /// The volumes to make: for mounts of kind volume, and for every declared path that nothing else is mounted on.
@@ -233,8 +237,7 @@ fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<
             let fresh = VolumeId::from_bytes(random()?);
             *id = Some(fresh.clone());
             let target = mounts::clean(target);
-            let copy_from = (!*no_copy).then(|| target.clone());
-            volumes.push(NewVolume { id: fresh, target, readonly: *readonly, copy_from });
+            volumes.push(NewVolume { id: fresh, target, readonly: *readonly, copies: !*no_copy });
         }
     }
     let taken: BTreeSet<String> = config.mounts.iter().map(|m| mounts::clean(&m.target)).collect();
@@ -243,7 +246,7 @@ fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<
             id: VolumeId::from_bytes(random()?),
             target: target.clone(),
             readonly: false,
-            copy_from: Some(target.clone()),
+            copies: true,
         });
     }
     Ok(volumes)

@@ -78,7 +78,8 @@ impl Driver {
         let (core, me) = (self.core.clone(), self.me.clone());
         let work = move || {
             core.store.containers().remove(&me.id)?;
-            assets::discard(&core.root, if volumes { &me.made.volumes } else { &[] }, &me.made.fixed.paths)
+            let volumes = if volumes { me.made.volumes.as_slice() } else { &[] };
+            assets::discard(&core.store, &me.id, volumes, &me.made.fixed.paths.run_dir)
         };
         match self.me.durability() {
             // Renames and unlinks in memory and on warm directories: quicker than to hand them to another thread.

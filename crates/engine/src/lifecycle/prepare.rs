@@ -15,7 +15,6 @@ use tare_model::{Error, Result};
 use super::container::Container;
 use super::core::Core;
 use crate::api::view::{MountKind, Paths};
-use crate::assets;
 use crate::spec::mounts::clean;
 use crate::spec::{
     self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
@@ -45,7 +44,6 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
         devices: &devices,
         namespaces: resolve_namespaces(core, me)?,
         files: generate(&fixed.paths, me)?,
-        always_masked: &made.masked,
         cgroup_parent: &core.cgroup_parent,
         init_program: core.init_program.clone(),
         host: &core.host,
@@ -108,7 +106,7 @@ fn resolve_mounts(me: &Container, core: &Core) -> Result<Vec<ResolvedMount>> {
         all.push(ResolvedMount {
             target: clean(&volume.destination),
             source: ResolvedSource::Bind {
-                path: assets::volume_path(&core.root, id),
+                path: core.store.volume_path(id),
                 propagation: String::new(),
                 recursive: true,
                 readonly_non_recursive: false,

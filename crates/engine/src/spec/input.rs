@@ -30,8 +30,6 @@ pub(crate) struct Input<'a> {
     pub(crate) namespaces: ResolvedNamespaces,
     /// Files made by the engine.
     pub(crate) files: GeneratedFiles,
-    /// Paths to hide whatever the user asked for (the engine's own, in a view of the host's root).
-    pub(crate) always_masked: &'a [String],
     /// Parent of the container's cgroup when the user names none: absolute.
     pub(crate) cgroup_parent: &'a str,
     /// The program that serves as process 1 of `--init` containers.

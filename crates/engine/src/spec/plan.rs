@@ -110,7 +110,7 @@ fn linux(input: &Input<'_>) -> Result<Linux> {
         .devices(devices::nodes(input.devices)?)
         .cgroups_path(cgroups_path(config, input.cgroup_parent, input.id.as_str()))
         .sysctl(sysctl::sysctls(&config.sysctls, &config.namespaces)?)
-        .masked_paths(security::masked(&config.security, input.host, input.always_masked))
+        .masked_paths(security::masked(&config.security, input.host))
         .readonly_paths(security::readonly(&config.security));
     built(linux.build())
 }

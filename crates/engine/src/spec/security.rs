@@ -62,13 +62,12 @@ pub(crate) fn filter(security: &Security, caps: CapSet) -> Result<(Seccomp, Opti
 }
 
 /// Hidden paths.
-pub(crate) fn masked(security: &Security, host: &HostFacts, always: &[String]) -> Vec<String> {
+pub(crate) fn masked(security: &Security, host: &HostFacts) -> Vec<String> {
     let mut paths = Vec::new();
     if !open_paths(security) {
         paths.extend(defaults::MASKED_PATHS.iter().map(|p| (*p).to_owned()));
         paths.extend(host.thermal_throttle.iter().cloned());
     }
-    paths.extend(always.iter().cloned());
     paths
 }
 
@@ -123,14 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn privileged_opens_paths_but_never_the_engines_own() {
+    fn only_privileged_containers_see_every_path() {
         let host = HostFacts { thermal_throttle: vec!["/sys/t".into()], ..Default::default() };
-        let own = ["/var/lib/tare".to_owned()];
         let privileged = Security { privileged: true, ..Default::default() };
-        assert_eq!(masked(&privileged, &host, &own), own);
+        assert!(masked(&privileged, &host).is_empty());
         assert!(readonly(&privileged).is_empty());
-        let usual = masked(&Security::default(), &host, &own);
-        assert_eq!(usual.len(), 14);
+        let usual = masked(&Security::default(), &host);
+        assert_eq!(usual.len(), 13);
         assert!(usual.contains(&"/sys/t".to_owned()));
     }
 
