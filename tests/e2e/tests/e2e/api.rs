@@ -60,7 +60,8 @@ fn bodies_that_are_wrong_are_the_callers_fault() {
     for body in ["", "{", "[]", "null", "{\"Cmd\": 5}", "{\"Image\": {}}", "\"x\"", "{\"HostConfig\": []}"] {
         let body = Body { kind: "application/json", bytes: body.as_bytes() };
         let answer = engine.request("POST", "/containers/create", Some(&body));
-        assert!((400..500).contains(&answer.status), "{}: {}", answer.status, answer.text());
+        let limit = if ours() { 500 } else { 600 };
+        assert!((400..limit).contains(&answer.status), "{}: {}", answer.status, answer.text());
     }
     let answer = engine.post("/containers/create", &json!({"Image": "missing:1", "Cmd": ["true"]}));
     assert_eq!(answer.status, 404, "{}", answer.text());
@@ -155,7 +156,10 @@ fn a_slow_or_silent_client_holds_nobody_up() {
     engine.background(&["--name", "loud"], "while :; do echo 0123456789012345678901234567890123456789; done");
     let deaf = http::upgrade(&engine.socket(), "/containers/loud/attach?stream=1&stdout=1", None).unwrap();
     assert_eq!(engine.sh(&[], "echo well"), "well");
-    engine.tare(["kill", "loud"]).ok();
-    assert_eq!(engine.tare(["wait", "loud"]).ok(), "137");
+    if ours() {
+        // The reference waits for the deaf client here, for good.
+        engine.tare(["kill", "loud"]).ok();
+        assert_eq!(engine.tare(["wait", "loud"]).ok(), "137");
+    }
     drop((half, deaf));
 }

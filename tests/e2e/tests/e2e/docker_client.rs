@@ -180,7 +180,7 @@ fn create_with_everything_is_inspected_as_told() {
         "--hostname",
         "h",
         "--ulimit",
-        "nofile=10:20",
+        "nofile=100:200",
         "--stop-signal",
         "INT",
         "--entrypoint",
@@ -203,7 +203,7 @@ fn create_with_everything_is_inspected_as_told() {
     );
     engine.docker(["start", "full"]).ok();
     let out = engine.docker(["exec", "full", "sh", "-c", "id -u; pwd; ulimit -n; hostname"]).ok();
-    assert_eq!(out, "1000\n/tmp\n10\nh");
+    assert_eq!(out, "1000\n/tmp\n100\nh");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tare_kit::engine::BUSYBOX;
 use tare_kit::image::{Entry, busybox_layer, object};
 use tare_kit::{Engine, Image, Layer};
 
-use crate::{lines, ours};
+use crate::{lines, old_peer, ours};
 
 /// Runs a script in an image.
 fn sh(engine: &Engine, image: &str, script: &str) -> String {
@@ -34,7 +34,7 @@ fn an_archive_of_docker_save_loads_from_a_file_and_from_input() {
 
 #[test]
 fn an_oci_layout_loads() {
-    if Engine::is_peer() && std::env::var_os("TARE_TEST_PEER_OLD").is_some() {
+    if old_peer() {
         return;
     }
     let engine = Engine::empty();
@@ -101,9 +101,11 @@ fn a_layer_may_turn_a_file_into_a_directory_and_back() {
 fn links_owners_modes_and_times_survive() {
     let engine = Engine::empty();
     let owned = Entry { name: "owned", mode: 0o4751, owner: (1000, 2000), data: b"x", ..Entry::default() };
+    // A hard link's entry carries mode and owner, too, and unpackers apply them.
+    let hard = Entry { name: "hard", kind: b'1', link: "owned", data: b"", ..owned };
     let layer = Layer::new()
         .entry(&owned)
-        .hardlink("hard", "owned")
+        .entry(&hard)
         .symlink("soft", "owned")
         .symlink("abs", "/etc/passwd");
     engine.load(&Image::busybox("meta:1").layer(layer));
@@ -217,8 +219,11 @@ fn a_layer_with_another_digest_is_refused() {
     let at = archive.len() / 2;
     archive[at] ^= 1;
     let said = engine.load_archive(&archive);
-    assert!(said.status != 200 || said.text().contains("error"), "{}", said.text());
-    assert_eq!(engine.tare(["images", "-q"]).ok(), "");
+    // The current reference looks at digests only when it unpacks.
+    assert!(!ours() || said.status != 200 || said.text().contains("error"), "{}", said.text());
+    if ours() {
+        assert_eq!(engine.tare(["images", "-q"]).ok(), "");
+    }
 }
 
 #[test]
@@ -232,8 +237,10 @@ fn a_docker_archive_whose_layer_is_not_what_its_configuration_says_is_refused() 
     let at = archive.windows(from.len()).position(|w| w == from).expect("the layer in the archive");
     archive[at..at + to.len()].copy_from_slice(&to);
     let said = engine.load_archive(&archive);
-    assert!(said.text().contains("error") || said.status != 200, "{}", said.text());
-    assert_eq!(engine.get("/images/swap:1/json").status, 404);
+    if ours() {
+        assert!(said.text().contains("error") || said.status != 200, "{}", said.text());
+        assert_eq!(engine.get("/images/swap:1/json").status, 404);
+    }
 }
 
 #[test]

@@ -26,6 +26,11 @@ fn ours() -> bool {
     !tare_kit::Engine::is_peer()
 }
 
+/// True if the reference is a Docker of 2020, which lacks OCI layouts and cannot give all capabilities of a new kernel.
+fn old_peer() -> bool {
+    std::env::var_os("TARE_TEST_PEER_OLD").is_some()
+}
+
 /// Lines of some output.
 fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()

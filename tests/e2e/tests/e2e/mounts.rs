@@ -117,7 +117,7 @@ fn mounts_made_on_the_host_later_do_not_leak_in_and_none_leak_out() {
 #[test]
 fn an_images_volume_holds_its_data_and_goes_with_the_container() {
     let engine = Engine::start();
-    let layer = Layer::new().dir("vol", 0o755).file("vol/seed", "from image");
+    let layer = Layer::new().dir("vol", 0o755).file("vol/seed", "from image\n");
     engine.load(&Image::busybox("volume:1").layer(layer).config("Volumes", json!({"/vol": {}})));
     engine
         .tare([

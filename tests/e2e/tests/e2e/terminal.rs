@@ -181,7 +181,7 @@ fn exec_has_terminals_too() {
         "box-e",
         "sh",
         "-c",
-        "stty size; read x; echo got-$x; exit 2",
+        "sleep 0.3; stty size; read x; echo got-$x; exit 2",
     ]));
     pty.expect("24 80");
     pty.type_in("k\r");
@@ -213,7 +213,7 @@ fn hanging_up_a_client_leaves_the_container_alone() {
     );
     let run = run.spawn();
     engine.wait_for_log("box-h", "ready");
-    run.signal(Signal::TERM);
+    run.signal(Signal::HUP);
     run.wait();
     assert_eq!(engine.inspect("box-h")["State"]["Running"], json!(true));
 }
