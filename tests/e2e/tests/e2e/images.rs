@@ -103,11 +103,8 @@ fn links_owners_modes_and_times_survive() {
     let owned = Entry { name: "owned", mode: 0o4751, owner: (1000, 2000), data: b"x", ..Entry::default() };
     // A hard link's entry carries mode and owner, too, and unpackers apply them.
     let hard = Entry { name: "hard", kind: b'1', link: "owned", data: b"", ..owned };
-    let layer = Layer::new()
-        .entry(&owned)
-        .entry(&hard)
-        .symlink("soft", "owned")
-        .symlink("abs", "/etc/passwd");
+    let layer =
+        Layer::new().entry(&owned).entry(&hard).symlink("soft", "owned").symlink("abs", "/etc/passwd");
     engine.load(&Image::busybox("meta:1").layer(layer));
     assert_eq!(sh(&engine, "meta:1", "stat -c '%u %g %a %h %Y' /owned"), "1000 2000 4751 2 1700000000");
     assert_eq!(sh(&engine, "meta:1", "test /hard -ef /owned && readlink /soft /abs"), "owned\n/etc/passwd");

@@ -171,7 +171,7 @@ fn a_second_daemon_on_the_same_root_is_refused_with_the_reason() {
         ])
         .args(["--socket".as_ref(), engine.dir().join("other.sock").as_os_str()])
         .run();
-    assert!(out.code != 0 && out.err().contains(&engine.root().display().to_string()), "{out}");
+    assert!(out.code != 0 && out.err().contains("already running"), "{out}");
     assert_eq!(engine.sh(&[], "echo well"), "well");
 }
 
