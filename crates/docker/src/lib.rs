@@ -32,3 +32,6 @@ mod show;
 
 pub use backend::{Backend, Containers, Execs, Images, Streams, System};
 pub use server::{Limits, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The server as clients meet it: raw bytes on a real socket, with an engine behind it that has no containers.
+
+mod client;
+mod fake;
+mod hijack;
+mod limits;
+mod requests;
+mod stock;
+mod streams;
