@@ -607,3 +607,19 @@ fn the_greeting_names_version_and_monitor() {
     }
     assert!(!kit::is_readable(shim.daemon.socket().as_fd(), Duration::from_millis(50)));
 }
+
+/// `cargo test --release -p tare-shim --test supervisor -- --ignored --nocapture throughput`
+#[test]
+#[ignore = "a measurement, not a check"]
+fn throughput_of_the_log_in_71_byte_lines() {
+    for driver in [LogDriver::None, LogDriver::Local, LogDriver::JsonFile] {
+        let mut shim = Shim::new();
+        shim.driver = driver;
+        let line = "x".repeat(70);
+        let begin = std::time::Instant::now();
+        shim.start(&format!("yes {line} | head -c 1000000000"));
+        shim.daemon.exited();
+        let took = begin.elapsed().as_secs_f64();
+        println!("{driver:?}: {:.0} MB/s", 1000.0 / took);
+    }
+}
