@@ -5,7 +5,6 @@ pub mod capability;
 pub mod child;
 pub mod dir;
 pub mod fd;
-pub mod fork;
 pub mod loopback;
 pub mod mount;
 pub mod probe;

@@ -16,15 +16,17 @@
 
 mod cgroup;
 mod cleanup;
+mod seal;
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use tare_model::sandbox::Sandbox;
 use tare_model::{Error, Result};
-use tare_sys::fork::Fork;
+use tare_sys::fd::install_stdio;
+use tare_sys::process::{Forked, Namespaces, fork};
 
 use crate::protocol::{Message, NurseryCall, NurseryRequest, VERSION};
 use crate::supervisor::Supervisor;
@@ -41,7 +43,7 @@ const SEALED: &str = "--sealed";
 /// What kept the nursery from starting, or a shim from running; a request that fails is answered instead.
 pub fn main<S: Sandbox>(args: &[String], sandbox: impl FnOnce() -> Result<S>) -> Result<()> {
     match args {
-        [name] => Err(seal(name)),
+        [name] => Err(seal::execute_again(&["tare-shim", "nursery", name, SEALED])),
         [name, sealed] if sealed == SEALED => {
             let cgroup = settle(name)?;
             let sandbox = sandbox()?;
@@ -52,19 +54,6 @@ pub fn main<S: Sandbox>(args: &[String], sandbox: impl FnOnce() -> Result<S>) ->
             "usage: tare-shim nursery NAME (started by tared, with its socket as standard input)",
         )),
     }
-}
-
-/// Executes the program again where nobody can write to it.
-fn seal(name: &str) -> Error {
-    let args = ["tare-shim", "nursery", name, SEALED].map(CString::new);
-    let Ok(args) = args.into_iter().collect::<Result<Vec<CString>, _>>() else {
-        return Error::invalid(format!("nursery name {name:?} has a NUL byte"));
-    };
-    let e = tare_sys::fork::reexecute_read_only(&args);
-    Error::system(format!(
-        "nursery: execute /proc/self/exe from a read-only clone of its mount (open_tree, mount_setattr, execveat): {e}; \
-         this needs root and Linux 5.12"
-    ))
 }
 
 /// Becomes independent of whoever started it.
@@ -81,7 +70,7 @@ fn take_socket() -> Result<OwnedFd> {
     let take = || -> std::io::Result<OwnedFd> {
         let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        tare_sys::fork::redirect(null.as_fd(), [true, true, false])?;
+        install_stdio([null.as_fd(), null.as_fd(), std::io::stderr().as_fd()])?;
         Ok(socket)
     };
     take().map_err(|e| Error::system(format!("nursery: take the socket from standard input: {e}")))
@@ -157,16 +146,16 @@ fn admit(mut packet: Incoming) -> Option<Role> {
             return None;
         }
     };
-    match tare_sys::fork::fork() {
-        Ok(Fork::Parent(_)) => None,
-        Ok(Fork::Child) => Some(match request.call {
+    match fork(Namespaces::NONE, None) {
+        Ok(Forked::Parent { .. }) => None,
+        Ok(Forked::Child) => Some(match request.call {
             NurseryCall::Shim => Role::Shim(control),
             NurseryCall::Cleanup { container, cgroups_path, remove } => {
                 Role::Cleanup(cleanup::Task { container, cgroups_path, remove }, control)
             }
         }),
         Err(e) => {
-            let error = Error::system(format!("nursery: fork: {e}"));
+            let error = Error::system(format!("nursery: clone3: {e}"));
             send(&control, &Message::Reply { id: 0, result: Err(error) });
             None
         }
@@ -174,16 +163,16 @@ fn admit(mut packet: Incoming) -> Option<Role> {
 }
 
 /// Becomes independent of the nursery.
-fn become_child(name: &'static std::ffi::CStr) -> Result<()> {
+fn become_child(name: &CStr) -> Result<()> {
     set_name(name);
     rustix::process::setsid().map_err(|e| Error::system(format!("setsid: {e}")))?;
     tare_sys::child::wait_for_children().map_err(|e| Error::system(format!("signal(SIGCHLD): {e}")))?;
     // Standard error is the daemon's; a shim outlives it. The others are /dev/null already.
-    tare_sys::fork::redirect(std::io::stdin().as_fd(), [false, false, true])
-        .map_err(|e| Error::system(format!("dup2(0, 2): {e}")))
+    let null = std::io::stdin();
+    install_stdio([null.as_fd(); 3]).map_err(|e| Error::system(format!("dup2(/dev/null, 0 to 2): {e}")))
 }
 
-fn set_name(name: &std::ffi::CStr) {
+fn set_name(name: &CStr) {
     // Only for people who read `ps`.
     let _ = rustix::thread::set_name(name);
 }
