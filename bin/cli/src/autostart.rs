@@ -136,6 +136,9 @@ fn open_log(run_dir: &Path) -> Result<File, Failure> {
 /// The step between: leaves the caller's session and cgroups, then becomes the daemon. Returns only what failed.
 pub(crate) fn become_daemon(args: &[String]) -> Failure {
     let [ready, daemon, socket] = args else { return fail(format!("{STARTER} is not for use by hand")) };
+    let Ok(keep) = ready.parse::<i32>() else { return fail(format!("{STARTER} {ready}: not a descriptor")) };
+    // What the caller's shell had open is none of the daemon's business; it would hold pipes open for ever.
+    close_fds::set_fds_cloexec(3, &[keep]);
     if let Err(e) = rustix::process::setsid() {
         return fail(format!("setsid: {e}"));
     }

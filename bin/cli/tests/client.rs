@@ -365,9 +365,11 @@ fn a_daemon_that_is_missing_is_started_and_awaited() {
     std::fs::rename(daemon.dir.path().join("tared.sock"), &hidden).expect("a rename");
     // It puts the socket in place, notes how it was started, and only then says that it is ready.
     let bin = fake_daemon(
-        "mv \"$(dirname \"$4\")/hidden\" \"$4\"; { echo \"$@\"; pwd; env; ls /proc/$$/fd; cut -d' ' -f6 /proc/$$/stat; echo $$; } > \"$6/facts\"\n\
+        "mv \"$(dirname \"$4\")/hidden\" \"$4\"; { echo \"$@\"; pwd; env; ls -l /proc/$$/fd; cut -d' ' -f6 /proc/$$/stat; echo $$; } > \"$6/facts\"\n\
          eval \"echo ready >&$2\"; exit 0\n",
     );
+    let stray = std::fs::File::create(daemon.dir.path().join("stray")).expect("a file");
+    rustix::io::fcntl_setfd(&stray, rustix::io::FdFlags::empty()).expect("an inheritable descriptor");
     let output = daemon
         .command(&["run", "img"])
         .env("TARE_LIBEXEC", bin.path())
@@ -387,6 +389,7 @@ fn a_daemon_that_is_missing_is_started_and_awaited() {
     );
     assert_eq!(lines[1], "/");
     assert!(!facts.contains("SECRET"), "{facts}");
+    assert!(!facts.contains("stray"), "a descriptor of ours was inherited: {facts}");
     let (session, pid) = (lines[lines.len() - 2], lines[lines.len() - 1]);
     assert_eq!(session, pid, "it leads a session of its own");
 }

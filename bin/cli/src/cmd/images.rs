@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, stdin};
 use tare_docker_api::client::{Client, Request};
 use tare_docker_api::models::ImageDeleteResponseItem;
+use tare_model::reference::Reference;
 use time::OffsetDateTime;
 
 /// Flags of `images`.
@@ -152,6 +153,10 @@ fn row(image: &Value, repository: &str, tag: &str, digest: &str, whole: bool, no
 /// `tare tag`.
 pub(crate) fn tag(context: &Context, given: &Given) -> Outcome {
     let [source, target] = given.args.as_slice() else { return Err(Failure::new("tag takes two names")) };
+    if let Err(e) = target.parse::<Reference>() {
+        let why = format!("Error parsing reference: {target:?} is not a valid repository/tag: {e}");
+        return Err(Failure::new(why));
+    }
     let (repository, tag) = split_reference(target);
     let request = Request::post(format!("/images/{}/tag", path_name(source)))
         .query("repo", repository)
