@@ -12,37 +12,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::shell::{self, Done};
 
-/// The tour: each line is what one would type, without quoting tricks; the image is the running system itself.
-const TOUR: &[&[&str]] = &[
-    &["run", "--rm", "host", "--", "sh", "-c", "echo \"hello from $(hostname), I am process $$\""],
-    &[
-        "run",
-        "--rm",
-        "-m",
-        "64m",
-        "host",
-        "--",
-        "sh",
-        "-c",
-        "rm -rf /usr/share; ls /usr; grep CapEff /proc/self/status",
-    ],
-    &[
-        "run",
-        "-d",
-        "--name",
-        "counter",
-        "host",
-        "--",
-        "sh",
-        "-c",
-        "for i in 1 2 3; do echo line $i; done; exec sleep 600",
-    ],
-    &["ps", "--format", "table {{.Names}}\t{{.Image}}\t{{.Status}}"],
-    &["exec", "counter", "sh", "-c", "echo \"exec sees $(hostname)\""],
-    &["logs", "counter"],
-    &["stop", "-t", "1", "counter"],
-    &["ps", "-a", "--format", "table {{.Names}}\t{{.Image}}\t{{.Status}}"],
-    &["rm", "counter"],
+/// The tour: plain words, and a last one that may hold spaces. The image `host` is the running system itself.
+const TOUR: &[(&str, &str)] = &[
+    ("run --rm --network none host -- sh -c", "echo \"hello from $(hostname), I am process $$\""),
+    ("run --rm --network none host -- sh -c", "echo mine > /etc/os-release; cat /etc/os-release"),
+    ("run -d --network none -m 64m --name counter host -- sh -c", "seq 3; exec sleep 600"),
+    ("ps --format", "table {{.Names}}\t{{.Image}}\t{{.Status}}"),
+    ("exec counter sh -c", "head -1 /etc/os-release; grep -E 'Seccomp:|CapEff' /proc/self/status"),
+    ("logs counter", ""),
+    ("stop -t 1 counter", ""),
+    ("ps -a --format", "table {{.Names}}\t{{.Image}}\t{{.Status}}"),
+    ("rm counter", ""),
 ];
 
 /// Builds, runs the tour, cleans up; fails if a command failed or something was left behind.
@@ -62,17 +42,18 @@ pub(crate) fn run() -> Done {
 }
 
 fn tour(programs: &Path, engine: &Engine) -> Done {
-    for words in TOUR {
-        println!("\n# tare {}", words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "));
+    for (words, last) in TOUR {
+        let args: Vec<&str> = words.split(' ').chain((!last.is_empty()).then_some(*last)).collect();
+        println!("\n# tare {}", args.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "));
         let status = Command::new(programs.join("tare"))
             .arg("--host")
             .arg(format!("unix://{}", engine.socket().display()))
-            .args(*words)
+            .args(&args)
             .stdin(Stdio::null())
             .status()
             .map_err(|e| format!("cannot run {}: {e}", programs.join("tare").display()))?;
         if !status.success() {
-            return Err(format!("`tare {}` failed: {status}{}", words.join(" "), engine.log()));
+            return Err(format!("`tare {}` failed: {status}{}", args.join(" "), engine.log()));
         }
     }
     Ok(())
