@@ -307,7 +307,7 @@ impl Engine {
     pub fn traces(&self) -> Traces {
         let mut traces = Traces::new(self.dir());
         traces.ids = self.containers().into_iter().collect();
-        traces.follow();
+        traces.follow(self.daemon.as_ref().map(Child::id));
         traces
     }
 

@@ -27,8 +27,14 @@ impl Traces {
         Traces { place: place.to_path_buf(), ..Traces::default() }
     }
 
-    /// Looks at the engine's processes and remembers their cgroups.
-    pub fn follow(&mut self) {
+    /// Looks at the daemon's children and the engine's processes and remembers their cgroups.
+    pub fn follow(&mut self, daemon: Option<u32>) {
+        for words in daemon.into_iter().flat_map(children).map(arguments) {
+            // The nursery is told the name of its group, which ends in the instance's mark, as the containers' does.
+            for mark in words.iter().filter_map(|w| w.strip_prefix("tare-shims-")) {
+                self.cgroups.extend([format!("tare-shims-{mark}"), format!("tare-{mark}")]);
+            }
+        }
         for pid in self.processes() {
             let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
             for path in groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
@@ -51,7 +57,8 @@ impl Traces {
             let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
             String::from_utf8_lossy(&bytes).contains(place.as_ref())
         };
-        names("cmdline") || names("mountinfo") || self.is_in_our_cgroup(pid)
+        let told = || arguments(pid).iter().any(|word| self.cgroups.contains(word));
+        names("cmdline") || names("mountinfo") || told() || self.is_in_our_cgroup(pid)
     }
 
     fn is_in_our_cgroup(&self, pid: u32) -> bool {
@@ -126,6 +133,20 @@ impl Traces {
         }
         found
     }
+}
+
+/// A process's direct children.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.map(|t| fs::read_to_string(t.path().join("children")).unwrap_or_default());
+    let lists: Vec<_> = lists.collect();
+    lists.iter().flat_map(|l| l.split_whitespace()).filter_map(|p| p.parse().ok()).collect()
+}
+
+/// A process's arguments.
+fn arguments(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 #[cfg(test)]

@@ -429,9 +429,8 @@ fn another_user_of_the_host_reaches_nothing() {
     }
     let engine = Engine::start();
     engine.background(&[], "sleep 1000");
-    let paths = [engine.root(), engine.run_dir(), engine.socket()];
-    for path in paths {
-        let script = format!("ls -A '{0}' || cat '{0}'", path.display());
+    for path in [engine.root(), engine.run_dir()] {
+        let script = format!("ls -A '{}'", path.display());
         let out = Cmd::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script])
             .run();
