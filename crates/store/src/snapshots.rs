@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
-use rustix::io::Errno;
 use tare_model::container::ImageSource;
 use tare_model::sandbox::Rootfs;
 use tare_model::{ContainerId, Digest, Error, ErrorKind, Result};
@@ -16,6 +15,9 @@ use tare_sys::dir::Dir;
 use crate::Store;
 use crate::error::{SystemContext, corrupt};
 use crate::mask::{self, Extent};
+
+/// The upper layer until it is whole.
+const UNFINISHED: &str = "upper.unfinished";
 
 /// What a container's file system begins as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +57,8 @@ impl Store {
         }
     }
 
-    /// Makes the directories of a container, or finds those that are there, and says how its root is assembled.
+    /// Makes the directories of a container, or finds those that are there, and says how its root is assembled. To be
+    /// called before every start, not only at creation: after a power cut a record may have outlived its directories.
     ///
     /// # Errors
     /// `NotFound` if the image is gone; `System` for what the kernel refused.
@@ -64,22 +67,10 @@ impl Store {
             return Ok(Rootfs::Directory { path: path.clone() });
         }
         let lowers = self.lowers(source)?;
-        let dir = self
-            .layout
-            .containers
-            .ensure_dir(id.as_str(), 0o700)
-            .while_(|| format!("prepare container {id}"))?;
-        match dir.make_dir("upper", 0o755) {
-            Err(e) if e.errno() == Errno::EXIST => {}
-            made => {
-                made.while_(|| format!("prepare container {id}"))?;
-                let upper = dir.open_dir("upper").while_(|| format!("prepare container {id}"))?;
-                if let Err(e) = self.furnish(&upper, source, &lowers) {
-                    // A half-written mask must not be taken for a whole one.
-                    self.discard_container(id)?;
-                    return Err(e.context(format!("prepare container {id}")));
-                }
-            }
+        let what = || format!("prepare container {id}");
+        let dir = self.layout.containers.ensure_dir(id.as_str(), 0o700).while_(what)?;
+        if dir.stat("upper").while_(what)?.is_none() {
+            self.make_upper(&dir, source, &lowers).map_err(|e| e.context(what()))?;
         }
         dir.ensure_dir("work", 0o700).while_(|| format!("prepare container {id}"))?;
         let base = self.container_dir(id);
@@ -126,6 +117,14 @@ impl Store {
                 Ok(lowers)
             }
         }
+    }
+
+    /// Makes `upper` whole under another name first: a mask of which a crash left half must never be taken for the mask.
+    fn make_upper(&self, dir: &Dir, source: &RootSource, lowers: &[PathBuf]) -> Result<()> {
+        self.layout.discard(dir, UNFINISHED)?;
+        let upper = dir.ensure_dir(UNFINISHED, 0o755).while_(|| "make upper layer")?;
+        self.furnish(&upper, source, lowers)?;
+        dir.rename(UNFINISHED, dir, "upper", false).while_(|| "make upper layer")
     }
 
     /// A union's root directory is that of its topmost layer, so the new one must look like the one below it.

@@ -111,6 +111,7 @@ impl Images {
             taggable(reference)?;
         }
         staged.sync_file_system().while_(|| "write the layers to disk")?;
+        let records: Vec<_> = images.iter().map(record).collect();
         let _one = self.lock();
         let mut ops = Vec::new();
         let mut moved = Vec::new();
@@ -119,8 +120,8 @@ impl Images {
                 self.adopt_layer(layout, staged, layer, &mut moved, &mut ops)?;
             }
             layout.layers.sync().while_(|| "write the layers' directory to disk")?;
-            for image in &images {
-                ops.extend(put_image(image)?);
+            for (image, record) in images.iter().zip(&records) {
+                ops.extend(put_image(image, record)?);
             }
             self.meta.commit(std::mem::take(&mut ops))
         };
@@ -131,7 +132,9 @@ impl Images {
             }
             return Err(e);
         }
-        self.write(|state| images.into_iter().for_each(|image| state.insert(image)));
+        self.write(|state| {
+            images.into_iter().zip(records).for_each(|(image, record)| state.insert(image, record))
+        });
         Ok(())
     }
 
@@ -192,10 +195,10 @@ fn put_tag(reference: &Reference, id: &Digest) -> Op {
     Op::Put(Table::Tags, reference.to_string(), id.to_string().into_bytes())
 }
 
-fn put_image(image: &NewImage) -> Result<Vec<Op>> {
+fn put_image(image: &NewImage, record: &ImageRecord) -> Result<Vec<Op>> {
     let key = image.id.to_string();
     let mut ops = vec![
-        Op::json(Table::Images, key.clone(), &record(image))?,
+        Op::json(Table::Images, key.clone(), record)?,
         Op::Put(Table::Documents, key, image.document.clone()),
     ];
     ops.extend(image.tags.iter().map(|tag| put_tag(tag, &image.id)));

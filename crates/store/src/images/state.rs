@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tare_model::{Digest, Error, Image, ImageDocument, ImageRecord, Reference, Result};
 
-use super::{LayerRecord, NewImage, record};
+use super::{LayerRecord, NewImage};
 use crate::error::corrupt;
 use crate::layout::{Layout, names};
 use crate::meta::{Meta, Table};
@@ -57,8 +57,7 @@ impl State {
         Ok(state)
     }
 
-    pub(super) fn insert(&mut self, image: NewImage) {
-        let record = record(&image);
+    pub(super) fn insert(&mut self, image: NewImage, record: ImageRecord) {
         for layer in &image.layers {
             self.layers.insert(layer.diff_id, LayerRecord { size: layer.size });
         }

@@ -118,3 +118,35 @@ fn images_come_oldest_first_with_their_names() {
     assert_eq!(tags.len(), 2);
     assert!(store.images().is_sorted_by_key(|image| image.record.created));
 }
+
+/// Loads and removals of images that share layers, all at once: what is left is whole, and nothing else is left.
+#[test]
+fn loads_and_removals_at_once_leave_whole_images() {
+    let mut store = TestStore::new();
+    let shared = layer("shared", "s");
+    let names = ["one:1", "two:1", "three:1", "four:1"];
+    let image = |name| TestImage::new(name, &[shared.clone(), layer("own", name)]);
+    std::thread::scope(|scope| {
+        for name in names {
+            let (store, image) = (&store, image(name));
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    // Another thread may remove the shared layer between our reading and adopting it: then the load
+                    // says so, and nothing of it shows.
+                    let _ = store.load(&image.oci("", <[u8]>::to_vec, true));
+                    let _ = store.remove_image(name, false, &InUse::new());
+                }
+                store.load(&image.legacy()).expect("with every layer in it, a load cannot miss one");
+            });
+        }
+    });
+    for again in 0..2 {
+        assert_eq!(
+            (store.images().len(), store.names("layers").len(), store.names("tmp").len()),
+            (4, 5, 0),
+            "{again}"
+        );
+        assert_eq!(store.damage(), Vec::<String>::new());
+        store.reopen();
+    }
+}

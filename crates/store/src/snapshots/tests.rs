@@ -112,6 +112,18 @@ fn the_hosts_secrets_and_the_engine_are_hidden_from_the_built_in_image() {
 }
 
 #[test]
+fn an_upper_layer_that_was_half_made_is_made_anew() {
+    let store = TestStore::new();
+    let half = store.container_dir(&container(1)).join("upper.unfinished/etc");
+    std::fs::create_dir_all(&half).expect("left by a crash");
+    std::fs::write(half.join("left"), "x").expect("left by a crash");
+    let (_, upper, _) =
+        overlay(store.prepare(&container(1), &RootSource::Host { full: false }).expect("prepares"));
+    assert!(upper.join("etc/shadow").exists() && !upper.join("etc/left").exists());
+    assert!(!store.container_dir(&container(1)).join("upper.unfinished").exists());
+}
+
+#[test]
 fn masked_directories_look_like_the_hosts() {
     let store = TestStore::new();
     let (_, upper, _) =
