@@ -9,7 +9,7 @@ use crate::stream::digest_of;
 use crate::tape::tests::Tar;
 use crate::{Store, StoreConfig};
 
-/// A store in a directory that goes with it. It lies beside the sources: overlayfs's attributes need a disk.
+/// A store in a directory that goes with it. It lies in /var/tmp, which is on a disk: overlayfs needs its attributes.
 pub(crate) struct TestStore {
     store: Option<Store>,
     pub(crate) dir: tempfile::TempDir,
@@ -17,7 +17,7 @@ pub(crate) struct TestStore {
 
 impl TestStore {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("scratch");
+        let dir = tempfile::tempdir_in("/var/tmp").expect("scratch");
         let mut this = Self { store: None, dir };
         this.reopen();
         this

@@ -397,13 +397,18 @@ fn a_lost_layer_is_reported_and_loading_again_heals_it() {
 #[ignore = "a measurement"]
 fn cost_of_a_load() {
     let tar = |args: &[&str]| std::process::Command::new("tar").args(args).output().expect("tar runs").stdout;
-    let layer = tar(&["-C", "/usr", "-cf", "-", "bin", "sbin", "lib/python3", "share/perl", "share/doc", "include"]);
+    let layer =
+        tar(&["-C", "/usr", "-cf", "-", "bin", "sbin", "lib/python3", "share/perl", "share/doc", "include"]);
     let image = TestImage::new("big:1", std::slice::from_ref(&layer));
-    let scratch = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("scratch");
+    let scratch = tempfile::tempdir_in("/var/tmp").expect("scratch");
     let file = scratch.path().join("layer.tar");
     std::fs::write(&file, &layer).expect("written");
     let text = |path: &std::path::Path| path.to_str().expect("text").to_owned();
-    println!("{} MB, {} entries", layer.len() >> 20, String::from_utf8_lossy(&tar(&["-tf", &text(&file)])).lines().count());
+    println!(
+        "{} MB, {} entries",
+        layer.len() >> 20,
+        String::from_utf8_lossy(&tar(&["-tf", &text(&file)])).lines().count()
+    );
     rustix::fs::sync();
     let timed = |what: &str, work: &mut dyn FnMut()| {
         let begin = std::time::Instant::now();

@@ -19,8 +19,8 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        // Beside the sources: overlayfs's attributes need a disk's file system.
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("scratch");
+        // On a disk: overlayfs's attributes need its file system.
+        let dir = tempfile::tempdir_in("/var/tmp").expect("scratch");
         let at = |name: &str| {
             let path = dir.path().join(name);
             std::fs::create_dir(&path).expect("directory");
