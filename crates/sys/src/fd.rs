@@ -19,18 +19,18 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     if answer < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Closes every descriptor from 3 on that is not in `keep`, whoever owns it.
+/// Closes every descriptor from `first` on that is not in `keep`, whoever owns it.
 ///
 /// For a process that will only execute a program or exit: values that own a closed descriptor must neither be used nor
 /// dropped any more.
 ///
 /// # Errors
 /// The kernel's refusal (`ENOSYS` before 5.9).
-pub fn abandon_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+pub fn abandon_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
     let mut kept: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
     kept.sort_unstable();
-    let mut from = 3;
-    for fd in kept.into_iter().filter(|fd| *fd >= 3) {
+    let mut from = first;
+    for fd in kept.into_iter().filter(|fd| *fd >= first) {
         if fd > from {
             close_range(from, fd - 1)?;
         }

@@ -101,8 +101,14 @@ pub fn fork(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Fo
     }
     // SAFETY: without CLONE_VM the child has its own copy of memory and, as the only thread was this one, no lock in it
     // is held by somebody who is not there. `args` and `pidfd` live over the call.
-    let answer =
+    let mut answer =
         unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), std::mem::size_of_val(&args)) };
+    // Filters of containers know the flags of the older call only, and answer so to the newer one.
+    if answer < 0 && last_errno() == Errno::NOSYS && cgroup.is_none() {
+        let flags = args.flags | args.exit_signal;
+        // SAFETY: as above; with CLONE_PIDFD the third argument says where the descriptor goes.
+        answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0, ptr::from_mut(&mut pidfd), 0, 0) };
+    }
     match answer {
         0 => Ok(Forked::Child),
         pid if pid > 0 => {
@@ -118,7 +124,12 @@ pub fn fork(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Fo
 pub fn is_single_threaded() -> bool {
     // The kernel answers EINVAL to a thread that has siblings, and does nothing for one that has none.
     // SAFETY: takes no pointer and, as said, changes nothing.
-    unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_THREAD) == 0 }
+    if unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_THREAD) } == 0 {
+        return true;
+    }
+    // A filter that forbids unsharing altogether says nothing about threads.
+    last_errno() != Errno::INVAL
+        && std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
 
 /// Moves the calling thread into new namespaces.
@@ -179,9 +190,13 @@ pub fn exit_now(code: i32) -> ! {
 
 /// Gives every signal its default action and unblocks all: programs expect to start so, and this one may ignore SIGPIPE.
 pub fn default_signals() {
+    // The kernel's own structure: action, flags, restorer, mask. libc's wrapper would refuse the two signals that it keeps
+    // for itself, and they may be ignored as well.
+    let default = [libc::SIG_DFL as u64, 0, 0, 0];
     for number in 1..=64 {
-        // SAFETY: the default action runs no code of ours. Numbers that cannot be set are refused, which is harmless.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: `default` has the size and meaning of the kernel's sigaction and lives over the call; the default action
+        // runs no code of ours. SIGKILL and SIGSTOP are refused, which is harmless.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), 0, 8) };
     }
     // SAFETY: the set is initialized by sigemptyset before it is used.
     unsafe {

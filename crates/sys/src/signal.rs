@@ -2,9 +2,10 @@
 //!
 //! See [sigwaitinfo(2)](https://man7.org/linux/man-pages/man2/sigwaitinfo.2.html).
 
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 
 use crate::last_errno;
 
@@ -31,6 +32,36 @@ pub fn wait_any() -> Result<i32> {
     // SAFETY: `all` is initialized and lives over the call; no information beyond the number is asked for.
     let number = unsafe { libc::sigwaitinfo(&all, ptr::null_mut()) };
     if number < 0 { Err(last_errno()) } else { Ok(number) }
+}
+
+/// A descriptor from which blocked signals are taken with [`take`]; it never waits. See
+/// [signalfd(2)](https://man7.org/linux/man-pages/man2/signalfd.2.html).
+///
+/// # Errors
+/// Too many descriptors.
+pub fn descriptor() -> Result<OwnedFd> {
+    let all = all();
+    // SAFETY: `all` is initialized and lives over the call.
+    let fd = unsafe { libc::signalfd(-1, &all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The number of the next signal of a [`descriptor`], if one is there.
+///
+/// # Errors
+/// None that is known.
+pub fn take(descriptor: BorrowedFd<'_>) -> Result<Option<i32>> {
+    let mut record = [0_u8; std::mem::size_of::<libc::signalfd_siginfo>()];
+    match rustix::io::read(descriptor, &mut record) {
+        // The number is the first field.
+        Ok(_) => Ok(Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Sends a signal to a process of ours whose status nobody has taken yet.
