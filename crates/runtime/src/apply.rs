@@ -75,7 +75,10 @@ pub(crate) fn run(
 impl Child<'_> {
     fn apply(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Guard => become_program::guard(self.given.die_with_parent, &self.needed()),
+            Step::Guard => {
+                let given = self.given;
+                become_program::guard(given.die_with_parent, given.preserved, &self.needed())
+            }
             Step::JoinCgroups => self.given.join_cgroups(),
             Step::JoinNamespaces => self.join_namespaces(),
             Step::NewCgroupNamespace => {

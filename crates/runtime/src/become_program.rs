@@ -43,10 +43,10 @@ const SYS_ADMIN: u64 = 1 << 21;
 ///
 /// Whatever descriptor is not needed is closed before anything is joined: a container that may trace its processes could
 /// take them from us (CVE-2016-9962).
-pub(crate) fn guard(die_with_parent: bool, needed: &[BorrowedFd<'_>]) -> Result<()> {
+pub(crate) fn guard(die_with_parent: bool, preserved: u32, needed: &[BorrowedFd<'_>]) -> Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .call(|| "prctl(PR_SET_DUMPABLE, 0)")?;
-    fd::abandon_all_but(needed).call(|| "close_range()")?;
+    fd::abandon_all_but(3 + preserved, needed).call(|| "close_range()")?;
     rustix::process::umask(Mode::empty());
     die_with(die_with_parent)
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use tare_model::sandbox::{ExecSpec, InterfaceStats, Launched, Running, SandboxSpec, Stats, Stdio};
-use tare_model::{Error as ModelError, Result as ModelResult, Signal};
+use tare_model::{Error as ModelError, ErrorKind, Result as ModelResult, Signal};
 
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::channel::Until;
-use crate::error::{Call, Context, Result};
+use crate::error::{Call, Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
 use crate::plan::{Manner, Plan};
 use crate::runtime::Runtime;
@@ -22,7 +22,8 @@ pub struct Container {
     pub(crate) runtime: Runtime,
     pub(crate) spec: SandboxSpec,
     pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
+    /// Absent when only what is left of a dead one is to be dealt with.
+    pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) cgroup: Cgroup,
     pub(crate) filter: Option<Arc<Program>>,
     pub(crate) oom: Option<OomWatch>,
@@ -32,7 +33,26 @@ pub struct Container {
 // === impl Container ===
 
 impl Container {
-    fn start(&self, exec: &ExecSpec, stdio: Stdio) -> Result<Launched> {
+    /// As [`Running::exec`], with descriptors passed on after the three streams.
+    ///
+    /// # Errors
+    /// As [`Running::exec`].
+    pub fn exec_with(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32) -> ModelResult<Launched> {
+        Ok(self.start(exec, stdio, preserved)?)
+    }
+
+    /// Whether every process is frozen.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn is_paused(&self) -> ModelResult<bool> {
+        Ok(self.cgroup.is_frozen()?)
+    }
+
+    fn start(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32) -> Result<Launched> {
+        let Some(pidfd) = &self.pidfd else {
+            return Err(Error::new(ErrorKind::Conflict, "the container is not running"));
+        };
         let entry = self.cgroup.entry()?;
         let manner = Manner {
             terminal: matches!(stdio, Stdio::Terminal { .. }),
@@ -44,14 +64,14 @@ impl Container {
         let plan = Plan::exec(&self.spec, exec, manner)?;
         let given = Resources {
             entry: &entry,
-            joins: Joins::Process { pidfd: self.pidfd.as_fd(), kinds: plan.namespaces.listed },
+            joins: Joins::Process { pidfd: pidfd.as_fd(), kinds: plan.namespaces.listed },
             filter: self.filter.as_deref().filter(|_| !exec.privileged),
             cgroup_view: &[],
             init: None,
             gate: None,
             die_with_parent: manner.die_with_parent,
             terminal_size: terminal_size(&stdio),
-            preserved: 0,
+            preserved,
         };
         launch::launch(&plan, &given, stdio, Until::Executed)
     }
@@ -64,11 +84,14 @@ impl Container {
 
 impl Running for Container {
     fn exec(&mut self, spec: &ExecSpec, stdio: Stdio) -> ModelResult<Launched> {
-        self.start(spec, stdio).map_err(ModelError::from)
+        self.start(spec, stdio, 0).map_err(ModelError::from)
     }
 
     fn signal(&self, signal: Signal) -> ModelResult<()> {
-        match tare_sys::child::pidfd_send_signal(self.pidfd.as_fd(), signal.number()) {
+        let sent = self.pidfd.as_ref().map_or(Err(Errno::SRCH), |pidfd| {
+            tare_sys::child::pidfd_send_signal(pidfd.as_fd(), signal.number())
+        });
+        match sent {
             Err(Errno::SRCH) => Err(ModelError::conflict("the container's first process has ended")),
             other => Ok(other.call(|| format!("pidfd_send_signal({}, {signal})", self.pid))?),
         }

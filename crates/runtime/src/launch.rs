@@ -37,8 +37,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) filter: Option<&'a Program>,
     /// The container's groups, for its own view of them.
     pub(crate) cgroup_view: &'a [Hierarchy],
-    /// The init program.
-    pub(crate) init: Option<&'a Path>,
+    /// A detached mount of the init program.
+    pub(crate) init: Option<BorrowedFd<'a>>,
     /// A pipe on which somebody says go on.
     pub(crate) gate: Option<BorrowedFd<'a>>,
     /// It dies with its monitor.
@@ -86,15 +86,10 @@ impl Resources<'_> {
         }
     }
 
-    /// A mount of the init program: of this very executable, or of the file the caller named.
+    /// The mount of the init program, which the parent made.
     pub(crate) fn init_program(&self) -> Result<OwnedFd> {
-        let itself = source::bind(Path::new("/proc/self/exe"), false);
-        match (itself, self.init) {
-            // Before 6.15 a file on a detached mount could not be bound; then its path has to do.
-            (Err(error), Some(path)) if error.errno() == Some(Errno::INVAL) => source::bind(path, false),
-            (other, _) => other,
-        }
-        .context(|| "the program for --init")
+        let mount = self.init.ok_or_else(|| Error::invalid("plan: init without a program"))?;
+        rustix::io::fcntl_dupfd_cloexec(mount, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")
     }
 
     /// Waits for somebody to write to the gate.
@@ -108,6 +103,7 @@ impl Resources<'_> {
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all: Vec<BorrowedFd<'_>> = self.entry.tasks().iter().map(AsFd::as_fd).collect();
         all.extend(self.gate);
+        all.extend(self.init);
         match &self.joins {
             Joins::Files(files) => all.extend(files.iter().map(|(_, file)| file.as_fd())),
             Joins::Process { pidfd, .. } => all.push(*pidfd),
@@ -124,6 +120,18 @@ impl Resources<'_> {
             Joins::Process { pidfd, kinds } => kinds.contains(Namespaces::PID).then_some(*pidfd),
         }
     }
+}
+
+/// A detached mount of the init program: of this very executable, or of the file the caller named.
+///
+/// Made by the parent, because a mount can only be copied in the mount namespace that it is in.
+pub(crate) fn mount_init(named: Option<&Path>) -> Result<OwnedFd> {
+    match (source::bind(Path::new("/proc/self/exe"), false), named) {
+        // Before 6.15 a file on a detached mount could not be copied; then its path has to do.
+        (Err(error), Some(path)) if error.errno() == Some(Errno::INVAL) => source::bind(path, false),
+        (other, _) => other,
+    }
+    .context(|| "the program for --init")
 }
 
 /// Opens the namespaces that are joined by path. Parameters of one that turns out to be the host's are refused.

@@ -29,6 +29,8 @@
 pub mod cgroup;
 pub mod container;
 pub mod error;
+pub mod foreground;
+pub mod harden;
 pub mod identity;
 pub mod init;
 pub mod mount;

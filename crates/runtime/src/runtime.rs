@@ -94,6 +94,18 @@ impl Runtime {
     /// # Errors
     /// It is not running any more.
     pub fn open(&self, spec: SandboxSpec, pid: i32, pidfd: OwnedFd) -> ModelResult<Container> {
+        self.handle(spec, pid, Some(pidfd))
+    }
+
+    /// A handle on what may be left of a container whose first process has ended: its processes, its cgroups.
+    ///
+    /// # Errors
+    /// The specification names no cgroups.
+    pub fn revisit(&self, spec: SandboxSpec) -> ModelResult<Container> {
+        self.handle(spec, 0, None)
+    }
+
+    fn handle(&self, spec: SandboxSpec, pid: i32, pidfd: Option<OwnedFd>) -> ModelResult<Container> {
         let cgroup = Cgroup::open(self.layout(), cgroups_path(&spec)?)?;
         let filter = self.filter(&spec)?;
         let runtime = self.clone();
@@ -133,7 +145,7 @@ impl Runtime {
         let pidfd =
             launched.pidfd.try_clone().map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
         let runtime = self.clone();
-        let pid = launched.pid;
+        let (pid, pidfd) = (launched.pid, Some(pidfd));
         let container =
             Container { runtime, spec: spec.clone(), pid, pidfd, cgroup, filter, oom, oom_kills: 0 };
         Ok((container, launched))
@@ -149,14 +161,16 @@ impl Runtime {
         extra: &Extra<'_>,
     ) -> Result<(Option<crate::cgroup::OomWatch>, Launched)> {
         let entry = cgroup.entry()?;
-        let view = if shows_cgroups(plan) { view(cgroup) } else { Vec::new() };
+        let view = if needs(plan, &What::Cgroup) { view(cgroup) } else { Vec::new() };
+        let named = self.options().init.as_deref();
+        let init = needs(plan, &What::Init).then(|| launch::mount_init(named)).transpose()?;
         let oom = cgroup.oom_watch()?;
         let given = Resources {
             entry: &entry,
             joins: Joins::Files(joins),
             filter,
             cgroup_view: &view,
-            init: self.options().init.as_deref(),
+            init: init.as_ref().map(AsFd::as_fd),
             gate: extra.gate.as_ref().map(AsFd::as_fd),
             die_with_parent: self.options().die_with_parent,
             terminal_size: terminal_size(&stdio),
@@ -208,8 +222,8 @@ fn cgroups_path(spec: &SandboxSpec) -> Result<&std::path::Path> {
     path.ok_or_else(|| Error::invalid("linux.cgroupsPath: missing"))
 }
 
-fn shows_cgroups(plan: &Plan) -> bool {
-    plan.steps.iter().any(|step| matches!(step, Step::Prepare(source) if source.what == What::Cgroup))
+fn needs(plan: &Plan, what: &What) -> bool {
+    plan.steps.iter().any(|step| matches!(step, Step::Prepare(source) if source.what == *what))
 }
 
 fn view(cgroup: &Cgroup) -> Vec<Hierarchy> {

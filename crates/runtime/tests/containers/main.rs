@@ -4,11 +4,20 @@
 //! main that has one thread, and the lines printed are those libtest prints. The static executable of the tests is also
 //! the program inside the containers: it is bound into their root file systems as `/probe` (see [`probe`]).
 
+// The lints tell tests by attributes that this program, having a main of its own, cannot use.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 mod harness;
 mod probe;
 mod setup;
 
 mod basics;
+mod exec;
+mod hostile;
+mod isolation;
+mod mounts;
+mod terminal;
+mod user;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -16,6 +25,16 @@ fn main() {
         std::process::exit(code);
     }
     let mut tests = Vec::new();
-    tests.extend(basics::TESTS);
+    for file in [
+        basics::TESTS,
+        exec::TESTS,
+        hostile::TESTS,
+        isolation::TESTS,
+        mounts::TESTS,
+        terminal::TESTS,
+        user::TESTS,
+    ] {
+        tests.extend(file);
+    }
     std::process::exit(harness::run(&args[1..], &tests));
 }

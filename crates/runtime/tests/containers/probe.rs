@@ -9,9 +9,9 @@ pub(crate) const PATH: &str = "/probe";
 
 /// Does what `args` say if this process is a probe or an init, and gives its exit code.
 pub(crate) fn main(args: &[String]) -> Option<i32> {
-    match args.first().map(String::as_str) {
+    match args.first().map(|name| name.rsplit('/').next().unwrap_or(name)) {
         Some("docker-init") => Some(tare_runtime::init::main(std::env::args_os().skip(1))),
-        Some("probe" | "/probe") => Some(act(&args[1..])),
+        Some("probe") => Some(act(&args[1..])),
         _ => None,
     }
 }
@@ -29,7 +29,7 @@ fn act(args: &[String]) -> i32 {
         "env" => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
         "ls" => show(list(first)),
         "stat" => show(stat(first)),
-        "write" => show(fs::write(first, &rest[1..].join(" ")).map(|()| "written".to_owned())),
+        "write" => show(fs::write(first, rest[1..].join(" ")).map(|()| "written".to_owned())),
         "append" => show(append(first, &rest[1..].join(" "))),
         "id" => println!("{}", ids()),
         "pwd" => show(std::env::current_dir().map(|dir| dir.display().to_string())),
