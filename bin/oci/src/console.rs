@@ -1,0 +1,29 @@
+//! The terminal's master, sent to whoever listens on the console socket.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tare_model::{Error, Result};
+
+use crate::state::failed;
+
+/// Connects to the listener, before anything is made.
+pub(crate) fn connect(path: &Path) -> Result<UnixStream> {
+    UnixStream::connect(path).map_err(|error| failed("connect to console socket", path, &error))
+}
+
+/// Sends the master, with a name as runc's listeners expect one.
+pub(crate) fn send(socket: &UnixStream, master: &OwnedFd) -> Result<()> {
+    let fds = [master.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let name = [IoSlice::new(b"/dev/pts/ptmx")];
+    sendmsg(socket, &name, &mut control, SendFlags::NOSIGNAL)
+        .map_err(|error| Error::system(format!("sendmsg(console socket, SCM_RIGHTS): {error}")))
+        .map(drop)
+}

@@ -1,0 +1,142 @@
+//! `config.json`: read into what the runtime takes, and written to begin with.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use tare_model::sandbox::{Rootfs, SandboxSpec, Seccomp};
+use tare_model::{ContainerId, Error, Result};
+
+use crate::cli::Spec as Args;
+use crate::state::failed;
+
+/// Reads the bundle of a container.
+pub(crate) fn load(bundle: &Path, id: &str) -> Result<SandboxSpec> {
+    let path = bundle.join("config.json");
+    let text = fs::read(&path).map_err(|error| failed("read", &path, &error))?;
+    let mut oci: oci_spec::runtime::Spec = serde_json::from_slice(&text)
+        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+    let root = oci.root().as_ref().ok_or_else(|| Error::invalid("root: missing"))?;
+    let rootfs = bundle.join(root.path());
+    let rootfs = fs::canonicalize(&rootfs).map_err(|error| failed("root.path", &rootfs, &error))?;
+    settle_cgroups_path(&mut oci, id);
+    let filter = oci.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some());
+    Ok(SandboxSpec {
+        id: container_id(id),
+        oci,
+        rootfs: Rootfs::Directory { path: rootfs },
+        identity: None,
+        seccomp: if filter { Seccomp::Spec } else { Seccomp::Unconfined },
+        init: false,
+        create_cwd: true,
+    })
+}
+
+/// A container without a path of its own gets one by its id; a relative one is below the root as well.
+fn settle_cgroups_path(oci: &mut oci_spec::runtime::Spec, id: &str) {
+    let Some(linux) = oci.linux_mut() else { return };
+    let path = match linux.cgroups_path() {
+        Some(path) if path.is_absolute() => return,
+        Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
+        _ => Path::new("/tare-oci").join(id),
+    };
+    linux.set_cgroups_path(Some(path));
+}
+
+/// The engine's form of an id, of which the runtime only wants that it is the same for the same container.
+fn container_id(id: &str) -> ContainerId {
+    let mut bytes = [0_u8; 32];
+    for (at, byte) in id.bytes().enumerate() {
+        let slot = &mut bytes[at % 32];
+        *slot = slot.wrapping_mul(31).wrapping_add(byte);
+    }
+    ContainerId::from_bytes(bytes)
+}
+
+/// Writes a specification that runs a shell.
+pub(crate) fn write_default(args: &Args) -> Result<u8> {
+    let path = args.bundle.join("config.json");
+    let text = serde_json::to_string_pretty(&default()).map_err(|error| Error::system(error.to_string()))?;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).open(&path);
+    let written =
+        file.and_then(|mut file| std::io::Write::write_all(&mut file, format!("{text}\n").as_bytes()));
+    written.map_err(|error| failed("create", &path, &error))?;
+    Ok(0)
+}
+
+fn default() -> serde_json::Value {
+    let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    json!({
+        "ociVersion": "1.2.0",
+        "process": {
+            "terminal": true,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": true
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "tare",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}
+        ],
+        "linux": {
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "namespaces": [
+                {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}
+            ],
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+                "/sys/devices/virtual/powercap"
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let bundle = tempfile::tempdir().unwrap();
+        fs::create_dir(bundle.path().join("rootfs")).unwrap();
+        write_default(&Args { bundle: bundle.path().to_owned() }).unwrap();
+        let spec = load(bundle.path(), "box").unwrap();
+        assert_eq!(
+            spec.oci.linux().as_ref().unwrap().cgroups_path().as_deref(),
+            Some(Path::new("/tare-oci/box"))
+        );
+        assert_eq!(spec.seccomp, Seccomp::Unconfined);
+        assert!(
+            write_default(&Args { bundle: bundle.path().to_owned() }).is_err(),
+            "never over an existing one"
+        );
+    }
+
+    #[test]
+    fn a_missing_root_is_named() {
+        let bundle = tempfile::tempdir().unwrap();
+        write_default(&Args { bundle: bundle.path().to_owned() }).unwrap();
+        assert!(load(bundle.path(), "box").unwrap_err().message().contains("root.path"));
+        assert!(load(Path::new("/no/such"), "box").unwrap_err().message().contains("config.json"));
+    }
+
+    #[test]
+    fn ids_of_containers_differ() {
+        assert_ne!(container_id("a"), container_id("b"));
+        assert_eq!(container_id("abc"), container_id("abc"));
+    }
+}
