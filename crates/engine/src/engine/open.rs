@@ -53,7 +53,6 @@ impl Engine {
         let core = Arc::new(Core {
             root: absolute(&config.root)?,
             run_dir: absolute(&config.run_dir)?,
-            init_program: config.libexec.join(SHIM),
             host: host::facts(),
             cgroup_parent: format!("/tare-{}", short(store.instance())),
             store,

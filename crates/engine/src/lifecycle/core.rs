@@ -21,8 +21,6 @@ pub(crate) struct Core {
     pub(crate) root: PathBuf,
     /// Run directory.
     pub(crate) run_dir: PathBuf,
-    /// The program that serves as init inside.
-    pub(crate) init_program: PathBuf,
     /// The machine.
     pub(crate) host: HostFacts,
     /// The store.

@@ -45,7 +45,6 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
         namespaces: resolve_namespaces(core, me)?,
         files: generate(&fixed.paths, me)?,
         cgroup_parent: &core.cgroup_parent,
-        init_program: core.init_program.clone(),
         host: &core.host,
     };
     spec::plan(&input)

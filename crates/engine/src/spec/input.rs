@@ -32,8 +32,6 @@ pub(crate) struct Input<'a> {
     pub(crate) files: GeneratedFiles,
     /// Parent of the container's cgroup when the user names none: absolute.
     pub(crate) cgroup_parent: &'a str,
-    /// The program that serves as process 1 of `--init` containers.
-    pub(crate) init_program: PathBuf,
     /// The machine.
     pub(crate) host: &'a HostFacts,
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use oci_spec::runtime::{Mount, MountBuilder};
 use tare_model::container::{IpcMode, MountConfig, MountSource};
-use tare_model::sandbox::INIT_PATH;
 use tare_model::{Error, Result};
 
 use super::defaults;
@@ -89,10 +88,6 @@ pub(crate) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>> {
         let mut options = vec!["rbind".to_owned(), "rprivate".to_owned()];
         options.extend(readonly_root.then(|| "ro".to_owned()));
         all.push(mount(path, "bind", source, options)?);
-    }
-    if input.config.init {
-        let options = ["bind", "rprivate", "ro"].map(String::from).to_vec();
-        all.push(mount(INIT_PATH, "bind", &input.init_program, options)?);
     }
     for user in input.mounts {
         all.push(user_mount(user)?);
