@@ -73,6 +73,7 @@ async fn serve(config: EngineConfig, socket: Socket, ready: &mut Ready) -> Resul
     let served =
         tare_docker::serve(listener, Arc::clone(&engine), tare_docker::Limits::default(), stop).await;
     name.remove();
+    engine.retire().await;
     served.map_err(|e| Error::system(format!("accept({}): {e}", name.path().display())))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tare_model::{Error, Result};
+use tare_model::{ContainerId, Error, Result};
 use tare_shim::client::Nursery;
 use tare_store::{Store, StoreConfig};
 
@@ -39,6 +39,19 @@ impl Engine {
         }
         let nursery = Nursery::spawn(&shim, format!("tare-shims-{}", short(store.instance())))?;
         Self::assemble(config, store, Arc::new(nursery)).await
+    }
+
+    /// Called by a daemon that stops in good order: if no container runs, takes away the group that theirs are in.
+    /// Containers that run are left to the next engine.
+    pub async fn retire(&self) {
+        if self.core.table.all().iter().any(|handle| handle.view().state.status.is_live()) {
+            return;
+        }
+        let parent = self.core.cgroup_parent.clone();
+        let nobody = ContainerId::from_bytes([0; 32]);
+        if let Err(e) = self.core.monitors.cleanup(&nobody, &parent, Vec::new()).await {
+            tracing::debug!("remove the group {parent}: {e}");
+        }
     }
 
     /// An engine of these parts.

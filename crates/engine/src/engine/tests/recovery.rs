@@ -158,6 +158,18 @@ async fn a_second_engine_on_the_same_root_is_refused() {
 }
 
 #[tokio::test]
+async fn an_engine_without_running_containers_leaves_no_group() {
+    let room = Room::new().await;
+    let id = room.run("web").await;
+    room.engine.retire().await;
+    assert!(room.world.cleaned().is_empty(), "it runs");
+    room.world.exit(&id, 0);
+    soon("exited", || room.status("web") == "exited").await;
+    room.engine.retire().await;
+    assert_eq!(room.world.cleaned()[0].1, room.engine.core.cgroup_parent);
+}
+
+#[tokio::test]
 async fn many_containers_come_back_side_by_side() {
     let room = Room::new().await;
     for n in 0..100 {
