@@ -256,3 +256,14 @@ fn annotations_are_the_users_only() {
     case.config.annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
     assert_eq!(case.json()["oci"]["annotations"], serde_json::json!({"k": "v"}));
 }
+
+#[test]
+fn only_who_asked_for_a_network_is_told_that_there_is_none() {
+    let told = |network| {
+        let mut config = ContainerConfig::default();
+        config.namespaces.network = network;
+        check(&mut config, &HostFacts::default()).expect("valid").contains(&NO_NETWORK.to_owned())
+    };
+    assert!(told(NetworkMode::Default) && told(NetworkMode::Bridge));
+    assert!(!told(NetworkMode::None) && !told(NetworkMode::Host));
+}
