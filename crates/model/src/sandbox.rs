@@ -64,6 +64,10 @@ pub enum Rootfs {
         upper: PathBuf,
         /// Overlayfs's scratch directory, on the same file system as `upper`.
         work: PathBuf,
+        /// Nobody will want the upper layer after a crash: never wait for it to reach the disk. Otherwise the end of
+        /// the container waits until the whole file system that holds `upper` is synchronized.
+        #[serde(default)]
+        volatile: bool,
     },
     /// A directory used as it is.
     Directory {

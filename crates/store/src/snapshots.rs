@@ -74,7 +74,7 @@ impl Store {
         }
         dir.ensure_dir("work", 0o700).while_(|| format!("prepare container {id}"))?;
         let base = self.container_dir(id);
-        Ok(Rootfs::Overlay { lowers, upper: base.join("upper"), work: base.join("work") })
+        Ok(Rootfs::Overlay { lowers, upper: base.join("upper"), work: base.join("work"), volatile: false })
     }
 
     /// Takes a container's directories away; they are emptied in the background. Nothing there is fine.

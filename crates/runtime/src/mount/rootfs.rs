@@ -32,7 +32,7 @@ pub(crate) fn set_propagation(propagation: Propagation) -> Result<()> {
 pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
     match rootfs {
         Rootfs::Directory { path } => source::bind(path, true),
-        Rootfs::Overlay { lowers, upper, work } => match overlay(lowers, upper, work) {
+        Rootfs::Overlay { lowers, upper, work, volatile } => match overlay(lowers, upper, work, *volatile) {
             // Before 6.5 layers could not be named one by one, before 5.2 nothing could be by these calls.
             Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::INVAL)) => {
                 overlay_by_mount(lowers, upper, work).map_err(|_| error)
@@ -42,7 +42,7 @@ pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
     }
 }
 
-fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
     let mut held = Vec::new();
     for lower in lowers {
@@ -50,7 +50,20 @@ fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
     }
     source::set(fs.as_fd(), "upperdir", Some(&layer(upper, &mut held)?))?;
     source::set(fs.as_fd(), "workdir", Some(&layer(work, &mut held)?))?;
+    if volatile {
+        forget_volatile(work);
+        source::set(fs.as_fd(), "volatile", None)?;
+    }
     source::create(fs.as_fd(), "overlay", Attributes::NONE)
+}
+
+/// The kernel marks a volatile upper layer and refuses it the next time, as a crash may have damaged it. A container
+/// that is started again without a crash in between (its directories would be gone) may go on with it.
+fn forget_volatile(work: &Path) {
+    let mark = work.join("work/incompat");
+    // What is not there need not go; what cannot go is the kernel's to complain about.
+    let _ = std::fs::remove_dir(mark.join("volatile"));
+    let _ = std::fs::remove_dir(mark);
 }
 
 /// The path of a layer as the kernel takes it; a long one by a descriptor, which is kept in `held`.

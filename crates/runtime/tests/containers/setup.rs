@@ -78,6 +78,7 @@ impl Setup {
             lowers: vec![dir.path().join("lower")],
             upper: dir.path().join("upper"),
             work: dir.path().join("work"),
+            volatile: false,
         };
         let oci = document(&id, args);
         let spec = SandboxSpec {

@@ -19,7 +19,7 @@ fn image(store: &TestStore, layers: &[Vec<u8>]) -> RootSource {
 
 fn overlay(rootfs: Rootfs) -> (Vec<PathBuf>, PathBuf, PathBuf) {
     match rootfs {
-        Rootfs::Overlay { lowers, upper, work } => (lowers, upper, work),
+        Rootfs::Overlay { lowers, upper, work, .. } => (lowers, upper, work),
         other => panic!("{other:?}"),
     }
 }
