@@ -211,7 +211,11 @@ fn a_run_is_four_requests_on_three_connections() {
     let daemon = Daemon::start(Behaviour::Writes(0));
     let output = daemon.run(&["run", "--rm", "img", "true"]);
     assert_eq!(output.status.code(), Some(7));
-    assert_eq!(text(&output.stderr), "WARNING: it is a test\n");
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.starts_with("WARNING: it is a test\nWARNING: there are no container networks yet"),
+        "{stderr}"
+    );
     let mut paths: Vec<String> = daemon.seen();
     assert_eq!(paths.len(), 4);
     assert!(paths[0].starts_with("POST /v1.47/containers/create "), "{paths:?}");
@@ -220,6 +224,13 @@ fn a_run_is_four_requests_on_three_connections() {
     assert_eq!(paths[0], "POST /v1.47/containers/abc/attach?stream=1&stdout=1&stderr=1 HTTP/1.1");
     assert_eq!(paths[1], "POST /v1.47/containers/abc/wait?condition=removed HTTP/1.1");
     assert_eq!(*daemon.connections.lock().expect("the count"), 3);
+}
+
+#[test]
+fn who_asked_for_no_network_is_not_told_that_there_is_none() {
+    let daemon = Daemon::start(Behaviour::Writes(0));
+    let output = daemon.run(&["run", "--network", "none", "img", "true"]);
+    assert_eq!(text(&output.stderr), "WARNING: it is a test\n");
 }
 
 #[test]

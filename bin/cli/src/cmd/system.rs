@@ -28,11 +28,24 @@ pub(crate) fn version(context: &Context, given: &Given) -> Outcome {
         Err(failure) => (Value::Null, Some(failure)),
     };
     let both = json!({"Client": client, "Server": server});
-    match formatted(given, &both)? {
+    let shown = if given.one("format") == Some("json") { both.clone() } else { with_go_names(&both) };
+    match formatted(given, &shown)? {
         Some(text) => print(&text)?,
         None => print(&version_text(&both))?,
     }
     failure.map_or(Ok(0), Err)
+}
+
+/// Templates name this field as Go does, documents as JSON does; `json` alone prints the document as it is.
+fn with_go_names(both: &Value) -> Value {
+    let mut both = both.clone();
+    for side in ["Client", "Server"] {
+        if let Some(map) = both[side].as_object_mut() {
+            let version = map.get("ApiVersion").cloned().unwrap_or(Value::Null);
+            map.insert("APIVersion".to_owned(), version);
+        }
+    }
+    both
 }
 
 /// What Go, and so Docker, calls an architecture.
@@ -172,6 +185,15 @@ mod tests {
                 "  API version:      1.55 (minimum version 1.40)\n shim:\n  Version:          3\n"
             ),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn templates_may_use_gos_name_for_the_api_version() {
+        let both = with_go_names(&json!({"Client": {"ApiVersion": "1"}, "Server": {"ApiVersion": "2"}}));
+        assert_eq!(
+            (&both["Client"]["APIVersion"], &both["Server"]["APIVersion"]),
+            (&json!("1"), &json!("2"))
         );
     }
 
