@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tare_model::Result;
@@ -40,8 +41,8 @@ fn nursery(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// What every shim has from the nursery: the machine looked at, the default filter compiled.
-fn runtime() -> Result<Runtime> {
-    let runtime = Runtime::new(Options::default())?;
+fn runtime(program: PathBuf) -> Result<Runtime> {
+    let runtime = Runtime::new(Options { init: Some(program), ..Options::default() })?;
     runtime.warm_up();
     Ok(runtime)
 }

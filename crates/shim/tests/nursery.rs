@@ -20,7 +20,7 @@ use tare_shim::record::{Record, State};
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == "nursery") {
-        if let Err(e) = tare_shim::nursery::main(&args[1..], || Ok(Fake::default())) {
+        if let Err(e) = tare_shim::nursery::main(&args[1..], |_| Ok(Fake::default())) {
             eprintln!("nursery: {e}");
             std::process::exit(1);
         }

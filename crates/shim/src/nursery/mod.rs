@@ -21,6 +21,7 @@ mod seal;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
 use tare_model::sandbox::Sandbox;
@@ -37,16 +38,20 @@ use cgroup::Cgroup;
 const SEALED: &str = "--sealed";
 
 /// Runs the program `tare-shim nursery` with the arguments after that word. Returns when it, or the shim or cleanup that
-/// was forked from it, has nothing more to do.
+/// was forked from it, has nothing more to do. `sandbox` gets the path of the program, which `/proc/self/exe` does not
+/// tell any more.
 ///
 /// # Errors
 /// What kept the nursery from starting, or a shim from running; a request that fails is answered instead.
-pub fn main<S: Sandbox>(args: &[String], sandbox: impl FnOnce() -> Result<S>) -> Result<()> {
+pub fn main<S: Sandbox>(args: &[String], sandbox: impl FnOnce(PathBuf) -> Result<S>) -> Result<()> {
     match args {
-        [name] => Err(seal::execute_again(&["tare-shim", "nursery", name, SEALED])),
-        [name, sealed] if sealed == SEALED => {
+        [name] => {
+            let program = own_path()?;
+            Err(seal::execute_again(&["tare-shim", "nursery", name, SEALED, &program]))
+        }
+        [name, sealed, program] if sealed == SEALED => {
             let cgroup = settle(name)?;
-            let sandbox = sandbox()?;
+            let sandbox = sandbox(program.into())?;
             let socket = take_socket()?;
             run(socket, cgroup, &sandbox)
         }
@@ -54,6 +59,14 @@ pub fn main<S: Sandbox>(args: &[String], sandbox: impl FnOnce() -> Result<S>) ->
             "usage: tare-shim nursery NAME (started by tared, with its socket as standard input)",
         )),
     }
+}
+
+fn own_path() -> Result<String> {
+    let path = std::fs::read_link("/proc/self/exe")
+        .map_err(|e| Error::system(format!("nursery: readlink(/proc/self/exe): {e}")))?;
+    path.into_os_string().into_string().map_err(|path| {
+        Error::invalid(format!("nursery: the path of the program {} is not UTF-8", path.display()))
+    })
 }
 
 /// Becomes independent of whoever started it.
