@@ -6,6 +6,7 @@ pub mod child;
 pub mod dir;
 pub mod fd;
 pub mod loopback;
+pub mod memory;
 pub mod mount;
 pub mod probe;
 pub mod process;

@@ -50,6 +50,8 @@ pub struct Supervisor<'a> {
     next_id: u32,
     /// What is read is here until it is written. Only the part that was ever used takes memory.
     buffer: Vec<u8>,
+    /// Memory that only the start needed was given back.
+    settled: bool,
 }
 
 // There is one state, in one place: boxing the large one would gain nothing.
@@ -74,7 +76,16 @@ impl<'a> Supervisor<'a> {
     pub fn new(control: OwnedFd, sandbox: &'a dyn Sandbox) -> Result<Self> {
         let poller = Poller::new().map_err(|e| Error::system(format!("epoll_create1: {e}")))?;
         let (connections, ended, buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(CHUNK));
-        let mut new = Self { sandbox, poller, connections, state: State::Fresh, ended, next_id: 0, buffer };
+        let mut new = Self {
+            sandbox,
+            poller,
+            connections,
+            state: State::Fresh,
+            ended,
+            next_id: 0,
+            buffer,
+            settled: false,
+        };
         new.connect(control);
         Ok(new)
     }
@@ -100,12 +111,21 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Gives back what launching took, once.
+    fn settle(&mut self) {
+        if !self.settled && matches!(self.state, State::Running(_)) {
+            self.settled = true;
+            tare_sys::memory::give_back();
+        }
+    }
+
     fn turn(&mut self) -> io::Result<()> {
         self.register()?;
         for (token, flags) in self.poller.wait()? {
             self.on_event(token, flags);
         }
         self.connections.retain(|connection| !connection.is_closed());
+        self.settle();
         Ok(())
     }
 
