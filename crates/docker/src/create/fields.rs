@@ -293,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_field_that_is_not_honoured() {
+        let page = include_str!("../../../../docs/api.md");
+        for (name, rule) in TOP.iter().chain(HOST) {
+            assert!(matches!(rule, Honoured) || page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_not_supported_is_refused_by_its_name() {
         for (body, field) in [
             (

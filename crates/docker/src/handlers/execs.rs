@@ -9,7 +9,7 @@ use tare_docker_api::media;
 use tare_docker_api::models::{ExecConfig as WireConfig, ExecStartConfig};
 use tare_engine::{DetachKeys, ExecConfig, ExecStartOptions, ExecView};
 use tare_model::container::AttachedStreams;
-use tare_model::{Error, ErrorKind};
+use tare_model::Error;
 use tokio::io::AsyncWriteExt;
 
 use super::attach::hijack;
@@ -67,17 +67,19 @@ pub(crate) async fn start<B: Execs>(backend: Arc<B>, mut call: Call) -> Result<R
             let keys = DetachKeys::parse(&exec.config.detach_keys)?;
             Ok(hijack(&call, attached, exec.config.attach.stdin, keys))
         }
-        Err(e) if !detach && is_the_commands(&e) => Ok(tell(&call, &exec, &e)),
+        Err(e) if !detach && was_tried(&*backend, &exec) => Ok(tell(&call, &exec, &e)),
         Err(e) => Err(e.into()),
     }
 }
 
-fn is_the_commands(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable)
+/// Whether the start that just failed went so far that the exec has an exit code now (126, 127).
+fn was_tried<B: Execs>(backend: &B, before: &ExecView) -> bool {
+    let now = backend.exec_inspect(before.id.as_str());
+    before.exit_code.is_none() && now.is_ok_and(|now| now.exit_code.is_some())
 }
 
-/// Clients expect the connection once they have sent a good request, and the exit code (126, 127) from inspection; so
-/// the reason goes to the terminal or standard error, as a shell's would.
+/// Clients show no message once they have asked for the connection, and take the exit code from inspection; so the
+/// reason goes to the terminal or standard error, as a shell's would.
 fn tell(call: &Call, exec: &ExecView, error: &Error) -> Reply {
     let text = Fault::from(error.clone()).message + "\r\n";
     let mut bytes = BytesMut::new();

@@ -45,6 +45,12 @@ impl<B: Send + Sync + 'static> Router<B> {
         Self { routes }
     }
 
+    /// Every pattern, for the test that the documentation has them.
+    #[cfg(test)]
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &'static str> {
+        self.routes.iter().map(|r| r.pattern)
+    }
+
     /// Answers one request.
     pub(crate) async fn answer(&self, backend: Arc<B>, request: Request<Incoming>) -> Reply {
         match self.dispatch(backend, request).await {

@@ -71,6 +71,7 @@ pub(super) struct Fake {
     pub(super) exits: Exits,
     pub(super) configs: Mutex<Vec<ContainerConfig>>,
     execs: Mutex<Vec<ExecConfig>>,
+    exec_code: Mutex<Option<i32>>,
 }
 
 impl Default for Fake {
@@ -83,6 +84,7 @@ impl Default for Fake {
             exits: Exits::default(),
             configs: Mutex::default(),
             execs: Mutex::default(),
+            exec_code: Mutex::default(),
         }
     }
 }
@@ -244,17 +246,20 @@ impl Execs for Fake {
     async fn exec_create(&self, key: &str, config: ExecConfig) -> Result<ExecId> {
         self.verb(&format!("exec {}", config.cmd.join(" ")), key).await?;
         locked(&self.execs).push(config);
+        *locked(&self.exec_code) = None;
         Ok(ExecId::from_bytes([0xee; 32]))
     }
     async fn exec_start(&self, _: &str, options: ExecStartOptions) -> Result<Option<AttachStream>> {
         let config = locked(&self.execs).last().cloned().unwrap_or_default();
-        self.verb("exec start", config.cmd.first().map_or("", String::as_str)).await?;
+        let program = config.cmd.first().map_or("", String::as_str);
+        *locked(&self.exec_code) = Some(if program == "nope" { 127 } else { 0 });
+        self.verb("exec start", program).await?;
         Ok((!options.detach).then(|| echo(config.tty, Exits::default())))
     }
     fn exec_inspect(&self, exec: &str) -> Result<ExecView> {
         let missing = || Error::not_found(format!("No such exec instance: {exec}"));
         let config = locked(&self.execs).last().cloned().ok_or_else(missing)?;
-        let exit_code = Some(if config.cmd == ["nope"] { 127 } else { 0 });
+        let exit_code = *locked(&self.exec_code);
         let (id, container) = (ExecId::from_bytes([0xee; 32]), ContainerId::from_bytes([0xab; 32]));
         Ok(ExecView { id, container, config, running: false, pid: None, exit_code })
     }

@@ -244,3 +244,11 @@ async fn pruning_removes_only_what_is_idle() {
         "the one image has a container"
     );
 }
+
+#[test]
+fn the_documentation_names_every_path() {
+    let page = include_str!("../../../../docs/api.md");
+    for pattern in crate::routes::table::<super::fake::Fake>().patterns() {
+        assert!(page.contains(&format!("`{pattern}`")), "{pattern}");
+    }
+}

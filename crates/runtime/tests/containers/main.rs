@@ -12,6 +12,7 @@ mod probe;
 mod setup;
 
 mod basics;
+mod cost;
 mod exec;
 mod hostile;
 mod isolation;
@@ -23,6 +24,10 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let Some(code) = probe::main(&args) {
         std::process::exit(code);
+    }
+    if let Some(at) = args.iter().position(|arg| arg == "--cost") {
+        let runs = args.get(at + 1).and_then(|runs| runs.parse().ok()).unwrap_or(100);
+        return cost::print(runs);
     }
     let mut tests = Vec::new();
     for file in [
@@ -36,5 +41,7 @@ fn main() {
     ] {
         tests.extend(file);
     }
-    std::process::exit(harness::run(&args[1..], &tests));
+    let code = harness::run(&args[1..], &tests);
+    setup::remove_parent();
+    std::process::exit(code);
 }

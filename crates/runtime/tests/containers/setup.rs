@@ -247,6 +247,14 @@ pub(crate) fn nothing_left(cgroup: &str) {
     assert_eq!(tare_sys::process::reap_any(), Ok(None), "a child is left");
 }
 
+/// Takes away the group that is the parent of all containers of these tests, unless another run is using it.
+pub(crate) fn remove_parent() {
+    let layout = tare_runtime::cgroup::Layout::detect().map(std::sync::Arc::new);
+    if let Ok(layout) = layout {
+        let _ = tare_runtime::cgroup::remove_if_empty(&layout, "/tare-runtime-test");
+    }
+}
+
 /// An entry outside every root file system that nothing may touch.
 pub(crate) struct Canary(tempfile::TempDir);
 

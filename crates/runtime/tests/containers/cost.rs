@@ -1,0 +1,43 @@
+//! What a start costs: `cargo test -p tare-runtime --test containers -- --cost 200` prints medians.
+
+use std::time::{Duration, Instant};
+
+use crate::setup::{Setup, pipes, wait};
+
+/// Measures `runs` starts and further processes.
+pub(crate) fn print(runs: usize) {
+    let mut setup = Setup::new(&["exit", "0"]);
+    setup.runtime.warm_up();
+    setup
+        .set("/linux/resources", serde_json::json!({"pids": {"limit": 100}, "memory": {"limit": 512 << 20}}));
+    let (mut launch, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let (stdio, stdout) = pipes();
+        let began = Instant::now();
+        let mut started = setup.start_with(stdio, Some(stdout)).unwrap();
+        launch.push(began.elapsed());
+        wait(&started.launched);
+        started.running.destroy().unwrap();
+        whole.push(began.elapsed());
+    }
+    show("launch", launch);
+    show("launch, wait, destroy", whole);
+    let mut setup = Setup::new(&["sleep"]);
+    let mut started = setup.start().unwrap();
+    let mut exec = Vec::new();
+    for _ in 0..runs {
+        let (stdio, _stdout) = pipes();
+        let began = Instant::now();
+        let launched = started.running.exec(&crate::setup::exec(&["exit", "0"]), stdio).unwrap();
+        exec.push(began.elapsed());
+        wait(&launched);
+    }
+    show("exec", exec);
+    started.kill();
+}
+
+fn show(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e3;
+    println!("{what:<24} median {:.3} ms, p90 {:.3} ms, p99 {:.3} ms", at(50), at(90), at(99));
+}
