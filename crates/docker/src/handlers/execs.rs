@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tare_docker_api::media;
 use tare_docker_api::models::{ExecConfig as WireConfig, ExecStartConfig};
 use tare_engine::{DetachKeys, ExecConfig, ExecStartOptions, ExecView};
-use tare_model::container::AttachedStreams;
 use tare_model::Error;
+use tare_model::container::AttachedStreams;
 use tokio::io::AsyncWriteExt;
 
 use super::attach::hijack;

@@ -160,7 +160,9 @@ pub(crate) fn paths(
     let state_dir = root.join("containers").join(id.as_str());
     let run_dir = run_directory(run_dir, id);
     let (lowers, upper, work) = match rootfs {
-        Rootfs::Overlay { lowers, upper, work, .. } => (lowers.clone(), Some(upper.clone()), Some(work.clone())),
+        Rootfs::Overlay { lowers, upper, work, .. } => {
+            (lowers.clone(), Some(upper.clone()), Some(work.clone()))
+        }
         Rootfs::Directory { .. } => (Vec::new(), None, None),
     };
     Paths {
