@@ -304,8 +304,13 @@ fn an_index_that_leads_to_itself_ends() {
 #[test]
 fn a_hostile_layer_fails_the_load_and_the_next_one_works() {
     let store = TestStore::new();
-    let evil = TestImage::new("evil", &[Tar::default().symlink("l", "/etc").file("l/passwd", "x").end()]);
+    // Our own file, not one of the machine's: a build that follows the link must not cost more than this test.
+    let canary = tempfile::tempdir().expect("directory");
+    std::fs::write(canary.path().join("passwd"), "untouched").expect("written");
+    let target = canary.path().to_str().expect("text");
+    let evil = TestImage::new("evil", &[Tar::default().symlink("l", target).file("l/passwd", "x").end()]);
     assert_eq!(store.load(&evil.legacy()).expect_err("hostile").kind(), ErrorKind::Corrupt);
+    assert_eq!(std::fs::read_to_string(canary.path().join("passwd")).expect("there"), "untouched");
     let mut bad_crc = gzip(&layer("f", "x"));
     let at = bad_crc.len() - 6;
     bad_crc[at] ^= 1;
