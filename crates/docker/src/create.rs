@@ -143,7 +143,8 @@ fn remembered(body: &Map<String, Value>) -> Value {
             host.insert(name.to_owned(), list.clone());
         }
     }
-    let remarks = ["OnBuild", "Shell", "Healthcheck"];
+    // A stop signal is given back in the words it was asked for (`INT`, not `SIGINT`).
+    let remarks = ["OnBuild", "Shell", "Healthcheck", "StopSignal"];
     let mut config = kept(body);
     config.retain(|name, _| remarks.contains(&name.as_str()));
     serde_json::json!({ "HostConfig": host, "Config": config })

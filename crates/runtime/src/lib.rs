@@ -2,11 +2,11 @@
 //!
 //! # Nouns
 //!
-//! - A [`Runtime`](runtime::Runtime) knows the machine and starts containers; it implements
+//! - A [`Runtime`] knows the machine and starts containers; it implements
 //!   [`tare_model::sandbox::Sandbox`].
 //! - A [`Plan`](plan::Plan) is the list of typed steps for one process. Making it is pure; [`apply`] runs it, in the
 //!   child, in one loop.
-//! - A [`Container`](container::Container) is the handle on a running one ([`tare_model::sandbox::Running`]).
+//! - A [`Container`] is the handle on a running one ([`tare_model::sandbox::Running`]).
 //!
 //! # Invariants
 //!

@@ -27,7 +27,11 @@ struct Watch {
 pub(crate) async fn events<B: System>(backend: Arc<B>, call: Call) -> Result<Reply> {
     let filters = Filters::parse(call.query.text("filters"))?;
     event::check(&filters)?;
-    let since = stamp::parse_query("since", call.query.text("since"))?;
+    let since = match call.query.text("since") {
+        // Here 0 is a moment, the beginning of all: nothing given means no history at all.
+        "0" => Some(0),
+        text => stamp::parse_query("since", text)?,
+    };
     let until = stamp::parse_query("until", call.query.text("until"))?.map(|at| {
         let left = Duration::from_nanos(at.saturating_sub(now()));
         (at, Instant::now() + left)
