@@ -40,7 +40,6 @@ const TABLE: &[Row] = &[
     row("tare-e2e", &["tare-kit"]),
     row("tare-crash", &["tare-kit"]),
     row("tare-bench", &["tare-kit"]),
-    row("tare-bench", &["tare-kit"]),
     row("xtask", &[]),
 ];
 
