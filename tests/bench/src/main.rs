@@ -6,13 +6,14 @@
 //! * [`floor`]    the kernel alone (`floor.c`)
 //! * [`work`]     what is measured
 //! * [`stats`]    medians and 99th percentiles
-//! * [`report`], [`svg`], [`machine`]  what is written
+//! * [`report`], [`svg`], [`machine`]  what is written; [`publish`]  where
 
 #![allow(clippy::print_stdout, reason = "a tool: standard output is for its reader")]
 
 mod docker;
 mod floor;
 mod machine;
+mod publish;
 mod report;
 mod stats;
 mod subject;
@@ -75,5 +76,5 @@ fn run(options: &Options) -> Done {
     let result =
         report::Result { key: docker.key(), peer: docker.description(), machine: machine::describe(), rows };
     docker.stop()?;
-    report::write(&options.docs, result)
+    publish::write(&options.docs, result)
 }

@@ -1,16 +1,10 @@
-//! The results as data and as a page. Data of several peers live side by side in `bench.json`; page and picture are
-//! made from it.
+//! The results as data and as a page.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Done;
 use crate::stats::Summary;
-use crate::svg;
 
 /// One thing measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,26 +118,8 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Adds a result to `bench.json` in `docs` and makes page and picture anew.
-pub(crate) fn write(docs: &Path, result: Result) -> Done {
-    let path = docs.join("bench.json");
-    let mut all: BTreeMap<String, Result> = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("cannot read bench.json: {e}"))?,
-        Err(_) => BTreeMap::new(),
-    };
-    all.insert(result.key.clone(), result);
-    let data = serde_json::to_string_pretty(&all).map_err(|e| format!("cannot write bench.json: {e}"))?;
-    let results: Vec<&Result> = all.values().collect();
-    let page = page(&results);
-    println!("\n{page}");
-    let files = [("bench.json", data + "\n"), ("bench.md", page), ("bench.svg", svg::picture(&results))];
-    for (name, text) in files {
-        fs::write(docs.join(name), text).map_err(|e| format!("cannot write {name}: {e}"))?;
-    }
-    Ok(())
-}
-
-fn page(results: &[&Result]) -> String {
+/// The page, with a table for each peer.
+pub(crate) fn page(results: &[&Result]) -> String {
     let mut page = String::from(
         "# Measured\n\nWritten by `cargo xtask bench`; do not edit. Both engines run side by side on one machine, with their own \
          sockets and directories, and are measured in turn. Command lines are timed as whole processes, from spawn to \
