@@ -10,9 +10,9 @@
 //! Clients that race take turns on a lock file. A daemon that finds another one holding its directory says
 //! "already running" instead of "ready", which is as good.
 
-use crate::context::complain;
 use crate::failure::{Failure, OWN_ERROR, plain};
 use crate::host::DEFAULT_SOCKET;
+use crate::say::complain;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -3,6 +3,7 @@
 use crate::autostart;
 use crate::failure::{Failure, Outcome};
 use crate::host::Endpoint;
+pub(crate) use crate::say::complain;
 use std::io::Write;
 use tare_docker_api::client::{Client, DEFAULT_VERSION, ErrorKind};
 
@@ -47,11 +48,6 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
-}
-
-/// Writes one line to stderr; where even that fails there is nobody to tell.
-pub(crate) fn complain(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
 }
 
 /// Does `work` for each name: says its errors and goes on, ends with 1 if there were any.

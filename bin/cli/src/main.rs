@@ -18,6 +18,7 @@ mod front;
 mod host;
 mod options;
 mod output;
+mod say;
 mod session;
 mod template;
 mod term;

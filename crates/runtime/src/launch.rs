@@ -6,6 +6,9 @@
 //!                                              └─ child runs the plan         └─▶ child reaped, error
 //! ```
 
+pub(crate) mod apply;
+pub(crate) mod become_program;
+
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -17,8 +20,6 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, wai
 use tare_model::sandbox::{Launched, Stdio, WindowSize};
 use tare_sys::process::{Forked, Namespaces, fork, setns};
 
-use crate::apply;
-use crate::become_program::Streams;
 use crate::cgroup::Entry;
 use crate::channel::{self, Until};
 use crate::error::{Call, Context, Error, Result};
@@ -26,6 +27,8 @@ use crate::mount::source;
 use crate::mount::view::Hierarchy;
 use crate::plan::{Layout, Plan, Step};
 use crate::seccomp::Program;
+
+use become_program::Streams;
 
 /// What the parent gives the child beside the plan.
 pub(crate) struct Resources<'a> {

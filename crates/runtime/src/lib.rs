@@ -4,8 +4,8 @@
 //!
 //! - A [`Runtime`] knows the machine and starts containers; it implements
 //!   [`tare_model::sandbox::Sandbox`].
-//! - A [`Plan`](plan::Plan) is the list of typed steps for one process. Making it is pure; [`apply`] runs it, in the
-//!   child, in one loop.
+//! - A [`Plan`](plan::Plan) is the list of typed steps for one process. Making it is pure;
+//!   [`apply`](launch::apply) runs it, in the child, in one loop.
 //! - A [`Container`] is the handle on a running one ([`tare_model::sandbox::Running`]).
 //!
 //! # Invariants
@@ -23,11 +23,11 @@
 //!
 //! # Reading order
 //!
-//! [`plan`], [`launch`], [`apply`], [`channel`], [`mount`], [`become_program`], [`container`], [`runtime`]; then
+//! [`plan`], [`launch`] with [`apply`](launch::apply) and
+//! [`become_program`](launch::become_program), [`channel`], [`mount`], [`container`], [`runtime`]; then
 //! [`cgroup`] and [`seccomp`], which stand alone.
 
 pub mod cgroup;
-pub mod container;
 pub mod error;
 pub mod foreground;
 pub mod harden;
@@ -38,8 +38,6 @@ pub mod plan;
 pub mod runtime;
 pub mod seccomp;
 
-mod apply;
-mod become_program;
 mod channel;
 mod device;
 mod kernel;
@@ -47,8 +45,8 @@ mod launch;
 mod program;
 mod terminal;
 
-pub use container::Container;
 pub use error::{Error, Result};
+pub use runtime::container::{self, Container};
 pub use runtime::{Extra, Options, Runtime};
 
 use tare_model::sandbox::{Stdio, WindowSize};

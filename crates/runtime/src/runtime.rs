@@ -1,5 +1,7 @@
 //! The runtime itself: what is shared by the containers it starts.
 
+pub mod container;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,7 +13,6 @@ use tare_model::{ContainerId, ErrorKind, Result as ModelResult};
 
 use crate::cgroup::{Cgroup, Layout};
 use crate::channel::Until;
-use crate::container::Container;
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
 use crate::mount::view::Hierarchy;
@@ -19,6 +20,8 @@ use crate::plan::{Manner, Plan, Step, What};
 use crate::seccomp::Program;
 use crate::{seccomp, terminal_size};
 use tare_model::capability::CapSet;
+
+use container::Container;
 
 /// Starts containers. Cheap to copy; everything it knows is found once.
 #[derive(Clone)]

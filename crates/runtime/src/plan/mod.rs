@@ -1,7 +1,7 @@
 //! From a specification to a list of typed steps. Pure: no file is opened, no call is made; tested without root.
 //!
 //! [`Plan::container`] is for the first process of a container, [`Plan::exec`] for one that joins it. Both give the
-//! same kind of list, which [`crate::apply`] runs in the child, in order. The order is decided here and only here:
+//! same kind of list, which [`crate::launch::apply`] runs in the child, in order. The order is decided here and only here:
 //!
 //! ```text
 //!  gather   cgroups joined, own session and keyring, host name, loopback

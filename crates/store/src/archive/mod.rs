@@ -26,7 +26,6 @@ use crate::images::NewImage;
 use crate::stream::digest_of;
 
 pub use import::ImportOptions;
-pub(crate) use staging::StagedLayer;
 use staging::Staging;
 
 /// What a load brought.

@@ -14,6 +14,7 @@ use tare_model::{Digest, Error, Result};
 use tare_sys::dir::Dir;
 
 use crate::error::{SystemContext, corrupt, from_read};
+use crate::images::StagedLayer;
 use crate::layout::{Layout, unique_name};
 use crate::stream::{BUFFER, Decoder, Hashing, digest_of};
 use crate::tape::{Entry, Kind, Tape};
@@ -44,21 +45,6 @@ enum Member {
     /// Another name of a file (old archives link equal layers).
     Link(String),
     Unusable(Error),
-}
-
-/// A layer that was unpacked, or is in the store already.
-#[derive(Clone, Debug)]
-pub(crate) struct StagedLayer {
-    /// Digest of the bytes as they came.
-    pub(crate) blob: Digest,
-    /// How many they were.
-    pub(crate) blob_size: u64,
-    /// Digest of the uncompressed archive.
-    pub(crate) diff_id: Digest,
-    /// Bytes of its files.
-    pub(crate) size: u64,
-    /// Its directory in the staging directory; absent if the store has the layer.
-    pub(crate) directory: Option<String>,
 }
 
 // === impl Staging ===

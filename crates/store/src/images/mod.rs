@@ -16,7 +16,6 @@ use tare_sys::dir::Dir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::archive::StagedLayer;
 use crate::error::SystemContext;
 use crate::layout::Layout;
 use crate::meta::{Meta, Op, Table};
@@ -26,6 +25,21 @@ use state::State;
 
 /// Names that mean the running system and cannot be given to an image.
 const RESERVED: &str = "docker.io/library/host";
+
+/// A layer that was unpacked, or is in the store already.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedLayer {
+    /// Digest of the bytes as they came.
+    pub(crate) blob: Digest,
+    /// How many they were.
+    pub(crate) blob_size: u64,
+    /// Digest of the uncompressed archive.
+    pub(crate) diff_id: Digest,
+    /// Bytes of its files.
+    pub(crate) size: u64,
+    /// Its directory in the staging directory; absent if the store has the layer.
+    pub(crate) directory: Option<String>,
+}
 
 /// An image whose layers have been unpacked and checked.
 pub(crate) struct NewImage {

@@ -8,12 +8,12 @@ use rustix::io::Errno;
 use tare_model::sandbox::{ExecSpec, InterfaceStats, Launched, Running, SandboxSpec, Stats, Stdio};
 use tare_model::{Error as ModelError, ErrorKind, Result as ModelResult, Signal};
 
+use super::Runtime;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
 use crate::plan::{Manner, Plan};
-use crate::runtime::Runtime;
 use crate::seccomp::Program;
 use crate::terminal_size;
 

@@ -20,11 +20,12 @@ use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, se
 use tare_sys::capability::{self as kernel, Sets};
 use tare_sys::{fd, process};
 
-use crate::apply::Child;
 use crate::error::{Call, Result};
 use crate::identity::User;
 use crate::plan::Capabilities;
 use crate::program;
+
+use super::apply::Child;
 
 /// Standard streams of the program.
 #[derive(Debug)]

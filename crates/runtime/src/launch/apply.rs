@@ -12,16 +12,17 @@ use rustix::fs::{CWD, Mode, OFlags};
 use tare_sys::mount::Change;
 use tare_sys::process::{self, Namespaces};
 
-use crate::become_program::{self, Streams};
 use crate::channel::Report;
 use crate::error::{Call, Context, Error, Result};
 use crate::identity::User;
-use crate::launch::Resources;
 use crate::mount::mask::{self, Covers};
 use crate::mount::view::View;
 use crate::mount::{attach, rootfs, source};
 use crate::plan::{Place, Plan, Source, Step, What, Who};
 use crate::{device, identity, kernel, program, terminal};
+
+use super::Resources;
+use super::become_program::{self, Streams};
 
 /// The process while it is being set up.
 pub(crate) struct Child<'a> {
