@@ -4,15 +4,16 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 use tare_sys::mount::{Attributes, Change, mount_setattr};
+use tare_sys::process::{Namespaces, setns};
 
-use crate::error::{Call, Error, Result};
+use crate::error::{Call, Context, Error, Result};
 use crate::mount::options::Datum;
 
 /// The path of "this descriptor itself".
@@ -64,12 +65,39 @@ fn complaint(fs: BorrowedFd<'_>) -> String {
     said
 }
 
-/// A copy of the mount tree at `path` of the host, with or without what is mounted below.
+/// A copy of the mount tree at `path` of the host, with or without what is mounted below. `/proc/PID/root/PATH` is the
+/// tree at `/PATH` in the mount namespace of that process.
 pub(crate) fn bind(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    if let Some((pid, inside)) = of_another(path) {
+        return bind_of_another(pid, inside, recursive).context(|| format!("{path:?}"));
+    }
     clone_tree(CWD, path, recursive).call(|| {
         let flag = if recursive { "|AT_RECURSIVE" } else { "" };
         format!("open_tree({path:?}, OPEN_TREE_CLONE{flag})")
     })
+}
+
+/// Process and path inside, if `path` looks through a process's root.
+fn of_another(path: &Path) -> Option<(u32, &Path)> {
+    let (pid, inside) = path.to_str()?.strip_prefix("/proc/")?.split_once("/root/")?;
+    Some((pid.parse().ok()?, Path::new(inside)))
+}
+
+/// A mount can only be copied in the mount namespace it is in: goes there, copies, comes back. Root and working
+/// directory are those of the own namespace afterwards. Links that the other container may have put are not followed.
+fn bind_of_another(pid: u32, inside: &Path, recursive: bool) -> Result<OwnedFd> {
+    let namespace = |name: &str| {
+        rustix::fs::open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .call(|| format!("open({name:?})"))
+    };
+    let (home, away) = (namespace("/proc/self/ns/mnt")?, namespace(&format!("/proc/{pid}/ns/mnt"))?);
+    setns(away.as_fd(), Namespaces::MOUNT).call(|| format!("setns(mount namespace of {pid})"))?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = openat2(CWD, inside, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        .call(|| format!("openat2({inside:?}, O_PATH, RESOLVE_NO_SYMLINKS)"))
+        .and_then(|file| clone_of(file.as_fd(), recursive));
+    setns(home.as_fd(), Namespaces::MOUNT).call(|| "setns(own mount namespace)")?;
+    found
 }
 
 /// A copy of the mount that `file` is on, with `file` as its root.
