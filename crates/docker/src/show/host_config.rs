@@ -1,25 +1,10 @@
 //! `HostConfig` as inspection shows it: Docker's zero values under what the client sent.
 
 use serde_json::{Map, Value, json};
+use tare_engine::{MASKED_PATHS, READONLY_PATHS};
 use tare_model::container::{ContainerConfig, LogDriver};
 
 use crate::create::FACE;
-
-const MASKED: [&str; 11] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const NULLS: &[&str] = &[
     "Binds",
@@ -124,10 +109,10 @@ fn defaults() -> Map<String, Value> {
         ("CgroupnsMode", json!("private")),
         ("ConsoleSize", json!([0, 0])),
         ("IpcMode", json!("private")),
-        ("MaskedPaths", json!(MASKED)),
+        ("MaskedPaths", json!(MASKED_PATHS)),
         ("NetworkMode", json!("default")),
         ("PortBindings", json!({})),
-        ("ReadonlyPaths", json!(READONLY)),
+        ("ReadonlyPaths", json!(READONLY_PATHS)),
         ("RestartPolicy", json!({ "Name": "no", "MaximumRetryCount": 0 })),
         ("ShmSize", json!(64 << 20)),
     ];

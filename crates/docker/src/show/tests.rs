@@ -108,7 +108,9 @@ fn an_empty_host_config_shows_dockers_zero_values() {
     assert_eq!(shown["RestartPolicy"], json!({"Name": "no", "MaximumRetryCount": 0}));
     assert_eq!(shown["LogConfig"], json!({"Type": "local", "Config": {}}));
     assert_eq!((&shown["ShmSize"], &shown["IpcMode"]), (&json!(67_108_864), &json!("private")));
-    assert!(shown["MaskedPaths"].as_array().is_some_and(|m| m.contains(&json!("/proc/kcore"))));
+    assert_eq!(shown["MaskedPaths"], json!(tare_engine::MASKED_PATHS), "what the engine masks");
+    assert_eq!(shown["ReadonlyPaths"], json!(tare_engine::READONLY_PATHS));
+    assert!(tare_engine::MASKED_PATHS.contains(&"/proc/timer_stats"));
 }
 
 #[test]

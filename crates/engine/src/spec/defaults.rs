@@ -21,8 +21,8 @@ pub(crate) const NOFILE_SOFT: u64 = 1024;
 /// The most that a process may raise it to, if the engine's own limit allows.
 pub(crate) const NOFILE_HARD: u64 = 524_288;
 
-/// Hidden behind something empty.
-pub(crate) const MASKED_PATHS: &[&str] = &[
+/// Hidden behind something empty, in every container that is not privileged.
+pub const MASKED_PATHS: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -37,8 +37,8 @@ pub(crate) const MASKED_PATHS: &[&str] = &[
     "/sys/firmware",
 ];
 
-/// Visible, not writable.
-pub(crate) const READONLY_PATHS: &[&str] =
+/// Visible, not writable, in every container that is not privileged.
+pub const READONLY_PATHS: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Mounts of the kernel's file systems: destination, type, source, options. `/dev/shm` is sized per container.
