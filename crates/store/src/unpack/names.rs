@@ -31,26 +31,25 @@ pub(super) enum Place<'a> {
     Skip,
 }
 
-/// The components of a path below the layer's root. A leading slash means that root, as it does to GNU tar and Docker
-/// (images made by `ko` have them); `..` is refused wherever it stands.
+/// The components of a path below the layer's root; `..` is refused wherever it stands. A leading slash means that root:
+/// the targets of hard links may have one (kaniko writes them so), names of entries may not, see [`place`].
 pub(super) fn components(path: &[u8]) -> Result<Vec<&OsStr>> {
-    let refuse =
-        |why: &str| Err(corrupt(format!("entry \"{}\" {why}", path[..path.len().min(120)].escape_ascii())));
     if path.len() > PATH_MAX {
-        return refuse("has a name longer than 4096 bytes");
+        return refuse(path, "has a name longer than 4096 bytes");
     }
     let parts = path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".");
     let components: Vec<_> = parts.map(OsStr::from_bytes).collect();
     if components.iter().any(|c| c.as_bytes() == b"..") {
-        return refuse("has a name with \"..\" in it");
+        return refuse(path, "has a name with \"..\" in it");
     }
     if components.len() > DEPTH_MAX {
-        return refuse("lies deeper than 512 directories");
+        return refuse(path, "lies deeper than 512 directories");
     }
     Ok(components)
 }
 
-/// What an entry of this name asks for.
+/// What an entry of this name asks for. An absolute name means a place of the machine to one reader and of the layer to
+/// another, so only the root itself may be written so.
 pub(super) fn place(path: &[u8]) -> Result<Place<'_>> {
     if path.is_empty() {
         return Err(corrupt("an entry has an empty name"));
@@ -59,6 +58,9 @@ pub(super) fn place(path: &[u8]) -> Result<Place<'_>> {
     let Some(name) = parents.pop() else {
         return Ok(Place::Root);
     };
+    if path.starts_with(b"/") {
+        return refuse(path, "has an absolute name: pack the layer with names relative to its root");
+    }
     let bytes = name.as_bytes();
     if bytes == OPAQUE {
         return Ok(Place::Opaque { directory: parents });
@@ -66,15 +68,19 @@ pub(super) fn place(path: &[u8]) -> Result<Place<'_>> {
     if bytes.starts_with(AUFS) || parents.first().is_some_and(|first| first.as_bytes().starts_with(AUFS)) {
         return Ok(Place::Skip);
     }
-    let refuse = |why: &str| Err(corrupt(format!("entry \"{}\" {why}", path.escape_ascii())));
     if parents.iter().any(|part| part.as_bytes().starts_with(WHITEOUT)) {
-        return refuse("lies below the mark of a removed file");
+        return refuse(path, "lies below the mark of a removed file");
     }
     match bytes.strip_prefix(WHITEOUT) {
-        Some(b"" | b"." | b"..") => refuse("marks no file as removed"),
+        Some(b"" | b"." | b"..") => refuse(path, "marks no file as removed"),
         Some(removed) => Ok(Place::Whiteout { parents, name: OsStr::from_bytes(removed) }),
         None => Ok(Place::At { parents, name }),
     }
+}
+
+/// Says what is wrong with an entry, naming it as far as a line reaches.
+fn refuse<T>(path: &[u8], why: &str) -> Result<T> {
+    Err(corrupt(format!("entry \"{}\" {why}", path[..path.len().min(120)].escape_ascii())))
 }
 
 #[cfg(test)]
@@ -95,12 +101,21 @@ mod tests {
 
     #[test]
     fn names_lie_below_the_root_however_they_are_written() {
-        for path in ["a/b", "./a/b", "/a/b", "//a//./b/", "a/b/."] {
+        for path in ["a/b", "./a/b", ".//a/b", "./a//./b/", "a/b/."] {
             assert_eq!(at(path), "a/b", "{path}");
         }
         for path in ["/", ".", "./", "//./"] {
             assert_eq!(place(path.as_bytes()).expect(path), Place::Root);
         }
+    }
+
+    #[test]
+    fn absolute_names_are_refused_but_for_the_root_itself() {
+        for path in ["/a", "//a", "/./a", "/etc/passwd", "/.wh.a", "/a/.wh..wh..opq", "/.wh..wh.plnk"] {
+            let e = place(path.as_bytes()).expect_err(path);
+            assert!(e.message().contains(path) && e.message().contains("absolute"), "{e}");
+        }
+        assert_eq!(components(b"/a/b").expect("a link's target"), ["a", "b"]);
     }
 
     #[test]
