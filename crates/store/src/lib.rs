@@ -26,7 +26,7 @@
 //! # use tare_store::*;
 //! # use tare_model::container::ImageSource;
 //! let source = store.root_source(&ImageSource::Image { name: "nginx:1.27".into() })?;
-//! let rootfs = store.prepare(&id, &source)?; // goes into the sandbox's spec; the monitor mounts it
+//! let rootfs = store.prepare(&id, &source, Durability::Disk)?; // goes into the sandbox's spec; the monitor mounts it
 //! let record = ContainerRecord { id, name: "web".parse()?, body: b"{}".to_vec(), durability: Durability::Disk };
 //! store.containers().put(&record)?; // on disk when it returns, or refused because the name is taken
 //! # drop(rootfs); Ok(()) }

@@ -15,6 +15,7 @@ use tare_sys::dir::Dir;
 use crate::Store;
 use crate::error::{SystemContext, corrupt};
 use crate::mask::{self, Extent};
+use crate::rows::Durability;
 
 /// The upper layer until it is whole.
 const UNFINISHED: &str = "upper.unfinished";
@@ -59,10 +60,11 @@ impl Store {
 
     /// Makes the directories of a container, or finds those that are there, and says how its root is assembled. To be
     /// called before every start, not only at creation: after a power cut a record may have outlived its directories.
+    /// `durability` is that of the container's record: what need not survive the machine is mounted volatile.
     ///
     /// # Errors
     /// `NotFound` if the image is gone; `System` for what the kernel refused.
-    pub fn prepare(&self, id: &ContainerId, source: &RootSource) -> Result<Rootfs> {
+    pub fn prepare(&self, id: &ContainerId, source: &RootSource, durability: Durability) -> Result<Rootfs> {
         if let RootSource::Directory { path, writable: true } = source {
             return Ok(Rootfs::Directory { path: path.clone() });
         }
@@ -72,9 +74,14 @@ impl Store {
         if dir.stat("upper").while_(what)?.is_none() {
             self.make_upper(&dir, source, &lowers).map_err(|e| e.context(what()))?;
         }
-        dir.ensure_dir("work", 0o700).while_(|| format!("prepare container {id}"))?;
+        dir.ensure_dir("work", 0o700).while_(what)?;
         let base = self.container_dir(id);
-        Ok(Rootfs::Overlay { lowers, upper: base.join("upper"), work: base.join("work"), volatile: false })
+        Ok(Rootfs::Overlay {
+            lowers,
+            upper: base.join("upper"),
+            work: base.join("work"),
+            volatile: durability == Durability::Process,
+        })
     }
 
     /// Takes a container's directories away; they are emptied in the background. Nothing there is fine.

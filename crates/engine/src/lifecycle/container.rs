@@ -76,9 +76,9 @@ struct Body {
 // === impl Container ===
 
 impl Container {
-    /// What its record survives: one that removes itself need not survive the machine.
+    /// What its record survives.
     pub(crate) fn durability(&self) -> Durability {
-        if self.made.fixed.config.auto_remove { Durability::Process } else { Durability::Disk }
+        durability(&self.made.fixed.config)
     }
 
     /// As the store keeps it.
@@ -139,6 +139,11 @@ impl Container {
         };
         Ok(Self { id, name, made: Arc::new(made), life: body.life })
     }
+}
+
+/// What a container survives: one that removes itself need not survive the machine.
+pub(crate) fn durability(config: &ContainerConfig) -> Durability {
+    if config.auto_remove { Durability::Process } else { Durability::Disk }
 }
 
 /// The image as listings name it.

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tare_model::container::{ContainerConfig, MountConfig, MountSource};
-use tare_model::sandbox::Rootfs;
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
 use tare_store::RootSource;
 
-use super::container::{Container, Life, Made, image_name, paths};
+use super::container::{Container, Life, Made, durability, image_name, paths};
 use super::core::Core;
 use super::driver;
 use super::prepare;
@@ -71,10 +70,7 @@ impl Core {
         let process = merge::merge(&config, &base.config)?;
         let hostname = merge::hostname(&config, id, &self.host)?;
         let volumes = new_volumes(&mut config, &process.volumes)?;
-        let mut rootfs = self.store.prepare(id, &base.source)?;
-        if let Rootfs::Overlay { volatile, .. } = &mut rootfs {
-            *volatile = config.auto_remove;
-        }
+        let rootfs = self.store.prepare(id, &base.source, durability(&config))?;
         let fixed = Fixed {
             image_name: image_name(&config.image),
             image_id: base.image_id,

@@ -41,7 +41,8 @@ fn a_container_has_its_images_layers_topmost_first() {
     let root = Head { mode: 0o1770, owner: (3, 4), ..Head::new(b'5', "./") };
     let top = Tar::default().head(&root, b"").file("f", "top").end();
     let source = image(&store, &[layer("f", "low"), top.clone(), layer("g", "mid"), top.clone()]);
-    let (lowers, upper, work) = overlay(store.prepare(&container(1), &source).expect("prepares"));
+    let (lowers, upper, work) =
+        overlay(store.prepare(&container(1), &source, Durability::Disk).expect("prepares"));
     let keys: Vec<_> =
         lowers.iter().map(|p| p.parent().expect("layer").file_name().expect("key").to_owned()).collect();
     let expected =
@@ -57,7 +58,7 @@ fn a_container_has_its_images_layers_topmost_first() {
     std::fs::write(upper.join("data"), "kept").expect("a container writes");
     keep(&store, 1);
     store.reopen();
-    store.prepare(&container(1), &source).expect("again");
+    store.prepare(&container(1), &source, Durability::Disk).expect("again");
     assert!(upper.join("data").exists(), "preparing again changes nothing");
     store.discard_container(&container(1)).expect("discards");
     store.discard_container(&container(1)).expect("again is fine");
@@ -65,10 +66,22 @@ fn a_container_has_its_images_layers_topmost_first() {
 }
 
 #[test]
+fn a_container_that_need_not_survive_the_machine_is_mounted_volatile() {
+    let store = TestStore::new();
+    let source = image(&store, &[]);
+    for (n, durability, expected) in [(1, Durability::Process, true), (2, Durability::Disk, false)] {
+        match store.prepare(&container(n), &source, durability).expect("prepares") {
+            Rootfs::Overlay { volatile, .. } => assert_eq!(volatile, expected, "{durability:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_image_without_layers_is_an_empty_directory() {
     let store = TestStore::new();
     let source = image(&store, &[]);
-    let (lowers, ..) = overlay(store.prepare(&container(1), &source).expect("prepares"));
+    let (lowers, ..) = overlay(store.prepare(&container(1), &source, Durability::Disk).expect("prepares"));
     assert_eq!((lowers.len(), lowers[0].read_dir().expect("directory").count()), (1, 0));
 }
 
@@ -82,7 +95,8 @@ fn the_hosts_secrets_and_the_engine_are_hidden_from_the_built_in_image() {
         (RootSource::Host { full: false }, RootSource::Host { full: true })
     );
     let show = |n: u8, source: &RootSource, command: &str| {
-        let (lowers, upper, work) = overlay(store.prepare(&container(n), source).expect("prepares"));
+        let (lowers, upper, work) =
+            overlay(store.prepare(&container(n), source, Durability::Disk).expect("prepares"));
         assert_eq!(lowers, [PathBuf::from("/")]);
         let target = store.dir.path().join("mnt");
         std::fs::create_dir_all(&target).expect("mount point");
@@ -117,8 +131,9 @@ fn an_upper_layer_that_was_half_made_is_made_anew() {
     let half = store.container_dir(&container(1)).join("upper.unfinished/etc");
     std::fs::create_dir_all(&half).expect("left by a crash");
     std::fs::write(half.join("left"), "x").expect("left by a crash");
-    let (_, upper, _) =
-        overlay(store.prepare(&container(1), &RootSource::Host { full: false }).expect("prepares"));
+    let (_, upper, _) = overlay(
+        store.prepare(&container(1), &RootSource::Host { full: false }, Durability::Disk).expect("prepares"),
+    );
     assert!(upper.join("etc/shadow").exists() && !upper.join("etc/left").exists());
     assert!(!store.container_dir(&container(1)).join("upper.unfinished").exists());
 }
@@ -126,8 +141,9 @@ fn an_upper_layer_that_was_half_made_is_made_anew() {
 #[test]
 fn masked_directories_look_like_the_hosts() {
     let store = TestStore::new();
-    let (_, upper, _) =
-        overlay(store.prepare(&container(1), &RootSource::Host { full: false }).expect("prepares"));
+    let (_, upper, _) = overlay(
+        store.prepare(&container(1), &RootSource::Host { full: false }, Durability::Disk).expect("prepares"),
+    );
     for path in ["etc", "root", "var"] {
         let (here, there) =
             (upper.join(path).metadata(), Path::new("/").join(path).metadata().expect("host"));
@@ -152,16 +168,21 @@ fn a_directory_of_the_host_may_be_a_root_and_the_engines_may_not() {
     let source = |path: &Path, writable| {
         store.root_source(&ImageSource::Directory { path: path.to_str().expect("text").into(), writable })
     };
-    let (lowers, ..) =
-        overlay(store.prepare(&container(1), &source(tree.path(), false).expect("fine")).expect("prepares"));
+    let (lowers, ..) = overlay(
+        store
+            .prepare(&container(1), &source(tree.path(), false).expect("fine"), Durability::Disk)
+            .expect("prepares"),
+    );
     assert_eq!(lowers, [tree.path().canonicalize().expect("real")]);
-    let direct = store.prepare(&container(2), &source(tree.path(), true).expect("fine")).expect("prepares");
+    let direct = store
+        .prepare(&container(2), &source(tree.path(), true).expect("fine"), Durability::Disk)
+        .expect("prepares");
     assert_eq!(direct, Rootfs::Directory { path: tree.path().canonicalize().expect("real") });
     assert_eq!(source(&tree.path().join("missing"), false).expect_err("missing").kind(), ErrorKind::NotFound);
     assert_eq!(source(&store.root().join("layers"), false).expect_err("ours").kind(), ErrorKind::Forbidden);
     assert_eq!(source(store.dir.path(), true).expect_err("writable above ours").kind(), ErrorKind::Forbidden);
     let above = source(store.dir.path(), false).expect("read-only above ours");
-    let (_, upper, _) = overlay(store.prepare(&container(3), &above).expect("prepares"));
+    let (_, upper, _) = overlay(store.prepare(&container(3), &above, Durability::Disk).expect("prepares"));
     assert!(upper.join("root").is_dir(), "the engine's root is hidden");
 }
 

@@ -60,6 +60,22 @@ fn rm_removes_the_container_when_it_ends() {
     assert_eq!(engine.containers(), Vec::<String>::new());
 }
 
+/// Its files need not survive the machine, so the kernel never waits for the disk on their behalf.
+#[test]
+fn rm_mounts_the_root_volatile_and_nothing_else_does() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let root = "grep ' / overlay ' /proc/mounts";
+    // Newer kernels write it as a value of another option.
+    let volatile =
+        |mounts: String| mounts.split([' ', ',']).any(|o| matches!(o, "volatile" | "fsync=volatile"));
+    assert!(volatile(engine.sh(&[], root)));
+    engine.tare(["run", "--name", "stays", "--network", "none", BUSYBOX, "sh", "-c", root]).ok();
+    assert!(!volatile(engine.tare(["logs", "stays"]).ok()));
+}
+
 #[test]
 fn without_rm_the_container_stays_with_its_exit_code() {
     let engine = Engine::start();

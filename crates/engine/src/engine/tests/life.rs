@@ -1,6 +1,7 @@
 //! Lives of containers, from create to remove.
 
 use tare_model::container::{MountConfig, MountSource};
+use tare_model::sandbox::Rootfs;
 use tare_model::{ErrorKind, Signal};
 use tare_shim::protocol::Event;
 
@@ -172,6 +173,20 @@ async fn one_that_removes_itself_is_gone_after_its_end_and_tells_its_code() {
     assert!(room.engine.inspect("once").is_err());
     assert!(!paths.state_dir.exists() && !paths.run_dir.exists());
     assert_eq!(words(&mut events, 3).await, ["start", "die", "destroy"]);
+}
+
+#[tokio::test]
+async fn what_removes_itself_is_mounted_volatile_and_nothing_else_is() {
+    let room = Room::new().await;
+    for auto_remove in [true, false] {
+        room.create_with("web", |c| c.auto_remove = auto_remove).await;
+        room.engine.start("web", Default::default()).await.expect("starts");
+        match room.world.last_request().spec.rootfs {
+            Rootfs::Overlay { volatile, .. } => assert_eq!(volatile, auto_remove),
+            other => panic!("{other:?}"),
+        }
+        room.engine.remove("web", FORCE).await.expect("removes");
+    }
 }
 
 #[tokio::test]
