@@ -8,6 +8,8 @@ use tare_model::container::ImageSource;
 use tare_model::{ContainerId, Digest, Error, ImageConfig, Result, VolumeId};
 use tare_store::{RootSource, Store};
 
+use crate::api::view::Fixed;
+
 /// What a container starts from.
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
@@ -38,6 +40,17 @@ pub(crate) fn base(store: &Store, source: &ImageSource) -> Result<Base> {
             Base { image_id: None, config: ImageConfig::default(), source }
         }
     })
+}
+
+/// What an existing container starts from, whatever its image's name means by now.
+///
+/// # Errors
+/// As [`base`].
+pub(crate) fn source(store: &Store, fixed: &Fixed) -> Result<RootSource> {
+    match fixed.image_id {
+        Some(id) => Ok(RootSource::Image(id)),
+        None => store.root_source(&fixed.config.image),
+    }
 }
 
 /// Takes away everything of a container that is on disk: its own layer, logs, `volumes`, its run directory. Everything

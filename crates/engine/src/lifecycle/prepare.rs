@@ -15,6 +15,7 @@ use tare_model::{Error, Result};
 use super::container::Container;
 use super::core::Core;
 use crate::api::view::{MountKind, Paths};
+use crate::assets;
 use crate::spec::mounts::clean;
 use crate::spec::{
     self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
@@ -29,9 +30,11 @@ const OWN_DEV: &[&str] = &["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lx
 /// # Errors
 /// What is missing on the host, or `Conflict` when a container to join does not run.
 pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
-    let (made, fixed) = (&me.made, &me.made.fixed);
+    let fixed = &me.made.fixed;
     let config = &fixed.config;
     directories(&fixed.paths)?;
+    // A power cut may have taken the directories of a container whose record was on the disk already.
+    let rootfs = core.store.prepare(&me.id, &assets::source(&core.store, fixed)?, me.durability())?;
     let mounts = resolve_mounts(me, core)?;
     let devices = if config.security.privileged { host_devices()? } else { devices(&config.devices)? };
     let input = Input {
@@ -39,7 +42,7 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
         config,
         process: &fixed.process,
         hostname: &fixed.hostname,
-        rootfs: made.rootfs.clone(),
+        rootfs,
         mounts: &mounts,
         devices: &devices,
         namespaces: resolve_namespaces(core, me)?,

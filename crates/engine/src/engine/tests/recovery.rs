@@ -126,6 +126,23 @@ async fn after_a_reboot_everything_has_ended() {
 }
 
 #[tokio::test]
+async fn directories_that_a_power_cut_took_are_made_again_at_the_start() {
+    let room = Room::new().await;
+    room.create("web").await;
+    let paths = room.engine.inspect("web").expect("there").fixed.paths.clone();
+    let room = room
+        .reopen_after(|config, _| {
+            std::fs::remove_dir_all(config.root.join("containers")).expect("lost");
+        })
+        .await;
+    room.engine.start("web", Default::default()).await.expect("starts");
+    let upper = paths.upper.expect("an overlay");
+    assert!(upper.is_dir() && paths.work.expect("an overlay").is_dir());
+    let hidden = upper.join("root");
+    assert!(hidden.is_dir(), "what hides the engine is there again, too");
+}
+
+#[tokio::test]
 async fn a_start_that_was_cut_short_before_its_monitor_is_as_before() {
     let room = Room::new().await;
     let id = room.run("web").await;
