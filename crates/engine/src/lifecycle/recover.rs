@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | any | - | answers | it runs (or ended just now): taken over |
 //! | any | record: exited | gone | exited as recorded; `--rm` ones are removed now |
+//! | was running, or `--rm` | record: failed | gone | the start failed, as recorded; `--rm` ones are removed now |
 //! | any | record: running, starting | gone | its remains are cleaned up; exited 137, naming the monitor |
 //! | was running | no record | gone | the start was never made: as before it |
 //! | was running | no directory | - | exited 255: the host was restarted |
@@ -156,7 +157,9 @@ async fn fate(core: &Arc<Core>, me: &Container, has_dir: bool) -> Fate {
                 return if known { Fate::AsRecorded } else { Fate::Ended(exit, Some(started_at)) };
             }
             Some(Record { state: State::Failed { error }, .. }) => {
-                return if me.life.running { Fate::Failed(error.to_string()) } else { Fate::AsRecorded };
+                // That one that removes itself was started is not recorded; the record here is of its only start.
+                let started = me.life.running || me.made.fixed.config.auto_remove;
+                return if started { Fate::Failed(error.to_string()) } else { Fate::AsRecorded };
             }
             // It lives and does not listen: at its very beginning, or at its very end.
             Some(Record { shim_pid, .. }) if lives(shim_pid) => tokio::time::sleep(APART).await,

@@ -89,6 +89,38 @@ async fn what_removes_itself_and_ended_meanwhile_is_gone() {
 }
 
 #[tokio::test]
+async fn what_removes_itself_and_failed_to_start_meanwhile_is_gone() {
+    let room = Room::new().await;
+    let id = room.create_with("once", |c| c.auto_remove = true).await;
+    let paths = room.engine.inspect("once").expect("there").fixed.paths.clone();
+    let room = room
+        .reopen_after(|config, _| {
+            std::fs::create_dir_all(run_dir(config, &id)).expect("made by the start");
+            let dir = std::fs::File::open(run_dir(config, &id)).expect("run directory");
+            let mut writer = Writer::create(&dir, 77).expect("record");
+            writer.write(State::Failed { error: tare_model::Error::system("no") }).expect("writes");
+        })
+        .await;
+    assert!(room.engine.inspect("once").is_err());
+    assert!(!paths.run_dir.exists() && !paths.state_dir.exists());
+}
+
+#[tokio::test]
+async fn an_exit_that_was_told_is_not_forgotten() {
+    let room = Room::new().await;
+    let id = room.run("web").await;
+    let waiter = room.engine.wait("web", WaitCondition::NotRunning).expect("registers");
+    room.world.exit(&id, 7);
+    assert_eq!(waiter.await.expect("ends").code, 7);
+    // Killed as soon as somebody knew; nothing but the database is left to say so.
+    let room =
+        room.reopen_after(|config, _| std::fs::remove_dir_all(run_dir(config, &id)).expect("gone")).await;
+    let state = room.engine.inspect("web").expect("there").state;
+    assert_eq!((state.status.as_str(), state.exit_code(), state.error.as_str()), ("exited", 7, ""));
+    assert!(state.finished.is_some() && !room.world.runs(&id));
+}
+
+#[tokio::test]
 async fn what_lost_its_monitor_meanwhile_is_cleaned_up_and_says_why() {
     let room = Room::new().await;
     let id = room.run("web").await;
