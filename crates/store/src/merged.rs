@@ -10,7 +10,8 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{FileType, Stat, fgetxattr};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, openat2};
+use rustix::io::Errno;
 use tare_model::{Error, Result};
 use tare_sys::dir::Dir;
 
@@ -68,7 +69,7 @@ impl MergedDir {
                 }
                 break;
             }
-            let inner = dir.open_dir(name).while_(|| "look into a layer")?;
+            let Some(inner) = open_unmounted(dir, name)? else { continue };
             let opaque = is_opaque(&inner);
             parts.push(inner);
             if opaque {
@@ -130,6 +131,17 @@ impl MergedDir {
 fn split(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> + use<> {
     let parts = path.as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".");
     parts.map(|part| OsStr::from_bytes(part).to_owned()).collect::<Vec<_>>().into_iter()
+}
+
+/// Opens a directory; `None` if something is mounted on it, for a union shows nothing that is mounted on its layers.
+fn open_unmounted(dir: &Dir, name: &OsStr) -> Result<Option<Dir>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    match openat2(dir.as_fd(), name, flags, Mode::empty(), resolve) {
+        Ok(inner) => Ok(Some(Dir::from_fd(inner))),
+        Err(Errno::XDEV) => Ok(None),
+        Err(e) => Err(e).while_(|| format!("openat2({name:?}, O_DIRECTORY, RESOLVE_NO_XDEV)")),
+    }
 }
 
 fn is_opaque(dir: &Dir) -> bool {

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tare_model::sandbox::Rootfs;
 use tare_model::{ContainerId, Error, Result, VolumeId};
 use time::OffsetDateTime;
 
@@ -101,7 +102,7 @@ impl Store {
         let data = dir.ensure_dir("_data", 0o755).while_(|| "volume")?;
         let mut copied = false;
         if let Some(source) = new.copy_from {
-            let root = MergedDir::root(&self.lowers(source)?)?;
+            let root = MergedDir::root(&self.seen(new, source)?)?;
             if let Some(Found::Directory(found)) = root.resolve(OsStr::new(new.path))? {
                 copied = crate::copy::copy_tree(found, data)?;
             }
@@ -122,6 +123,18 @@ impl Store {
         let value = serde_json::to_vec(&record)
             .map_err(|e| Error::invalid(format!("write the volume's record: {e}")))?;
         self.volume_rows.put(&self.meta, new.id.as_str(), &value, new.durability)
+    }
+
+    /// The directories that make up what the new container sees, topmost first. A directory of the host shows through its
+    /// upper layer, which hides what it must not see.
+    fn seen(&self, new: &NewVolume<'_>, source: &RootSource) -> Result<Vec<PathBuf>> {
+        if matches!(source, RootSource::Image(_)) {
+            return self.lowers(source);
+        }
+        Ok(match self.prepare(new.container, source, new.durability)? {
+            Rootfs::Overlay { lowers, upper, .. } => std::iter::once(upper).chain(lowers).collect(),
+            Rootfs::Directory { path } => vec![path],
+        })
     }
 
     fn is_durable_volume(&self, id: &VolumeId) -> Result<bool> {

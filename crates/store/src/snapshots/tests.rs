@@ -250,6 +250,20 @@ fn a_volume_path_never_leads_out_of_the_image() {
 }
 
 #[test]
+fn a_volume_begins_as_what_the_container_would_see_of_the_host() {
+    let store = TestStore::new();
+    let (id, host) = (container(1), RootSource::Host { full: false });
+    for (n, path) in ["/root", "/home", "/proc", "/proc/self", "/dev"].into_iter().enumerate() {
+        let data = store.create_volume(&volume(n as u8, &id, path, &host)).expect(path);
+        assert_eq!(crate::testing::list(&data), Vec::<String>::new(), "{path}");
+    }
+    let data = store.create_volume(&volume(100, &id, "/etc", &host)).expect("made");
+    assert_eq!(std::fs::read_to_string(data.join("shadow")).expect("there"), "", "no password hashes");
+    assert!(!data.join("shadow-").exists());
+    assert!(data.join("passwd").metadata().expect("there").len() > 0);
+}
+
+#[test]
 fn a_volume_of_a_container_that_removes_itself_needs_no_database() {
     let mut store = TestStore::new();
     let id = container(1);
