@@ -65,7 +65,8 @@ impl Engine {
     /// # Errors
     /// `NotFound` for the image ("No such image: x"), `Conflict` for a name in use, `InvalidInput` naming the setting.
     pub async fn create(&self, name: Option<ContainerName>, config: ContainerConfig) -> Result<Created> {
-        self.core.create(name, config).await
+        let core = Arc::clone(&self.core);
+        Core::whole(async move { core.create(name, config).await }).await
     }
 
     /// Starts it. When this returns, the program executes.

@@ -14,6 +14,7 @@ use crate::api::exec::{ExecConfig, ExecStartOptions, ExecView};
 use crate::api::stream::AttachStream;
 use crate::api::view::ContainerView;
 use crate::execs::{Exec, Phase};
+use crate::lifecycle::core::Core;
 use crate::lifecycle::create::random;
 use crate::lifecycle::rules::Op;
 use crate::monitors::Monitor;
@@ -49,16 +50,17 @@ impl Engine {
         exec.claim()?;
         let command = exec.config.cmd.join(" ");
         self.core.tell(&state.view, Action::ExecStart(command), &[("execID", exec.id.to_string())]);
-        match launch(&exec, &state.view, &*monitor, &options).await {
-            Ok(stream) => Ok(stream),
-            Err(e) => {
+        Core::whole(async move {
+            let launched = launch(&exec, &state.view, &*monitor, &options).await;
+            if let Err(e) = &launched {
                 exec.ended(match e.kind() {
                     ErrorKind::CommandNotFound => 127,
                     _ => 126,
                 });
-                Err(e)
             }
-        }
+            launched
+        })
+        .await
     }
 
     /// Everything about one exec. Known until its container stops, or five minutes after its end.

@@ -50,6 +50,17 @@ impl Core {
         }
     }
 
+    /// Does something whole, even if nobody waits for the answer any more: a face drops what it waits for when its
+    /// client hangs up, and a future that is dropped stops wherever it happens to be.
+    pub(crate) async fn whole<T: Send + 'static>(
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match tokio::spawn(work).await {
+            Ok(result) => result,
+            Err(e) => Err(Error::system(format!("a task of the engine failed: {e}"))),
+        }
+    }
+
     /// Tells listeners what happened to a container.
     pub(crate) fn tell(&self, view: &ContainerView, action: Action, extra: &[(&str, String)]) {
         let mut attributes: BTreeMap<String, String> = view.fixed.process.labels.clone();

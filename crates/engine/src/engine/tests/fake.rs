@@ -26,6 +26,7 @@ pub(super) struct World {
 struct State {
     shims: HashMap<ContainerId, Arc<Shim>>,
     refuse: Option<Error>,
+    hesitate: bool,
     cleaned: Vec<(ContainerId, String)>,
     requests: Vec<StartRequest>,
 }
@@ -59,6 +60,11 @@ impl World {
     /// The next start fails so.
     pub(super) fn refuse(&self, kind: ErrorKind, why: &str) {
         self.lock().refuse = Some(Error::new(kind, why));
+    }
+
+    /// From now on, what monitors are asked takes a while.
+    pub(super) fn hesitate(&self) {
+        self.lock().hesitate = true;
     }
 
     /// The monitor of a container.
@@ -283,6 +289,10 @@ impl Monitor for Face {
 
     fn exec(&self, request: ExecRequest, peer: Option<OwnedFd>) -> BoxFuture<'_, Result<i32>> {
         Box::pin(async move {
+            let hesitate = self.all.lock().hesitate;
+            if hesitate {
+                tokio::task::yield_now().await;
+            }
             if request.spec.args[0] == "missing" {
                 return Err(Error::new(
                     ErrorKind::CommandNotFound,

@@ -1,12 +1,13 @@
 //! Lives of containers, from create to remove.
 
+use futures_util::FutureExt;
 use tare_model::container::{MountConfig, MountSource};
 use tare_model::sandbox::Rootfs;
 use tare_model::{ErrorKind, Signal};
 use tare_shim::protocol::Event;
 
 use super::*;
-use crate::api::options::{RemoveOptions, StopOptions, StopTimeout, WaitCondition};
+use crate::api::options::{ListFilter, RemoveOptions, StopOptions, StopTimeout, WaitCondition};
 
 const FORCE: RemoveOptions = RemoveOptions { force: true, volumes: false };
 
@@ -32,6 +33,31 @@ async fn a_container_is_created_started_and_ends() {
     room.engine.remove("web", Default::default()).await.expect("removes");
     assert_eq!(message(room.engine.inspect("web")), "No such container: web");
     assert_eq!(words(&mut events, 4).await, ["create", "start", "die", "destroy"]);
+}
+
+#[tokio::test]
+async fn a_creation_whose_caller_hangs_up_is_whole_or_never_was() {
+    let room = Room::new().await;
+    for n in 0..40 {
+        let name = format!("c{n}");
+        let mut creation = Box::pin(room.engine.create(Some(name.parse().expect("valid")), room.config()));
+        // Hangs up after so many steps.
+        for _ in 0..n % 4 {
+            if (&mut creation).now_or_never().is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(creation);
+    }
+    let kept = || room.engine.core.store.containers().all().expect("records");
+    let made = || room.engine.list(&ListFilter { all: true, ..Default::default() }).expect("lists");
+    soon("records and containers agree", || !made().is_empty() && made().len() == kept().len()).await;
+    let directories = || std::fs::read_dir(room.config.root.join("containers")).expect("lists").count();
+    soon("directories and containers agree", || made().len() == directories()).await;
+    for container in made() {
+        room.engine.remove(container.id.as_str(), FORCE).await.expect("can be removed");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Attachments, execs, logs, figures.
 
+use futures_util::FutureExt;
 use tare_model::container::{AttachedStreams, LogDriver};
 use tare_model::{ErrorKind, ExecId};
 use tare_shim::logs::{Stream, Writer};
@@ -86,6 +87,20 @@ async fn an_exec_is_prepared_started_and_ends() {
     let view = room.engine.exec_inspect(exec.as_str()).expect("known");
     assert_eq!((view.running, view.exit_code), (false, Some(4)));
     assert_eq!(words(&mut events, 3).await, ["exec_create", "exec_start", "exec_die"]);
+}
+
+#[tokio::test]
+async fn an_exec_whose_caller_hangs_up_still_ends() {
+    let room = Room::new().await;
+    room.run("web").await;
+    let config = ExecConfig { cmd: vec!["missing".into()], ..Default::default() };
+    let exec = room.engine.exec_create("web", config).await.expect("prepared");
+    room.world.hesitate();
+    let mut start = Box::pin(room.engine.exec_start(exec.as_str(), ExecStartOptions::default()));
+    assert!((&mut start).now_or_never().is_none());
+    drop(start);
+    let code = || room.engine.exec_inspect(exec.as_str()).expect("known").exit_code;
+    soon("it has ended", || code() == Some(127)).await;
 }
 
 #[tokio::test]
