@@ -89,10 +89,16 @@ impl Engine {
     /// # Errors
     /// `Conflict` when a container uses it, or it has several names and is named by id, without `force`.
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<RemovedImage>> {
-        let in_use = self.core.table.all().iter().filter_map(|handle| handle.view().fixed.image_id).collect();
         let id = self.image(name)?.record.id;
-        let (store, name) = (Arc::clone(&self.core.store), name.to_owned());
-        let removed = Core::blocking(move || store.remove_image(&name, force, &in_use)).await?;
+        let (core, name) = (Arc::clone(&self.core), name.to_owned());
+        let removed = Core::whole(async move {
+            let (claimed, _closed) = core.making.closed().await;
+            let used = core.table.all().into_iter().filter_map(|handle| handle.view().fixed.image_id);
+            let in_use = used.chain(claimed).collect();
+            let store = Arc::clone(&core.store);
+            Core::blocking(move || store.remove_image(&name, force, &in_use)).await
+        })
+        .await?;
         let mut done = Vec::new();
         for tag in removed.untagged {
             self.told(Action::ImageUntag, &id, Some(&tag));

@@ -73,6 +73,7 @@ impl Engine {
             events: EventHub::new(),
             execs: Execs::default(),
             table: Table::default(),
+            making: Arc::default(),
         });
         recover::recover(&core).await?;
         Ok(Arc::new(Self { config, core, machine: host::machine() }))

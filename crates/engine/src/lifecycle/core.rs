@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tare_model::{Error, Result};
 use tare_store::Store;
 
+use super::making::Making;
 use super::table::Table;
 use crate::api::event::Action;
 use crate::api::view::ContainerView;
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) execs: Execs,
     /// Containers.
     pub(crate) table: Table,
+    /// Images of containers that are not in the table yet.
+    pub(crate) making: Arc<Making>,
     /// Parent of the containers' cgroups: this instance's own.
     pub(crate) cgroup_parent: String,
 }

@@ -30,7 +30,9 @@ impl Core {
         name: Option<ContainerName>,
         mut config: ContainerConfig,
     ) -> Result<Created> {
-        let base = assets::base(&self.store, &config.image)?;
+        // Until the container shows, for all to see that it uses the image.
+        let look = || assets::base(&self.store, &config.image);
+        let (base, _claim) = self.making.claim(look, |base| base.image_id).await?;
         let warnings = plan::check(&mut config, &self.host)?;
         check_sources(&config)?;
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {

@@ -18,6 +18,7 @@ mod ending;
 mod finish;
 pub(crate) mod handle;
 pub(crate) mod list;
+pub(crate) mod making;
 mod prepare;
 pub(crate) mod recover;
 pub(crate) mod rules;

@@ -60,6 +60,28 @@ async fn a_creation_whose_caller_hangs_up_is_whole_or_never_was() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_image_is_not_removed_under_a_container_in_the_making() {
+    let room = Room::new().await;
+    for n in 0..60 {
+        let archive = Box::new(std::io::Cursor::new(vec![0; 1024]));
+        let name = format!("image{n}:1");
+        let reference = Some(name.parse().expect("valid"));
+        room.engine.import(archive, reference, Default::default()).await.expect("imports");
+        let mut config = room.config();
+        config.image = ImageSource::Image { name: name.clone() };
+        let create = room.engine.create(None, config);
+        let (created, removed) = tokio::join!(create, room.engine.remove_image(&name, false));
+        assert!(created.is_ok() != removed.is_ok(), "{n}: {created:?} {removed:?}");
+        if let Ok(created) = created {
+            let id = created.id.as_str();
+            room.engine.start(id, Default::default()).await.expect("its image is there");
+            room.engine.remove(id, FORCE).await.expect("removes");
+            room.engine.remove_image(&name, false).await.expect("nobody uses it");
+        }
+    }
+}
+
 #[tokio::test]
 async fn starting_what_runs_and_stopping_what_does_not_is_not_modified() {
     let room = Room::new().await;
