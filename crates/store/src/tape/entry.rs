@@ -1,5 +1,7 @@
 //! An entry as all readers would see it: header and extensions put together.
 
+use std::collections::BTreeMap;
+
 use tar::Header;
 use tare_model::Result;
 
@@ -68,7 +70,8 @@ struct Pax {
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<(i64, u32)>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// By name: a header has room for tens of thousands.
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 // === impl Raw ===
@@ -148,7 +151,7 @@ impl Extensions {
             mtime: pax.mtime.unwrap_or((raw.mtime, 0)),
             size,
             device: raw.device,
-            xattrs: pax.xattrs,
+            xattrs: pax.xattrs.into_iter().collect(),
             path,
             link,
         })
@@ -178,8 +181,7 @@ impl Pax {
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     let name = no_nul(name, "attribute name")?;
-                    self.xattrs.retain(|(other, _)| *other != name);
-                    self.xattrs.push((name, value.to_vec()));
+                    self.xattrs.insert(name, value.to_vec());
                 }
             }
         }
