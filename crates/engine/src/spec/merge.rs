@@ -3,7 +3,7 @@
 //! An image's author is an attacker for all we know. Only the fields named here are taken from an image; none of them is
 //! a security setting, and labels are carried along without ever being read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use tare_model::container::{ContainerConfig, ProcessConfig};
 use tare_model::{ContainerId, Error, ImageConfig, Result};
@@ -12,6 +12,10 @@ use super::defaults;
 use super::host::HostFacts;
 use super::mounts::clean;
 use crate::api::view::MergedProcess;
+
+/// Volumes that a container may get without asking for each with a mount: every one is a directory and a record on the
+/// disk before the container is there, and an image can declare a million.
+const VOLUMES_MAX: usize = 128;
 
 /// Merges `config` over `image`.
 ///
@@ -42,6 +46,12 @@ pub(crate) fn merge(config: &ContainerConfig, image: &ImageConfig) -> Result<Mer
             .collect(),
     };
     one_line("user", &merged.user)?;
+    if merged.volumes.len() > VOLUMES_MAX {
+        let n = merged.volumes.len();
+        return Err(Error::invalid(format!(
+            "the image and the request declare {n} volumes; at most {VOLUMES_MAX} are made"
+        )));
+    }
     Ok(merged)
 }
 
@@ -106,17 +116,28 @@ fn one_line(what: &str, text: &str) -> Result<()> {
 }
 
 /// Sets entries over others, in place; an entry without `=` takes the variable away.
-fn overlay(mut env: Vec<String>, over: &[String]) -> Vec<String> {
+fn overlay(env: Vec<String>, over: &[String]) -> Vec<String> {
+    // An image may have a million of them, so they are found by their names, not by looking at each.
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (at, entry) in env.iter().enumerate() {
+        places.entry(key(entry).to_owned()).or_insert(at);
+    }
+    let mut env: Vec<Option<String>> = env.into_iter().map(Some).collect();
     for entry in over {
-        let at = env.iter().position(|e| key(e) == key(entry));
-        match (at, entry.contains('=')) {
-            (Some(at), true) => env[at].clone_from(entry),
-            (None, true) => env.push(entry.clone()),
-            (Some(at), false) => drop(env.remove(at)),
+        match (places.get(key(entry)).copied(), entry.contains('=')) {
+            (Some(at), true) => env[at] = Some(entry.clone()),
+            (None, true) => {
+                places.insert(key(entry).to_owned(), env.len());
+                env.push(Some(entry.clone()));
+            }
+            (Some(at), false) => {
+                env[at] = None;
+                places.remove(key(entry));
+            }
             (None, false) => {}
         }
     }
-    env
+    env.into_iter().flatten().collect()
 }
 
 /// The user's entries, then those of the image that the user does not mention.
@@ -291,6 +312,23 @@ mod tests {
         assert_eq!(merged(with_command(), image).expect("merges").volumes, ["/etc"]);
         let image = ImageConfig { volumes: ["/..".to_owned()].into(), ..Default::default() };
         assert!(merged(with_command(), image).is_err());
+    }
+
+    #[test]
+    fn an_image_cannot_ask_for_volumes_without_end() {
+        let with =
+            |n| ImageConfig { volumes: (0..n).map(|n| format!("/v{n}")).collect(), ..Default::default() };
+        assert_eq!(merged(with_command(), with(VOLUMES_MAX)).expect("merges").volumes.len(), VOLUMES_MAX);
+        let e = merged(with_command(), with(VOLUMES_MAX + 1)).expect_err("too many");
+        assert!(e.message().contains("129 volumes"), "{e}");
+    }
+
+    #[test]
+    fn a_huge_environment_is_merged_by_name() {
+        let image =
+            ImageConfig { env: (0..200_000).map(|n| format!("V{n}=1")).collect(), ..Default::default() };
+        let process = merged(with_command(), image).expect("merges");
+        assert_eq!(environment(&process, "h", false).len(), 200_002);
     }
 
     #[test]
