@@ -30,7 +30,7 @@ use crate::host::Machine;
 use crate::lifecycle::core::Core;
 use crate::lifecycle::handle::{Handle, Published, Verb};
 use crate::lifecycle::list;
-use crate::lifecycle::rules::{Op, admit};
+use crate::lifecycle::rules::{Op, admit, not_running};
 use crate::logs;
 use crate::monitors::Monitor;
 
@@ -186,7 +186,7 @@ impl Engine {
     /// `Conflict` when it does not run.
     pub async fn resize(&self, key: &str, size: WindowSize) -> Result<()> {
         let (state, monitor) = self.live(key, Op::Resize)?;
-        monitor.resize(size, None).await?;
+        self.settled(key, &state, monitor.resize(size, None).await).await?;
         let attributes = [("height", size.rows.to_string()), ("width", size.columns.to_string())];
         self.core.tell(&state.view, Action::Resize, &attributes);
         Ok(())
@@ -201,13 +201,27 @@ impl Engine {
         let handle = self.core.table.get(key)?;
         live(&handle, key, op)
     }
+
+    /// What a monitor answered. One that is gone is no fault of the engine: its container has ended, and the caller
+    /// hears of it when everyone can see it.
+    async fn settled<T>(&self, key: &str, before: &Published, answer: Result<T>) -> Result<T> {
+        match answer {
+            Err(e) if e.kind() == tare_model::ErrorKind::Unavailable => {
+                if let Ok(handle) = self.core.table.get(before.view.id.as_str()) {
+                    // An error means that the container is gone altogether.
+                    let _ = handle.watch().wait_for(|now| now.removed || now.exits > before.exits).await;
+                }
+                Err(not_running(key))
+            }
+            answer => answer,
+        }
+    }
 }
 
 fn live(handle: &Handle, key: &str, op: Op) -> Result<(Published, Arc<dyn Monitor>)> {
     let state = handle.now();
     admit(op, state.view.state.status, key)?;
-    let none = || tare_model::Error::conflict(format!("container {key} is not running"));
-    let monitor = state.monitor.clone().ok_or_else(none)?;
+    let monitor = state.monitor.clone().ok_or_else(|| not_running(key))?;
     Ok((state, monitor))
 }
 

@@ -45,12 +45,13 @@ impl Engine {
     /// `CommandNotExecutable`.
     pub async fn exec_start(&self, exec: &str, options: ExecStartOptions) -> Result<Option<AttachStream>> {
         let exec = self.core.execs.get(exec)?;
-        let key = exec.container.as_str();
-        let (state, monitor) = self.live(key, Op::Exec)?;
+        let key = exec.container.clone();
+        let (state, monitor) = self.live(key.as_str(), Op::Exec)?;
         exec.claim()?;
         let command = exec.config.cmd.join(" ");
         self.core.tell(&state.view, Action::ExecStart(command), &[("execID", exec.id.to_string())]);
-        Core::whole(async move {
+        let before = state.clone();
+        let answer = Core::whole(async move {
             let launched = launch(&exec, &state.view, &*monitor, &options).await;
             if let Err(e) = &launched {
                 exec.ended(match e.kind() {
@@ -60,7 +61,8 @@ impl Engine {
             }
             launched
         })
-        .await
+        .await;
+        self.settled(key.as_str(), &before, answer).await
     }
 
     /// Everything about one exec. Known until its container stops, or five minutes after its end.
@@ -80,8 +82,9 @@ impl Engine {
         if !matches!(exec.phase(), Phase::Running { .. }) {
             return Err(Error::conflict(format!("exec {} is not running", exec.id)));
         }
-        let (_, monitor) = self.live(exec.container.as_str(), Op::Resize)?;
-        monitor.resize(size, Some(exec.id.clone())).await
+        let key = exec.container.as_str();
+        let (state, monitor) = self.live(key, Op::Resize)?;
+        self.settled(key, &state, monitor.resize(size, Some(exec.id.clone())).await).await
     }
 }
 

@@ -19,8 +19,8 @@ impl Engine {
     /// `Conflict` when it does not run, `Unsupported` for other `ps_args`.
     pub async fn top(&self, key: &str, ps_args: &str) -> Result<Top> {
         let form = ps::Form::parse(ps_args)?;
-        let (_, monitor) = self.live(key, Op::Top)?;
-        let pids = monitor.processes().await?;
+        let (state, monitor) = self.live(key, Op::Top)?;
+        let pids = self.settled(key, &state, monitor.processes().await).await?;
         Core::blocking(move || Ok(ps::top(&pids, form))).await
     }
 

@@ -3,6 +3,7 @@
 mod fake;
 mod keys;
 mod life;
+mod races;
 mod recovery;
 mod streams;
 

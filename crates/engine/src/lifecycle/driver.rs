@@ -11,7 +11,7 @@ use super::container::Container;
 use super::core::Core;
 use super::ending::{Ending, Then};
 use super::handle::{Command, Handle, Published, Reply, Verb};
-use super::rules::{Admit, Op, admit};
+use super::rules::{self, Admit, Op, admit};
 use crate::api::event::Action;
 use crate::api::options::StopOptions;
 use crate::api::view::{ContainerView, StateView};
@@ -141,15 +141,24 @@ impl Driver {
                 let result = self.start(&Default::default()).await;
                 self.restarted(reply, result);
             }
-            Verb::Kill(signal) => self.kill(signal, reply).await,
-            Verb::Pause => answer(reply, self.freeze().await),
-            Verb::Unpause => answer(reply, self.thaw().await),
+            Verb::Kill(signal) => self.kill(&key, signal, reply).await,
+            Verb::Pause => {
+                let result = self.freeze().await;
+                self.settle(op, &key, reply, result);
+            }
+            Verb::Unpause => {
+                let result = self.thaw().await;
+                self.settle(op, &key, reply, result);
+            }
             Verb::Rename(name) => answer(reply, self.rename(name).await),
             Verb::Remove(options) if admitted == Admit::EndFirst => {
                 self.finish_off(Then::Remove(options, reply)).await;
             }
             Verb::Remove(options) => answer(reply, self.remove(options.volumes).await),
-            Verb::Attach(streams, peer) => answer(reply, self.attach(streams, peer).await),
+            Verb::Attach(streams, peer) => {
+                let result = self.attach(streams, peer).await;
+                self.settle(op, &key, reply, result);
+            }
         }
     }
 
@@ -202,14 +211,24 @@ impl Driver {
         self.core.monitors.cleanup(&self.me.id, &self.cgroups_path(), Vec::new()).await
     }
 
-    async fn kill(&mut self, signal: Signal, reply: Reply) {
-        if let Err(e) = self.signal(signal).await {
-            return answer(reply, Err(e));
-        }
-        if signal == Signal::KILL {
+    async fn kill(&mut self, key: &str, signal: Signal, reply: Reply) {
+        let result = self.signal(signal).await;
+        if result.is_ok() && signal == Signal::KILL {
             self.ending.killed(Then::Done(reply));
         } else {
-            answer(reply, Ok(()));
+            self.settle(Op::Kill, key, reply, result);
+        }
+    }
+
+    /// Answers. A monitor that is gone is no fault of the engine: the container has ended, which is still to arrive as
+    /// an event, and the caller hears of it when everyone does.
+    fn settle(&mut self, op: Op, key: &str, reply: Reply, result: Result<()>) {
+        match result {
+            Err(e) if e.kind() == ErrorKind::Unavailable => {
+                let why = admit(op, Status::Exited, key).err();
+                self.ending.missed(why.unwrap_or_else(|| rules::not_running(key)), reply);
+            }
+            result => answer(reply, result),
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Then {
     Start(Reply),
     /// That it is removed.
     Remove(RemoveOptions, Reply),
+    /// Something of a running container; it had ended just before.
+    Missed(Error, Reply),
 }
 
 /// An end that is under way, if callers wait for one.
@@ -62,6 +64,11 @@ impl Ending {
         self.deadline = Some(Instant::now() + DYING);
     }
 
+    /// A caller came too late, and is told once the end is known.
+    pub(super) fn missed(&mut self, why: Error, reply: Reply) {
+        self.then.push(Then::Missed(why, reply));
+    }
+
     /// It has ended: everyone who waited.
     pub(super) fn take(&mut self) -> Vec<Then> {
         std::mem::take(self).then
@@ -73,7 +80,8 @@ impl Ending {
 impl Then {
     fn reply(self) -> Reply {
         match self {
-            Self::Tell(reply) | Self::Done(reply) | Self::Start(reply) | Self::Remove(_, reply) => reply,
+            Self::Tell(reply) | Self::Done(reply) | Self::Start(reply) => reply,
+            Self::Remove(_, reply) | Self::Missed(_, reply) => reply,
         }
     }
 }

@@ -46,6 +46,7 @@ impl Driver {
                     answer(reply, Ok(()));
                 }
                 Then::Done(reply) => answer(reply, Ok(())),
+                Then::Missed(why, reply) => answer(reply, Err(why)),
                 Then::Start(reply) => starts.push(reply),
                 Then::Remove(options, reply) => removals.push((options, reply)),
             }

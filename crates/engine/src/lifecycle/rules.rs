@@ -114,10 +114,13 @@ pub(crate) fn admit(op: Op, status: Status, key: &str) -> Result<Admit> {
         }
         (Op::Attach, Created | Running | Restarting | Exited) => Ok(Admit::Go),
         (Op::Exec, Running) | (Op::Resize | Op::Top, Running | Paused) => Ok(Admit::Go),
-        (Op::Pause | Op::Exec | Op::Resize | Op::Top, _) => {
-            conflict(format!("container {key} is not running"))
-        }
+        (Op::Pause | Op::Exec | Op::Resize | Op::Top, _) => Err(not_running(key)),
     }
+}
+
+/// The refusal of what needs a running container.
+pub(crate) fn not_running(key: &str) -> Error {
+    Error::conflict(format!("container {key} is not running"))
 }
 
 fn not_modified(message: String) -> Result<Admit> {

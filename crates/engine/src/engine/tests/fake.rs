@@ -148,6 +148,14 @@ impl Shim {
         }
     }
 
+    /// The error of calls to one that is gone.
+    fn alive(&self) -> Result<()> {
+        if self.lock().dead {
+            return Err(Error::new(ErrorKind::Unavailable, "the monitor is gone"));
+        }
+        Ok(())
+    }
+
     fn close(&self) {
         let mut inner = self.lock();
         inner.dead = true;
@@ -261,11 +269,15 @@ impl Monitor for Face {
     }
 
     fn pause(&self) -> BoxFuture<'_, Result<()>> {
+        let alive = self.world.alive();
         self.world.lock().paused = true;
-        Box::pin(async { Ok(()) })
+        Box::pin(async { alive })
     }
 
     fn resume(&self) -> BoxFuture<'_, Result<()>> {
+        if let Err(e) = self.world.alive() {
+            return Box::pin(async { Err(e) });
+        }
         let mut inner = self.world.lock();
         inner.paused = false;
         // What was signalled while frozen arrives now.
@@ -274,17 +286,19 @@ impl Monitor for Face {
         if ends {
             self.all.lock().shims.remove(&self.world.id);
             self.world.tell(Event::Exited(record(Exit::Signal(15))));
+            self.world.close();
         }
         Box::pin(async { Ok(()) })
     }
 
     fn resize(&self, _: WindowSize, _: Option<ExecId>) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async { self.world.alive() })
     }
 
     fn attach(&self, _: Streams, peer: OwnedFd) -> BoxFuture<'_, Result<()>> {
+        let alive = self.world.alive();
         self.world.lock().streams.push(peer);
-        Box::pin(async { Ok(()) })
+        Box::pin(async { alive })
     }
 
     fn exec(&self, request: ExecRequest, peer: Option<OwnedFd>) -> BoxFuture<'_, Result<i32>> {
@@ -293,6 +307,7 @@ impl Monitor for Face {
             if hesitate {
                 tokio::task::yield_now().await;
             }
+            self.world.alive()?;
             if request.spec.args[0] == "missing" {
                 return Err(Error::new(
                     ErrorKind::CommandNotFound,
@@ -311,7 +326,10 @@ impl Monitor for Face {
     }
 
     fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>> {
-        Box::pin(async { Ok(vec![i32::try_from(std::process::id()).expect("a pid")]) })
+        Box::pin(async {
+            self.world.alive()?;
+            Ok(vec![i32::try_from(std::process::id()).expect("a pid")])
+        })
     }
 
     fn watch_log(&self) -> BoxFuture<'_, Result<()>> {
