@@ -2,7 +2,8 @@
 //!
 //! The mask is written into the container's own upper layer before it starts: empty opaque directories, empty files,
 //! whiteouts. (A shared lower layer for it would be nicer, but overlayfs refuses a lower layer that lies inside another,
-//! and everything lies inside `/`.) It is looked up at each preparation, so a key made since is hidden too.
+//! and everything lies inside `/`.) What there is to hide is looked up when the layer is made: a secret that the host
+//! gets later shows in the containers that exist already, and in no other.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
