@@ -136,6 +136,18 @@ fn a_monitor_does_not_wait_for_a_slow_peer_that_is_gone() {
 }
 
 #[test]
+fn a_monitor_that_waits_for_a_slow_peer_sleeps() {
+    let mut shim = Shim::new();
+    let peer = shim.start_narrow("head -c 60000 /dev/zero | tr '\\0' x");
+    shim.daemon.exited();
+    // As a cgroup does when it is removed.
+    rustix::io::write(&*shim.fake.oom, &1u64.to_ne_bytes()).expect("writes");
+    shim.sleeps();
+    drop(peer);
+    shim.ends();
+}
+
+#[test]
 fn a_writer_that_outlives_the_container_does_not_hold_up_the_end() {
     let mut shim = Shim::with(Fake { sticky: true, ..Fake::default() });
     // Killed by SIGPIPE as soon as the monitor has closed the pipe.

@@ -52,9 +52,8 @@ impl Supervisor<'_> {
 
     fn snapshot(&self) -> Result<Answer> {
         match &self.state {
-            State::Running(container) | State::Exited(container) => {
-                Ok(Answer::Snapshot(Box::new(container.snapshot())))
-            }
+            State::Running(container) => Ok(Answer::Snapshot(Box::new(container.snapshot()))),
+            State::Exited(snapshot) => Ok(Answer::Snapshot(snapshot.clone())),
             State::Fresh | State::Failed => Err(nothing_runs()),
         }
     }

@@ -8,7 +8,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::fs::AtFlags;
 use rustix::net::SocketFlags;
 use tare_model::sandbox::{Running, Stats};
-use tare_model::{ContainerId, Error, ExecId, ExitRecord, Result};
+use tare_model::{ContainerId, Error, ExecId, Result};
 
 use super::now;
 use super::poll::{Poller, Registration, Token};
@@ -29,7 +29,6 @@ pub(super) struct Container {
     pub(super) ended_execs: VecDeque<ExecExit>,
     pub(super) paused: bool,
     pub(super) oom_killed: bool,
-    pub(super) exited: Option<ExitRecord>,
     pub(super) record: record::Writer,
     pub(super) log: ContainerLog,
     pub(super) no_log: NoLog,
@@ -104,7 +103,7 @@ impl Container {
             started: self.started,
             paused: self.paused,
             oom_killed: self.oom_killed,
-            exited: self.exited.clone(),
+            exited: None,
             execs: self.execs.iter().map(running).collect(),
             ended_execs: self.ended_execs.iter().cloned().collect(),
             log_dropped: self.log.writer.dropped(),

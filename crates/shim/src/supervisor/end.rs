@@ -7,9 +7,10 @@ use rustix::process::{WaitId, WaitIdOptions};
 use tare_model::{Error, Exit, ExitRecord};
 
 use super::container::{Container, Exec};
+use super::poll::Token;
 use super::streams::{NoLog, Streams};
 use super::{State, Supervisor, now};
-use crate::protocol::{Event, ExecExit};
+use crate::protocol::{Event, ExecExit, Snapshot};
 use crate::record;
 
 /// How long to wait for a process that was killed.
@@ -37,7 +38,7 @@ impl Supervisor<'_> {
         streams.drain(&mut self.buffer, &mut NoLog);
         self.keep_behind(streams);
         let exit = ExecExit { exec: exec.exec, exit, at: now() };
-        if let State::Running(container) | State::Exited(container) = &mut self.state {
+        if let State::Running(container) = &mut self.state {
             container.remember(exit.clone());
         }
         self.tell(&Event::ExecExited(exit));
@@ -60,8 +61,12 @@ impl Supervisor<'_> {
         leftovers.iter().for_each(|error| self.tell(&Event::Leftovers(error.clone())));
         if let State::Running(mut container) = std::mem::replace(&mut self.state, State::Failed) {
             container.door.shut();
-            container.exited = Some(exit.clone());
-            self.state = State::Exited(container);
+            if let Some(oom) = container.running.oom_fd() {
+                // Who else holds it open would keep it registered. It cannot fail for one that is.
+                let _ = self.poller.set(oom, Token::Oom, &mut container.oom, None);
+            }
+            let snapshot = Snapshot { exited: Some(exit.clone()), ..container.snapshot() };
+            self.state = State::Exited(Box::new(snapshot));
         }
         self.tell(&Event::Exited(exit));
     }

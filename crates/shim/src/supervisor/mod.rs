@@ -11,7 +11,8 @@
 //!
 //! At the transition to *Exited*, in this order: exit record written; cgroups destroyed, with every process in them;
 //! execs that were running reported; output drained into log and peers; peers that have everything closed; `shim.sock`
-//! removed; [`Event::Exited`] told. What a slow peer lacks is kept for it as long as it is connected.
+//! removed; [`Event::Exited`] told. What a slow peer lacks is kept for it as long as it is connected. Of the container only
+//! its snapshot is left then: a descriptor that stays ready, as that of an ended process does, would keep the loop busy.
 //!
 //! A turn of the loop: registrations follow the state (`register`), then events change the state. Nothing in a turn waits
 //! for anybody; only the calls of [`Sandbox`] take the time they take.
@@ -32,7 +33,7 @@ use rustix::event::epoll::EventFlags;
 use tare_model::sandbox::Sandbox;
 use tare_model::{Error, Result};
 
-use crate::protocol::Event;
+use crate::protocol::{Event, Snapshot};
 use connection::Connection;
 use container::Container;
 use poll::{Poller, Token};
@@ -60,7 +61,7 @@ enum State {
     Fresh,
     Failed,
     Running(Container),
-    Exited(Container),
+    Exited(Box<Snapshot>),
 }
 
 /// How many control connections there may be at once.

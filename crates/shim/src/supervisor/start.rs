@@ -43,7 +43,6 @@ pub(super) fn start(
                 ended_execs: std::collections::VecDeque::new(),
                 paused: false,
                 oom_killed: false,
-                exited: None,
                 record,
                 log,
                 no_log: NoLog,

@@ -273,6 +273,8 @@ pub struct Shim {
     pub fake: Fake,
     pub driver: LogDriver,
     ended: mpsc::Receiver<Result<()>>,
+    /// The thread that is the monitor.
+    thread: Pid,
 }
 
 impl Shim {
@@ -289,12 +291,15 @@ impl Shim {
         let (ours, theirs) = wire::pair().expect("pair");
         let (sender, ended) = mpsc::channel();
         let sandbox = fake.clone();
+        let (tell, thread) = mpsc::channel();
         std::thread::spawn(move || {
+            let _ = tell.send(rustix::thread::gettid());
             let _ = sender.send(Supervisor::new(theirs, &sandbox).and_then(Supervisor::run));
         });
         let _ = fs::create_dir(dir.path().join("log"));
         let _ = fs::create_dir(dir.path().join("run"));
-        Self { daemon: Daemon::new(ours), dir, fake, driver: LogDriver::Local, ended }
+        let thread = thread.recv().expect("a thread");
+        Self { daemon: Daemon::new(ours), dir, fake, driver: LogDriver::Local, ended, thread }
     }
 
     pub fn request(&self, script: &str) -> StartRequest {
@@ -376,6 +381,19 @@ impl Shim {
     /// Waits for the monitor to end by itself.
     pub fn ends(&self) {
         self.ended.recv_timeout(LIMIT).expect("the shim goes on").expect("the shim failed");
+    }
+
+    /// Waits until the monitor sleeps, and stays asleep: nothing that it waits for is there.
+    pub fn sleeps(&self) {
+        let path = format!("/proc/self/task/{}/stat", self.thread.as_raw_nonzero());
+        let limit = std::time::Instant::now() + LIMIT;
+        let mut asleep = 0;
+        while asleep < 20 {
+            assert!(std::time::Instant::now() < limit, "the monitor is busy with nothing");
+            let stat = fs::read_to_string(&path).expect("a monitor");
+            asleep = if stat.contains(") S ") { asleep + 1 } else { 0 };
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn goes_on(&self) {
