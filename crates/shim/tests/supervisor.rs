@@ -287,6 +287,21 @@ fn the_end_of_a_peers_input_is_not_the_end_of_a_terminals() {
 }
 
 #[test]
+fn a_terminal_that_its_process_has_left_keeps_nobody_busy() {
+    let mut shim = Shim::new();
+    let mut peer = shim.start_attached(
+        "echo bye; trap 'exit 3' TERM; exec <&- >&- 2>&-; while :; do sleep 0.01; done",
+        |request| request.stdio.terminal = Some(SMALL),
+    );
+    peer.until("bye");
+    shim.sleeps();
+    peer.say("is anybody there");
+    shim.sleeps();
+    shim.daemon.call(Call::Signal { signal: Signal::TERM, exec: None }).expect("signals");
+    assert_eq!(shim.daemon.exited().exit, Exit::Code(3));
+}
+
+#[test]
 fn what_has_no_terminal_cannot_be_resized() {
     let mut shim = Shim::new();
     shim.start("sleep 1000");

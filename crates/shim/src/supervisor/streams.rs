@@ -57,6 +57,9 @@ pub(super) struct Streams {
 #[derive(Debug)]
 struct Output {
     fd: OwnedFd,
+    /// Nothing more will come: to be forgotten as soon as nobody waits for it. While other descriptors of a terminal are
+    /// open, closing this one would leave it registered, and always ready.
+    ended: bool,
     registration: Registration,
 }
 
@@ -215,9 +218,12 @@ impl Streams {
     /// Brings what is waited for in line with what can be done.
     pub(super) fn register(&mut self, poller: &Poller) -> io::Result<()> {
         let read = (!self.is_behind()).then_some(EventFlags::IN);
-        for (which, output) in (0..).zip(&mut self.outputs) {
-            if let Some(Output { fd, registration }) = output {
-                poller.set(&*fd, Token::Output(self.id, which), registration, read)?;
+        for (which, slot) in (0..).zip(&mut self.outputs) {
+            let Some(output) = slot else { continue };
+            let wanted = read.filter(|_| !output.ended);
+            poller.set(&output.fd, Token::Output(self.id, which), &mut output.registration, wanted)?;
+            if output.ended {
+                *slot = None;
             }
         }
         if let Some(input) = &mut self.input {
@@ -243,13 +249,13 @@ impl Streams {
 
     /// Reads one chunk of an output and passes it on.
     fn pump(&mut self, stream: Stream, buffer: &mut Vec<u8>, log: &mut dyn Log) -> Pumped {
-        let Some(output) = &self.outputs[stream as usize] else { return Pumped::End };
+        let Some(output) = &mut self.outputs[stream as usize] else { return Pumped::End };
         buffer.clear();
         match rustix::io::read(&output.fd, spare_capacity(buffer)) {
             Err(Errno::AGAIN | Errno::INTR) => Pumped::Nothing,
             // A terminal that nobody holds open any more says EIO.
             Ok(0) | Err(_) => {
-                self.outputs[stream as usize] = None;
+                output.ended = true;
                 Pumped::End
             }
             Ok(n) => {
@@ -295,7 +301,7 @@ impl Streams {
 
 impl Output {
     fn new(fd: OwnedFd) -> Self {
-        Self { fd, registration: Registration::default() }
+        Self { fd, ended: false, registration: Registration::default() }
     }
 }
 
@@ -311,9 +317,9 @@ impl Input {
     fn flush(&mut self, terminal: bool) -> bool {
         while self.written < self.buffer.len() {
             match rustix::io::write(&self.fd, &self.buffer[self.written..]) {
-                Ok(n) => self.written += n,
+                Ok(n) if n > 0 => self.written += n,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return false,
+                Ok(_) | Err(Errno::AGAIN) => return false,
                 // A terminal may be opened again.
                 Err(_) if terminal => break,
                 Err(_) => return true,
