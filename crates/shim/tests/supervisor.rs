@@ -148,6 +148,18 @@ fn a_monitor_that_waits_for_a_slow_peer_sleeps() {
 }
 
 #[test]
+fn a_peer_that_cannot_be_waited_for_is_hung_up_on_and_its_container_goes_on() {
+    let mut shim = Shim::new();
+    let mut peer = shim.start_attached("read x; echo on", |request| request.stdio.open_stdin = true);
+    let file = tempfile::tempfile().expect("a file");
+    let answer = shim.daemon.call_with(Call::Attach { streams: ALL }, vec![file.into()]);
+    assert_eq!(answer.expect_err("no socket").kind(), ErrorKind::InvalidInput);
+    peer.say("\n");
+    assert_eq!(peer.frames().0, "on\n");
+    assert_eq!(shim.daemon.exited().exit, Exit::Code(0));
+}
+
+#[test]
 fn a_writer_that_outlives_the_container_does_not_hold_up_the_end() {
     let mut shim = Shim::with(Fake { sticky: true, ..Fake::default() });
     // Killed by SIGPIPE as soon as the monitor has closed the pipe.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
+use rustix::net::SocketType;
 use serde::Deserialize;
 use tare_model::{Error, Result};
 
@@ -79,6 +80,11 @@ impl Connection {
             if request.fds != vec![FdRole::Stream; packet.fds.len()] {
                 let what = format!("{} descriptors with the roles {:?}", packet.fds.len(), request.fds);
                 return Err(Error::invalid(format!("request {}: {what}; want streams", request.id)));
+            }
+            let kinds = packet.fds.iter().map(rustix::net::sockopt::socket_type);
+            if kinds.into_iter().any(|kind| kind != Ok(SocketType::STREAM)) {
+                let what = "a descriptor that came along is no stream socket";
+                return Err(Error::invalid(format!("request {}: {what}", request.id)));
             }
             Ok(request)
         });

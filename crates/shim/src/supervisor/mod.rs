@@ -141,9 +141,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn register(&mut self) -> io::Result<()> {
-        for connection in &mut self.connections {
-            connection.register(&self.poller)?;
-        }
+        self.connections.retain_mut(|connection| connection.register(&self.poller).is_ok());
         if let State::Running(container) = &mut self.state {
             container.register(&self.poller)?;
         }

@@ -231,10 +231,9 @@ impl Streams {
             poller.set(&input.fd, Token::Input(self.id), &mut input.registration, write)?;
         }
         let room = self.may_speak(true);
-        for peer in &mut self.peers {
-            let may_speak = room || !peer.wants.stdin;
-            peer.register(poller, self.id, may_speak)?;
-        }
+        let id = self.id;
+        // Whom the kernel cannot wait for is hung up on; the process must not pay for it.
+        self.peers.retain_mut(|peer| peer.register(poller, id, room || !peer.wants.stdin).is_ok());
         Ok(())
     }
 
