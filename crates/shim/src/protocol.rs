@@ -219,7 +219,7 @@ pub enum Event {
     ExecExited(ExecExit),
     /// The log has grown since it was last asked for.
     LogGrew,
-    /// The kernel killed a process of the container for lack of memory.
+    /// The kernel killed a process of the container for lack of memory; told once of several that a peer was slow to take.
     Oom,
     /// Told before [`Event::Exited`], if need be: something of the container could not be removed or recorded. A cleanup
     /// by the nursery is due.

@@ -1,7 +1,8 @@
 //! A control connection: requests come in one at a time, replies and events go out in order.
 //!
 //! Nothing piles up: as long as something waits to be sent, no request is taken. Events come from what was asked for (an
-//! exec, a watch) or happen once.
+//! exec, a watch) or happen once; only a container that runs out of memory again and again could tell without end, and is
+//! told of once until everything was taken.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     pub(super) watching: bool,
     socket: OwnedFd,
     queue: VecDeque<Outgoing>,
+    /// [`Event::Oom`] is or was among what waits.
+    oom_told: bool,
     closed: bool,
     registration: Registration,
 }
@@ -41,13 +44,19 @@ impl Connection {
     /// Greets the peer at the other end of `socket`.
     pub(super) fn new(id: u32, socket: OwnedFd, shim_pid: i32) -> Self {
         let (queue, registration) = (VecDeque::new(), Registration::default());
-        let mut connection = Self { id, watching: false, socket, queue, closed: false, registration };
+        let mut connection =
+            Self { id, watching: false, socket, queue, oom_told: false, closed: false, registration };
         connection.post(&Message::Hello { version: VERSION, shim_pid });
         connection
     }
 
     pub(super) fn tell(&mut self, event: &Event) {
+        let oom = *event == Event::Oom;
+        if oom && self.oom_told {
+            return;
+        }
         self.post(&Message::Event(event.clone()));
+        self.oom_told |= oom && !self.queue.is_empty();
     }
 
     pub(super) fn answer(&mut self, id: u64, result: Result<Answer>) {
@@ -110,6 +119,7 @@ impl Connection {
                 }
             }
         }
+        self.oom_told = false;
     }
 
     /// Whether everything was sent.
@@ -140,5 +150,32 @@ impl Connection {
             Err(_) => self.closed = true,
         }
         self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_of_memory_do_not_pile_up_for_a_daemon_that_is_stopped() {
+        let (daemon, ours) = crate::wire::pair().expect("pair");
+        rustix::net::sockopt::set_socket_send_buffer_size(&ours, 4096).expect("sets");
+        let mut connection = Connection::new(1, ours, 7);
+        for _ in 0..1_000 {
+            connection.tell(&Event::Oom);
+        }
+        assert_eq!(connection.queue.len(), 1);
+        let heard = |connection: &mut Connection| {
+            let mut heard = 0;
+            while let Ok(Some(packet)) = Incoming::receive(daemon.as_fd()) {
+                heard += u32::from(packet.parse::<Message>() == Ok(Message::Event(Event::Oom)));
+                connection.flush();
+            }
+            heard
+        };
+        assert!(heard(&mut connection) > 0 && connection.is_flushed());
+        connection.tell(&Event::Oom);
+        assert_eq!(heard(&mut connection), 1, "what happens later is told again");
     }
 }
