@@ -42,6 +42,7 @@ fn run_all(args: &[String]) {
     let all: &[(&str, fn())] = tests![
         containers_start_exec_and_end_through_the_nursery
         a_shim_is_on_its_own
+        the_memory_of_the_daemon_is_not_copied
         nobody_can_write_to_the_program_through_a_shim
         a_shim_outlives_nursery_and_daemon
         a_killed_nursery_is_replaced_and_its_containers_go_on
@@ -194,6 +195,20 @@ async fn a_shim_is_on_its_own() {
     // Control, peer, listener.
     assert!(nulls >= 3 && sockets == 3, "{descriptors:?}");
     tenant.kill().await;
+}
+
+async fn the_memory_of_the_daemon_is_not_copied() {
+    let faults = || -> u64 {
+        let stat = fs::read_to_string("/proc/self/stat").expect("reads");
+        let after_name = stat.rsplit(')').next().expect("a name");
+        after_name.split_whitespace().nth(7).expect("a field").parse().expect("a number")
+    };
+    let mut memory = vec![1u8; 64 << 20];
+    let _house = House::new();
+    let before = faults();
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 2);
+    // Each page of a copied address space has its fault when it is written next; huge ones would be 32.
+    assert!(faults() - before < 16, "{} faults: the daemon was forked", faults() - before);
 }
 
 async fn nobody_can_write_to_the_program_through_a_shim() {

@@ -162,12 +162,12 @@ impl Nursery {
 impl Live {
     fn spawn(program: &Path, name: &str) -> Result<Self> {
         let (ours, theirs) = wire::pair()?;
-        // No pre_exec, so that the standard library uses posix_spawn and the daemon's address space is never copied. The
-        // socket is its standard input: the one descriptor that can be handed over without a hook.
+        // No pre_exec and no working directory (which a static C library has no posix_spawn for), so that the standard
+        // library uses posix_spawn and the daemon's address space is never copied. The socket is its standard input: the
+        // one descriptor that can be handed over without a hook.
         let child = Command::new(program)
             .args(["nursery", name])
             .env_clear()
-            .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()

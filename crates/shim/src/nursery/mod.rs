@@ -47,6 +47,7 @@ pub fn main<S: Sandbox>(args: &[String], sandbox: impl FnOnce(PathBuf) -> Result
     match args {
         [name] => {
             let program = own_path()?;
+            rustix::process::chdir("/").map_err(|e| Error::system(format!("nursery: chdir(\"/\"): {e}")))?;
             Err(seal::execute_again(&["tare-shim", "nursery", name, SEALED, &program]))
         }
         [name, sealed, program] if sealed == SEALED => {
