@@ -304,15 +304,24 @@ async fn an_idle_monitor_is_small() {
     let house = House::new();
     let mut tenant = house.start("seq 1 1000; read x").await;
     until(&mut tenant.peer, "1000\n");
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", tenant.shim_pid)).expect("reads");
-    let figure = |name: &str| {
-        let line = rollup.lines().find(|line| line.starts_with(name)).expect("a figure");
-        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number")
+    let figures = || {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", tenant.shim_pid)).expect("reads");
+        ["Private_Dirty:", "Pss:"].map(|name| {
+            let line = rollup.lines().find(|line| line.starts_with(name)).expect("a figure");
+            line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number")
+        })
     };
-    println!("monitor: Pss {} kB, private and dirty {} kB", figure("Pss:"), figure("Private_Dirty:"));
-    // Pss also counts pages of the program, which are many only in a build for debugging.
-    assert!(figure("Private_Dirty:") <= 250, "{rollup}");
-    assert!(cfg!(debug_assertions) || figure("Pss:") <= 512, "{rollup}");
+    // It gives back what the start needed as soon as nothing has happened for a moment. Pss also counts pages of the
+    // program that are in use, which are more in a build for debugging.
+    let most = [250, if cfg!(debug_assertions) { 1_000 } else { 512 }];
+    let limit = std::time::Instant::now() + LIMIT;
+    let mut seen = figures();
+    while seen[0] > most[0] || seen[1] > most[1] {
+        assert!(std::time::Instant::now() < limit, "kB of its own and in all: {seen:?}, at most {most:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        seen = figures();
+    }
+    println!("monitor: private and dirty {} kB, Pss {} kB", seen[0], seen[1]);
     tenant.kill().await;
 }
 

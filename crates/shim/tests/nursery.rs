@@ -325,15 +325,21 @@ async fn an_idle_shim_is_small() {
     let house = House::new();
     let (mut tenant, mut peer) = house.start(1, "seq 1 1000; echo; read x").await;
     peer.until("1000");
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", tenant.shim_pid)).expect("reads");
-    let figure = |name: &str| {
-        let line = rollup.lines().find(|line| line.starts_with(name)).expect("a figure");
-        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number")
+    // It gives back what the start needed as soon as nothing has happened for a moment.
+    let figures = || {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", tenant.shim_pid)).expect("reads");
+        ["Private_Dirty:", "Pss:"].map(|name| {
+            let line = rollup.lines().find(|line| line.starts_with(name)).expect("a figure");
+            line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number")
+        })
     };
-    let own = figure("Private_Dirty:");
-    eprintln!("  shim: Pss {} kB, private {own} kB", figure("Pss:"));
-    // The program here is a test, large and with debug information; its pages are shared or clean.
-    assert!(own <= 500, "{own} kB of its own:\n{rollup}");
+    let mut seen = figures();
+    while seen[0] > 250 || seen[1] > 1_000 {
+        // The limit of every test ends this.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        seen = figures();
+    }
+    eprintln!("  shim: private {} kB, Pss {} kB", seen[0], seen[1]);
     tenant.kill().await;
 }
 

@@ -46,7 +46,7 @@ impl Supervisor<'_> {
         let id = self.fresh_id();
         let container = start(self.sandbox, id, request, streams)?;
         let started = container.started;
-        self.state = State::Running(container);
+        (self.state, self.unsettled) = (State::Running(container), true);
         Ok(Answer::Started(started))
     }
 
@@ -82,6 +82,7 @@ impl Supervisor<'_> {
         let pid = launched.pid;
         let process = process(streams, launched)?;
         container.execs.push(Exec { exec: request.exec, process });
+        self.unsettled = true;
         Ok(Answer::ExecStarted { pid })
     }
 

@@ -29,6 +29,7 @@ mod streams;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::event::Timespec;
 use rustix::event::epoll::EventFlags;
 use tare_model::sandbox::Sandbox;
 use tare_model::{Error, Result};
@@ -51,8 +52,8 @@ pub struct Supervisor<'a> {
     next_id: u32,
     /// What is read is here until it is written. Only the part that was ever used takes memory.
     buffer: Vec<u8>,
-    /// Memory that only the start needed was given back.
-    settled: bool,
+    /// Memory is held that only a launch needed.
+    unsettled: bool,
 }
 
 // There is one state, in one place: boxing the large one would gain nothing.
@@ -64,6 +65,8 @@ enum State {
     Exited(Box<Snapshot>),
 }
 
+/// How long nothing has to happen before memory is given back.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// How many control connections there may be at once.
 const CONNECTIONS_MAX: usize = 16;
 
@@ -85,7 +88,7 @@ impl<'a> Supervisor<'a> {
             ended,
             next_id: 0,
             buffer,
-            settled: false,
+            unsettled: false,
         };
         new.connect(control);
         Ok(new)
@@ -112,21 +115,24 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Gives back what launching took, once.
+    /// Gives back what launching took. Not at once: a container that ends soon need not wait for it.
     fn settle(&mut self) {
-        if !self.settled && matches!(self.state, State::Running(_)) {
-            self.settled = true;
-            tare_sys::memory::give_back();
-        }
+        self.unsettled = false;
+        tare_sys::memory::give_back();
     }
 
     fn turn(&mut self) -> io::Result<()> {
         self.register()?;
-        for (token, flags) in self.poller.wait()? {
+        let mut events = self.poller.wait(self.unsettled.then_some(&QUIET))?;
+        if events.is_empty() && self.unsettled {
+            self.settle();
+            // At once, so that nothing but waiting brings pages back.
+            events = self.poller.wait(None)?;
+        }
+        for (token, flags) in events {
             self.on_event(token, flags);
         }
         self.connections.retain(|connection| !connection.is_closed());
-        self.settle();
         Ok(())
     }
 

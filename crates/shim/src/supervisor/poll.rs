@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
@@ -102,11 +103,11 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits, and gives what has happened.
-    pub(super) fn wait(&mut self) -> io::Result<Vec<(Token, EventFlags)>> {
+    /// Waits, and gives what has happened; nothing if that was nothing within `limit`.
+    pub(super) fn wait(&mut self, limit: Option<&Timespec>) -> io::Result<Vec<(Token, EventFlags)>> {
         self.events.clear();
         self.events.reserve(16);
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), None) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
