@@ -1,7 +1,7 @@
 //! From a `Start` to a container that runs.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -110,10 +110,12 @@ pub(super) fn pipes(id: u32, wanted: Wanted, stdin_once: bool) -> Result<(Stream
 
 /// Brings a process that was launched and its streams together.
 pub(super) fn process(mut streams: Streams, launched: Launched) -> Result<Process> {
-    if let Some(master) = launched.terminal {
-        streams
-            .set_terminal(master)
-            .map_err(|e| Error::system(format!("dup of the terminal's descriptor: {e}")))?;
+    if let Some(master) = launched.terminal
+        && let Err(e) = streams.set_terminal(master)
+    {
+        // Nobody would watch over it. It may have ended by itself.
+        let _ = tare_sys::child::pidfd_send_signal(launched.pidfd.as_fd(), tare_model::Signal::KILL.number());
+        return Err(Error::system(format!("dup of the terminal's descriptor: {e}")));
     }
     Ok(Process { pid: launched.pid, pidfd: launched.pidfd, streams, ending: Registration::default() })
 }
@@ -143,4 +145,27 @@ fn listen(directory: &OwnedFd) -> io::Result<OwnedFd> {
     rustix::fs::chmodat(directory, SOCKET, Mode::from_raw_mode(0o600), AtFlags::empty())?;
     rustix::net::listen(&socket, 8)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use tare_model::sandbox::WindowSize;
+
+    use super::*;
+
+    #[test]
+    fn a_process_whose_terminal_cannot_be_watched_does_not_run_on() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("spawns");
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("opens");
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let no_terminal = rustix::fs::open("/dev/null", flags, Mode::empty()).expect("opens");
+        let launched = Launched { pid: pid.as_raw_nonzero().get(), pidfd, terminal: Some(no_terminal) };
+        let (streams, _) = Streams::terminal(1, WindowSize { rows: 1, columns: 1 });
+        assert!(process(streams, launched).is_err());
+        assert_eq!(child.wait().expect("ends").signal(), Some(9));
+    }
 }
