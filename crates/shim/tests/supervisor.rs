@@ -426,6 +426,17 @@ fn execs_end_with_their_container_and_are_told_before_it() {
     shim.ends();
 }
 
+#[test]
+fn many_execs_that_cannot_be_killed_hold_up_the_end_no_longer_than_one() {
+    let mut shim = Shim::with(Fake { sticky: true, ..Fake::default() });
+    shim.start("read x < /dev/null; sleep 1; exit 2");
+    // More than would fit into what the test waits for, if each had its own time. They end with their input.
+    let execs: Vec<_> = (0..15).map(|_| shim.exec("read x", |_| {})).collect();
+    assert_eq!(shim.daemon.exited().exit, Exit::Code(2));
+    drop(execs);
+    shim.ends();
+}
+
 fn stop(shim: &mut Shim) {
     shim.daemon.call(Call::Signal { signal: Signal::KILL, exec: None }).expect("kills");
     assert_eq!(shim.daemon.exited().exit, Exit::Signal(9));

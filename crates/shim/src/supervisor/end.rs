@@ -1,6 +1,7 @@
 //! Processes end: execs one by one, the container with its first process.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitId, WaitIdOptions};
@@ -13,8 +14,8 @@ use super::{State, Supervisor, now};
 use crate::protocol::{Event, ExecExit, Snapshot};
 use crate::record;
 
-/// How long to wait for a process that was killed.
-const KILLED_SECONDS: i64 = 2;
+/// How long to wait for the processes that were killed, all together.
+const KILLED: Duration = Duration::from_secs(2);
 
 // === impl Supervisor ===
 
@@ -53,8 +54,9 @@ impl Supervisor<'_> {
         let mut leftovers = Vec::new();
         leftovers.extend(container.write_exit(&exit).err());
         leftovers.extend(container.running.destroy().err());
+        let limit = Instant::now() + KILLED;
         for exec in std::mem::take(&mut container.execs) {
-            let exit = wait_for_killed(exec.process.pidfd.as_fd());
+            let exit = wait_for_killed(exec.process.pidfd.as_fd(), limit);
             self.exec_ended(exec, exit);
         }
         self.drain_container();
@@ -111,8 +113,9 @@ fn wait(pidfd: BorrowedFd<'_>) -> Option<Exit> {
 }
 
 /// As [`wait`], for a process that was just killed.
-fn wait_for_killed(pidfd: BorrowedFd<'_>) -> Exit {
-    let limit = Timespec { tv_sec: KILLED_SECONDS, tv_nsec: 0 };
-    let _ = rustix::event::poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(&limit));
+fn wait_for_killed(pidfd: BorrowedFd<'_>, limit: Instant) -> Exit {
+    let left = limit.saturating_duration_since(Instant::now());
+    let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+    let _ = rustix::event::poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(&left));
     wait(pidfd).unwrap_or(Exit::Signal(9))
 }

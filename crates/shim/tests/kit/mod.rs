@@ -392,7 +392,8 @@ impl Shim {
             assert!(std::time::Instant::now() < limit, "the monitor is busy with nothing");
             let stat = fs::read_to_string(&path).expect("a monitor");
             asleep = if stat.contains(") S ") { asleep + 1 } else { 0 };
-            std::thread::sleep(Duration::from_millis(5));
+            let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+            let _ = rustix::event::poll(&mut [], Some(&moment));
         }
     }
 
