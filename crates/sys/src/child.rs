@@ -4,6 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::{Errno, Result};
 
+use crate::last_errno;
+
 /// Has the kernel reap children of this process: they leave no zombies, and cannot be waited for.
 ///
 /// # Errors
@@ -35,10 +37,7 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null `info` asks for the one that kill(2) would send; no other pointer is passed.
     let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
-    if answer < 0 {
-        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
-    }
-    Ok(())
+    if answer < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 #[cfg(test)]
