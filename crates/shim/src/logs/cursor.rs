@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
-use super::files::Files;
+use super::files::{Files, Position};
 use super::frame::{self, Header, Kind};
 use super::window::Window;
 use super::{Stream, json, stamp};
@@ -26,13 +26,6 @@ const JSON_MAX: usize = 1024 * 1024;
 pub(super) enum Format {
     Local,
     Json,
-}
-
-/// A place in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) number: u64,
-    pub(super) offset: u64,
 }
 
 /// One record; its bytes are [`Cursor::payload`].
@@ -52,6 +45,8 @@ pub(super) struct Cursor {
     file: Option<File>,
     /// A later file exists: nothing is added to this one any more.
     complete: bool,
+    /// Files were deleted before they were read to their end.
+    jumped: bool,
     window: Window,
     /// Where the payload of the last record is: in the file, or decoded.
     payload: Range<u64>,
@@ -69,11 +64,26 @@ enum Look {
 impl Cursor {
     pub(super) fn new(files: Files, format: Format, position: Position) -> Self {
         let (window, decoded) = (Window::default(), Vec::new());
-        Self { files, format, position, file: None, complete: false, window, payload: 0..0, decoded }
+        Self {
+            files,
+            format,
+            position,
+            file: None,
+            complete: false,
+            jumped: false,
+            window,
+            payload: 0..0,
+            decoded,
+        }
     }
 
     pub(super) fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether files were deleted before they were read to their end, since this was asked last.
+    pub(super) fn take_jumped(&mut self) -> bool {
+        std::mem::take(&mut self.jumped)
     }
 
     /// The next record; `None` when everything that was written has been seen.
@@ -116,15 +126,17 @@ impl Cursor {
     fn open(&mut self) -> io::Result<bool> {
         self.window.clear();
         self.complete = false;
-        self.file = self.files.reader(self.position.number)?;
-        if self.file.is_some() {
-            return Ok(true);
+        loop {
+            let wanted = self.position.number;
+            self.file = self.files.reader(wanted)?;
+            if self.file.is_some() {
+                return Ok(true);
+            }
+            // What is found here may be deleted before it is opened: then there is a later one.
+            let later = self.files.numbers()?.into_iter().find(|n| *n > wanted);
+            let Some(number) = later else { return Ok(false) };
+            (self.position, self.jumped) = (Position { number, offset: 0 }, true);
         }
-        let wanted = self.position.number;
-        let Some(number) = self.files.numbers()?.into_iter().find(|n| *n > wanted) else { return Ok(false) };
-        self.position = Position { number, offset: 0 };
-        self.file = self.files.reader(number)?;
-        Ok(self.file.is_some())
     }
 
     /// Whether there may be more than was seen: here after all, or in a later file.

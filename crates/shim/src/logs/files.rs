@@ -18,6 +18,13 @@ pub(super) struct Files {
     prefix: &'static str,
 }
 
+/// A place in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) number: u64,
+    pub(super) offset: u64,
+}
+
 // === impl Files ===
 
 impl Files {
@@ -37,10 +44,25 @@ impl Files {
             let entry = entry?;
             let name = entry.file_name().to_str().unwrap_or_default();
             let number = name.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('.'));
-            numbers.extend(number.and_then(|n| n.parse::<u64>().ok()).filter(|n| self.name(*n) == name));
+            let number = number.and_then(|n| n.parse::<u64>().ok());
+            // The last number there is would leave none for the next file; none is ever made by rotation.
+            numbers.extend(number.filter(|n| *n < u64::MAX && self.name(*n) == name));
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Where writing goes on at this moment.
+    pub(super) fn end(&self) -> io::Result<Position> {
+        loop {
+            let Some(number) = self.numbers()?.last().copied() else {
+                return Ok(Position { number: 1, offset: 0 });
+            };
+            // One that is gone already has a later one behind it.
+            if let Some(file) = self.reader(number)? {
+                return Ok(Position { number, offset: file.metadata()?.len() });
+            }
+        }
     }
 
     /// Opens number `n` for reading; `None` if it is not there.

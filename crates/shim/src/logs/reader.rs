@@ -11,8 +11,8 @@ use std::path::Path;
 use tare_model::container::LogDriver;
 use tare_model::{Error, Result};
 
-use super::cursor::{Cursor, Format, Position};
-use super::files::Files;
+use super::cursor::{Cursor, Format};
+use super::files::{Files, Position};
 use super::frame::Kind;
 use super::{LINE_MAX, Stream, json, local, tail};
 
@@ -25,7 +25,8 @@ pub struct Options {
     pub since: Option<u64>,
     /// Only what was written then or earlier.
     pub until: Option<u64>,
-    /// More will be written: keep lines without an end back.
+    /// More will be written: keep lines without an end back. Otherwise the log is what it is at the moment of opening,
+    /// however fast it grows.
     pub follow: bool,
 }
 
@@ -54,6 +55,8 @@ pub struct Reader {
 #[derive(Debug)]
 struct Lines {
     cursor: Cursor,
+    /// Where to stop; absent: where writing goes on.
+    end: Option<Position>,
     /// JSON lines are entries already.
     split: bool,
     /// What is left of the current record.
@@ -67,6 +70,8 @@ struct Lines {
     flush: bool,
     /// Give lines without an end before anything else: the run of the container that wrote them has ended.
     run_ended: bool,
+    /// Files were deleted before they were read.
+    lost: bool,
 }
 
 /// The beginning of a line.
@@ -102,21 +107,30 @@ impl Reader {
     /// # Errors
     /// `NotFound` when the directory is missing, `System` when it cannot be read.
     pub fn open(directory: &Path, driver: LogDriver, options: Options) -> Result<Self> {
-        let lines = |position| Lines::open(directory, driver, position, options.follow);
-        let fail = |e| fail(&format!("log in {}", directory.display()), &e);
-        let (Some(tail), Some((files, format))) = (options.tail, files(directory, driver).map_err(fail)?)
-        else {
-            return Ok(Self { lines: lines(None).map_err(fail)?, options, skip: 0 });
+        Self::at(directory, driver, options).map_err(|e| fail(&format!("log in {}", directory.display()), &e))
+    }
+
+    fn at(directory: &Path, driver: LogDriver, options: Options) -> io::Result<Self> {
+        let Some((files, format)) = files(directory, driver)? else {
+            return Ok(Self { lines: None, options, skip: 0 });
         };
-        let position = tail::start(&files, format, tail).map_err(fail)?;
-        let mut counted = 0u64;
-        if let Some(mut counter) = lines(Some(position)).map_err(fail)? {
-            while counter.next().map_err(fail)?.is_some() {
-                counted += 1;
+        let start = match options.tail {
+            Some(tail) => tail::start(&files, format, tail)?,
+            None => Position { number: files.numbers()?.first().copied().unwrap_or(1), offset: 0 },
+        };
+        let end = files.end()?;
+        let mut skip = 0u64;
+        if let Some(tail) = options.tail {
+            let mut counter = Lines::new(files.try_clone()?, format, start, options.follow);
+            counter.end = Some(end);
+            while counter.next()?.is_some() {
+                skip += 1;
             }
+            skip = skip.saturating_sub(tail);
         }
-        let skip = counted.saturating_sub(tail);
-        Ok(Self { lines: lines(Some(position)).map_err(fail)?, options, skip })
+        let mut lines = Lines::new(files, format, start, options.follow);
+        lines.end = (!options.follow).then_some(end);
+        Ok(Self { lines: Some(lines), options, skip })
     }
 
     /// The next line; `None` when there is none (yet).
@@ -129,6 +143,10 @@ impl Reader {
         let Some(lines) = &mut self.lines else { return Ok(None) };
         loop {
             let Some(found) = lines.next().map_err(|e| fail("log", &e))? else { return Ok(None) };
+            if lines.lost {
+                // What was to be skipped may be what was deleted.
+                self.skip = 0;
+            }
             if self.skip > 0 {
                 self.skip -= 1;
                 continue;
@@ -166,20 +184,10 @@ fn files(directory: &Path, driver: LogDriver) -> io::Result<Option<(Files, Forma
 // === impl Lines ===
 
 impl Lines {
-    fn open(
-        directory: &Path,
-        driver: LogDriver,
-        position: Option<Position>,
-        follow: bool,
-    ) -> io::Result<Option<Self>> {
-        let Some((files, format)) = files(directory, driver)? else { return Ok(None) };
-        let first = || io::Result::Ok(files.numbers()?.first().copied().unwrap_or(1));
-        let position = match position {
-            Some(position) => position,
-            None => Position { number: first()?, offset: 0 },
-        };
-        Ok(Some(Self {
-            cursor: Cursor::new(files, format, position),
+    fn new(files: Files, format: Format, start: Position, follow: bool) -> Self {
+        Self {
+            cursor: Cursor::new(files, format, start),
+            end: None,
             split: format == Format::Local,
             rest: 0..0,
             stream: Stream::Stdout,
@@ -188,7 +196,8 @@ impl Lines {
             own: Vec::new(),
             flush: !follow,
             run_ended: false,
-        }))
+            lost: false,
+        }
     }
 
     fn entry(&self, found: Found) -> Entry<'_> {
@@ -214,9 +223,14 @@ impl Lines {
                     None => continue,
                 }
             }
-            let Some(record) = self.cursor.next()? else {
+            let at_end = self.end.is_some_and(|end| self.cursor.position() >= end);
+            let Some(record) = (if at_end { None } else { self.cursor.next()? }) else {
                 return Ok(if self.flush { self.unfinished() } else { None });
             };
+            if self.cursor.take_jumped() {
+                // A line that was begun in what is gone does not go on here.
+                (self.lost, self.run_ended) = (true, true);
+            }
             (self.stream, self.time) = (record.stream, record.time);
             match record.kind {
                 Kind::Output => self.rest = 0..self.cursor.payload().len(),

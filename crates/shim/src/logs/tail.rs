@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::LINE_MAX;
-use super::cursor::{Cursor, Format, Position};
-use super::files::Files;
+use super::cursor::{Cursor, Format};
+use super::files::{Files, Position};
 use super::frame::{self, Header};
 
 const BLOCK: u64 = 128 * 1024;

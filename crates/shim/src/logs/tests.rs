@@ -203,6 +203,52 @@ fn a_chunk_larger_than_a_file_is_spread_over_files() {
 }
 
 #[test]
+fn a_file_with_the_last_number_there_is_neither_stops_writing_nor_reading() {
+    for log in both() {
+        log.writer().append(Stream::Stdout, 1, b"one\n");
+        let last = log.files()[0].with_extension(u64::MAX.to_string());
+        fs::write(last, b"\0").expect("writes");
+        log.writer().append(Stream::Stdout, 1, b"two\n");
+        assert_eq!(log.text(), "one\ntwo\n", "{:?}", log.driver);
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_follow_stops_where_the_log_ended_when_it_was_opened() {
+    for log in both() {
+        let mut writer = log.writer();
+        writer.append(Stream::Stdout, 1, b"one\n");
+        for tail in [None, Some(5)] {
+            let mut reader = log.reader(Options { tail, ..Options::default() });
+            writer.append(Stream::Stdout, 1, b"later\n");
+            let first = rest(&mut reader).first().map(|(_, _, text)| text.clone());
+            assert_eq!(first.as_deref(), Some("one\n"));
+            assert!(rest(&mut reader).is_empty(), "{:?}", log.driver);
+        }
+        let mut reader = log.reader(Options::default());
+        writer.append(Stream::Stdout, 1, b"last\n");
+        assert!(!rest(&mut reader).iter().any(|(_, _, text)| text == "last\n"), "{:?}", log.driver);
+    }
+}
+
+#[test]
+fn a_tail_whose_files_are_deleted_meanwhile_skips_nothing_of_what_is_left() {
+    let mut log = Log::new(LogDriver::Local);
+    (log.max_size, log.max_files) = (Some(2_000), Some(50));
+    let mut writer = log.writer();
+    for i in 0..300 {
+        writer.append(Stream::Stdout, i, format!("{i}\n").as_bytes());
+    }
+    let mut reader = log.reader(Options { tail: Some(150), follow: true, ..Options::default() });
+    // As rotation does when the log grows faster than it is read.
+    let files = log.files();
+    let (deleted, kept) = files.split_at(files.len() - 2);
+    deleted.iter().for_each(|file| fs::remove_file(file).expect("deletes"));
+    assert_eq!(kept.len(), 2);
+    assert_eq!(rest(&mut reader), log.read(Options::default()));
+}
+
+#[test]
 fn without_a_limit_nothing_is_rotated() {
     let mut log = Log::new(LogDriver::Local);
     log.max_size = Some(0);
@@ -376,7 +422,7 @@ fn a_link_or_a_fifo_in_place_of_the_log_is_refused_and_does_not_hang() {
                 directory: log.dir.path().to_owned(),
             };
             assert!(Writer::open(&settings, 1).is_err());
-            assert!(log.reader(Options::default()).next().is_err());
+            assert!(Reader::open(log.dir.path(), driver, Options::default()).is_err());
         };
         symlink("/etc/passwd", &path).expect("links");
         refused(&log);
