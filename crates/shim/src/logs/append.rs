@@ -1,7 +1,7 @@
 //! Appending to the last of the numbered files, rotating by size, whole records only.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::path::Path;
 
 use tare_model::container::LogConfig;
@@ -53,9 +53,9 @@ impl Appender {
         Ok(appender)
     }
 
-    /// Bytes in the current file.
-    pub(super) fn size(&self) -> u64 {
-        self.size
+    /// Whether earlier runs have left nothing.
+    pub(super) fn is_new(&self) -> bool {
+        self.size == 0 && self.number == 1
     }
 
     /// Records longer than this make a file larger than was asked for.
@@ -71,7 +71,7 @@ impl Appender {
         }
         match write_all(&self.file, parts) {
             Ok(()) => self.size += length,
-            Err(e) => {
+            Err((_, e)) => {
                 // A full disk takes a part of the record: without it a reader need not search for the next one.
                 self.file.set_len(self.size)?;
                 return Err(e);
@@ -80,24 +80,56 @@ impl Appender {
         Ok(())
     }
 
+    /// Appends lines, each as a whole or not at all, and gives how many bytes of them there was room for: a line that is
+    /// whole may have been read already.
+    pub(super) fn append_lines(&mut self, lines: &[u8]) -> usize {
+        let length = lines.len() as u64;
+        if self.size > 0 && self.size.saturating_add(length) > self.max_size && self.rotate().is_err() {
+            return 0;
+        }
+        let written = match write_all(&self.file, &mut [IoSlice::new(lines)]) {
+            Ok(()) => lines.len(),
+            Err((written, _)) => written,
+        };
+        let whole = lines[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |i| i + 1);
+        self.size += whole as u64;
+        if whole < written {
+            // If that fails, too, a reader skips what is torn.
+            let _ = self.file.set_len(self.size);
+        }
+        whole
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         let next = self.number + 1;
-        // First delete, then make: on a full disk that is what makes room.
-        self.files.delete_up_to(next.saturating_sub(self.max_files));
-        self.file = self.files.writer(next)?;
+        let old = next.saturating_sub(self.max_files);
+        // First make, then delete: at no moment is there no file. Only on a full disk deleting is what makes room.
+        self.file = match self.files.writer(next) {
+            Err(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                self.files.delete_up_to(old);
+                self.files.writer(next)?
+            }
+            made => made?,
+        };
+        self.files.delete_up_to(old);
         self.number = next;
         self.size = 0;
         Ok(())
     }
 }
 
-fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+/// Writes everything, or fails with the number of bytes that were written before.
+fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> Result<(), (usize, io::Error)> {
+    let mut written = 0;
     while !parts.is_empty() {
         match file.write_vectored(parts) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => IoSlice::advance_slices(&mut parts, n),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
+            Ok(n) => {
+                written += n;
+                IoSlice::advance_slices(&mut parts, n);
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err((written, e)),
         }
     }
     Ok(())

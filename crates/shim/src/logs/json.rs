@@ -4,7 +4,7 @@
 //! has no `\n` at the end of `log`. Bytes that are not UTF-8 become U+FFFD, as Docker's do.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use serde::Deserialize;
@@ -15,13 +15,16 @@ use super::{LINE_MAX, Stream, stamp};
 /// Name of the files, before the number.
 pub(super) const PREFIX: &str = "json.log";
 
+/// So much, and the rest of a line, is written at once.
+const BATCH: usize = 64 * 1024;
+
 /// Appends lines.
 #[derive(Debug)]
 pub(super) struct JsonFile {
     appender: Appender,
     /// Beginnings of lines, by stream; shorter than [`LINE_MAX`].
     begun: [Vec<u8>; 2],
-    /// When they were begun to be read.
+    /// When something was read last.
     last: u64,
 }
 
@@ -50,9 +53,21 @@ impl JsonFile {
     /// Appends the lines of `bytes`; returns how many bytes could not be written.
     pub(super) fn append(&mut self, stream: Stream, time: u64, bytes: &[u8]) -> u64 {
         self.last = time;
-        let mut out = Vec::new();
-        let mut rest = bytes;
+        let (mut out, mut rest, mut lost) = (Vec::new(), bytes, 0);
         while !rest.is_empty() {
+            let before = rest.len();
+            rest = self.batch(stream, time, rest, &mut out);
+            lost += self.write(&out, before - rest.len());
+            out.clear();
+        }
+        lost
+    }
+
+    /// Encodes lines of `bytes` until they are enough for one write, and gives what is left. A chunk of nothing but line
+    /// ends would grow to a hundred times its size.
+    fn batch<'a>(&mut self, stream: Stream, time: u64, bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        let mut rest = bytes;
+        while !rest.is_empty() && out.len() < BATCH {
             let begun = &mut self.begun[stream as usize];
             let room = LINE_MAX - begun.len();
             let window = &rest[..rest.len().min(room)];
@@ -62,15 +77,15 @@ impl JsonFile {
             if end.is_none() && piece.len() < room {
                 begun.extend_from_slice(piece);
             } else if begun.is_empty() {
-                encode(piece, stream, time, &mut out);
+                encode(piece, stream, time, out);
             } else {
                 begun.extend_from_slice(piece);
-                encode(begun, stream, time, &mut out);
+                encode(begun, stream, time, out);
                 // Given back, not kept: an idle shim should be small.
                 *begun = Vec::new();
             }
         }
-        self.write(&out, bytes.len())
+        rest
     }
 
     /// Writes what was begun and will not be continued.
@@ -96,16 +111,14 @@ impl JsonFile {
             let last = window.iter().rposition(|byte| *byte == b'\n');
             let end =
                 last.or_else(|| rest.iter().position(|byte| *byte == b'\n')).map_or(rest.len(), |i| i + 1);
-            if self.append_lines(&rest[..end]).is_err() {
-                return (of * rest.len() / lines.len()) as u64;
+            let kept = self.appender.append_lines(&rest[..end]);
+            rest = &rest[kept..];
+            if kept < end {
+                // In proportion: which bytes of the process these were is not known any more.
+                return (of * rest.len()).div_ceil(lines.len()) as u64;
             }
-            rest = &rest[end..];
         }
         0
-    }
-
-    fn append_lines(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.appender.append(&mut [IoSlice::new(lines)])
     }
 }
 
@@ -177,6 +190,18 @@ mod tests {
             "{\"log\":\"a \\\"b\\\" \\\\ \\u003cc\\u003e \\u0026 \\u001b[0m\\t\\u2028\\ufffd\\n\",\
              \"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:01.5Z\"}\n"
         );
+    }
+
+    #[test]
+    fn a_chunk_of_line_ends_is_written_in_small_parts() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let appender = Appender::open(dir.path(), PREFIX, &Default::default(), is_whole).expect("opens");
+        let (mut json, mut out) = (JsonFile::new(appender), Vec::new());
+        let rest = json.batch(Stream::Stdout, 1, &[b'\n'; 60_000], &mut out);
+        assert!(!rest.is_empty() && out.len() < BATCH + 200, "{} bytes at once", out.len());
+        assert_eq!(json.append(Stream::Stdout, 1, &[b'\n'; 60_000]), 0);
+        let text = std::fs::read(dir.path().join("json.log.1")).expect("reads");
+        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 60_000);
     }
 
     proptest! {

@@ -12,6 +12,8 @@ use super::frame::{HEADER, Header, Kind, TRAILER};
 pub(super) const PREFIX: &str = "log";
 
 const CHUNK_MAX: usize = 64 * 1024;
+/// What a chunk comes with: its own frame, and that of a gap before it.
+const AROUND: usize = 2 * (HEADER + TRAILER) + 8;
 
 /// Appends frames.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub(super) fn is_whole(file: &File, size: u64) -> io::Result<bool> {
 impl Local {
     /// Begins a run of the container at `time`.
     pub(super) fn new(mut appender: Appender, time: u64) -> Self {
-        if appender.size() > 0 {
+        if !appender.is_new() {
             let start = Header { stream: Stream::Stdout, kind: Kind::Start, length: 0, time };
             // If there is no room, the first line of this run joins the last of the run before: nothing is lost by it.
             let _ = appender.append(&mut [IoSlice::new(&start.encode()), IoSlice::new(&start.trailer())]);
@@ -48,7 +50,7 @@ impl Local {
 
     /// Appends `bytes`; what cannot be written is counted.
     pub(super) fn append(&mut self, stream: Stream, time: u64, bytes: &[u8]) -> u64 {
-        let longest = self.appender.longest_write().clamp(1024, CHUNK_MAX);
+        let longest = self.appender.longest_write().saturating_sub(AROUND).clamp(1024, CHUNK_MAX);
         let mut lost = 0;
         for chunk in bytes.chunks(longest) {
             if self.frame(stream, time, chunk).is_err() {

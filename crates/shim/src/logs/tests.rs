@@ -200,6 +200,24 @@ fn a_chunk_larger_than_a_file_is_spread_over_files() {
     log.writer().append(Stream::Stdout, 1, text.as_bytes());
     assert!(log.text() == text);
     assert!(log.files().len() > 10, "{} files", log.files().len());
+    for file in log.files() {
+        assert!(fs::metadata(&file).expect("there").len() <= 4096, "{} is too large", file.display());
+    }
+}
+
+#[test]
+fn a_rotation_that_fails_takes_nothing_away() {
+    for mut log in both() {
+        (log.max_size, log.max_files) = (Some(1_100), Some(1));
+        let mut writer = log.writer();
+        let line = |letter: &str| letter.repeat(900) + "\n";
+        writer.append(Stream::Stdout, 1, line("x").as_bytes());
+        let first = log.files()[0].clone();
+        // Something in its way.
+        fs::create_dir(first.with_extension("2")).expect("makes");
+        writer.append(Stream::Stdout, 1, line("y").as_bytes());
+        assert!(first.exists() && writer.dropped() > 0, "{:?}", log.driver);
+    }
 }
 
 #[test]
@@ -380,6 +398,21 @@ fn a_torn_last_record_costs_itself_only_and_the_next_run_writes_on() {
 }
 
 #[test]
+fn a_run_behind_a_torn_one_does_not_go_on_with_its_line() {
+    let log = Log::new(LogDriver::Local);
+    let mut writer = log.writer();
+    writer.append(Stream::Stdout, 1, b"prompt$ ");
+    writer.append(Stream::Stdout, 2, b"torn");
+    drop(writer);
+    let path = &log.files()[0];
+    let file = OpenOptions::new().write(true).open(path).expect("opens");
+    file.set_len(fs::metadata(path).expect("there").len() - 3).expect("cuts");
+    log.writer().append(Stream::Stdout, 3, b"again\n");
+    let texts: Vec<String> = log.read(Options::default()).into_iter().map(|(_, _, t)| t).collect();
+    assert_eq!(texts, ["prompt$ ", "again\n"]);
+}
+
+#[test]
 fn runs_of_nul_bytes_are_skipped() {
     for log in both() {
         let path = log.dir.path().join(if log.driver == LogDriver::Local { "log.1" } else { "json.log.1" });
@@ -482,6 +515,21 @@ fn on_a_full_disk_the_writer_counts_what_is_missing_and_goes_on_when_there_is_ro
         let said = texts.iter().any(|text| text.contains(&format!("{dropped} bytes of output are missing")));
         assert!(said || driver == LogDriver::JsonFile, "the gap is not shown: {texts:?}");
     }
+}
+
+#[test]
+fn of_lines_that_do_not_all_fit_on_the_disk_those_that_do_are_kept() {
+    let disk = small_disk();
+    let config = LogConfig { driver: LogDriver::JsonFile, ..LogConfig::default() };
+    let directory = crate::wire::path_below(&disk, "log".as_ref());
+    fs::create_dir(&directory).expect("makes");
+    let mut writer = Writer::open(&LogSettings { config, directory: directory.clone() }, 1).expect("opens");
+    // More than the disk in one write: somebody who follows may have seen the lines that are whole.
+    writer.append(Stream::Stdout, 1, "x\n".repeat(2_000).as_bytes());
+    let mut reader = Reader::open(&directory, LogDriver::JsonFile, Options::default()).expect("opens");
+    let kept = rest(&mut reader).len() as u64;
+    assert!(kept > 500 && writer.dropped() > 0, "{kept} lines, {} bytes dropped", writer.dropped());
+    assert!(writer.dropped().abs_diff(4_000 - 2 * kept) <= 4, "{} bytes dropped", writer.dropped());
 }
 
 /// A file system of 64 KiB that is mounted nowhere and gone with its descriptor.
