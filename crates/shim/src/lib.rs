@@ -7,6 +7,7 @@
 mod checksum;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod fuzzing;
 pub mod logs;
 pub mod nursery;
 pub mod protocol;

@@ -147,7 +147,7 @@ impl Writer {
 
 // === impl the format ===
 
-fn encode(sequence: u64, record: &Record) -> Result<Vec<u8>> {
+pub(crate) fn encode(sequence: u64, record: &Record) -> Result<Vec<u8>> {
     let payload = payload(record)?;
     let length = (payload.len() as u32).to_le_bytes();
     let sequence = sequence.to_le_bytes();
@@ -184,7 +184,7 @@ fn cut(text: &str, longest: usize) -> String {
     text[..end].to_owned()
 }
 
-fn decode(file: &[u8]) -> Option<Record> {
+pub(crate) fn decode(file: &[u8]) -> Option<Record> {
     let slots = file.chunks(SLOT).take(2).filter_map(decode_slot);
     slots.max_by_key(|(sequence, _)| *sequence).map(|(_, record)| record)
 }
