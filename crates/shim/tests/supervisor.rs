@@ -432,9 +432,9 @@ fn many_execs_that_cannot_be_killed_hold_up_the_end_no_longer_than_one() {
     shim.start("read x < /dev/null; sleep 1; exit 2");
     // More than would fit into what the test waits for, if each had its own time. They end with their input.
     let execs: Vec<_> = (0..15).map(|_| shim.exec("read x", |_| {})).collect();
+    shim.ends();
     assert_eq!(shim.daemon.exited().exit, Exit::Code(2));
     drop(execs);
-    shim.ends();
 }
 
 fn stop(shim: &mut Shim) {
