@@ -3,7 +3,7 @@
 //! | database | run directory | monitor | then |
 //! |---|---|---|---|
 //! | any | - | answers | it runs (or ended just now): taken over |
-//! | any | record: exited | gone | exited as recorded; `--rm` ones are removed now |
+//! | any | record: exited | gone | exited as recorded; what is left of it is cleaned up; `--rm` ones are removed now |
 //! | was running, or `--rm` | record: failed | gone | the start failed, as recorded; `--rm` ones are removed now |
 //! | any | record: running, starting | gone | its remains are cleaned up; exited 137, naming the monitor |
 //! | was running | no record | gone | the start was never made: as before it |
@@ -153,8 +153,14 @@ async fn fate(core: &Arc<Core>, me: &Container, has_dir: bool) -> Fate {
             None if me.life.running => return Fate::NeverStarted,
             None => return Fate::AsRecorded,
             Some(Record { state: State::Exited { exit, started_at, .. }, .. }) => {
-                let known = me.life.exit.as_ref() == Some(&exit) && !me.life.running;
-                return if known { Fate::AsRecorded } else { Fate::Ended(exit, Some(started_at)) };
+                if me.life.exit.as_ref() == Some(&exit) && !me.life.running {
+                    return Fate::AsRecorded;
+                }
+                // The monitor says how it ended before it removes its groups; it may have been killed in between.
+                if let Err(e) = clean_up(core, me).await {
+                    tracing::error!(container = me.id.as_str(), "clean up: {e}");
+                }
+                return Fate::Ended(exit, Some(started_at));
             }
             Some(Record { state: State::Failed { error }, .. }) => {
                 // That one that removes itself was started is not recorded; the record here is of its only start.
@@ -187,12 +193,16 @@ async fn ask(core: &Arc<Core>, dir: &Path) -> Option<Fate> {
 
 /// Ends what a container without a monitor left.
 async fn orphan(core: &Arc<Core>, me: &Container, why: &str) -> Fate {
-    let path = cgroups_path(&me.made.fixed.config, &core.cgroup_parent, me.id.as_str());
-    let error = match core.monitors.cleanup(&me.id, &path, Vec::new()).await {
+    let error = match clean_up(core, me).await {
         Ok(()) => why.to_owned(),
         Err(e) => format!("{why}; {e}"),
     };
     Fate::Ended(exit(Exit::Signal(9), error), None)
+}
+
+async fn clean_up(core: &Arc<Core>, me: &Container) -> Result<()> {
+    let path = cgroups_path(&me.made.fixed.config, &core.cgroup_parent, me.id.as_str());
+    core.monitors.cleanup(&me.id, &path, Vec::new()).await
 }
 
 fn exit(exit: Exit, error: String) -> ExitRecord {
