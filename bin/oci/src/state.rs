@@ -143,7 +143,7 @@ impl State {
 
 /// The runtime as this program uses it: containers live on when it exits.
 pub(crate) fn runtime() -> Result<Runtime> {
-    Runtime::new(Options { die_with_parent: false, init: None })
+    Runtime::new(Options { die_with_parent: false, ..Options::default() })
 }
 
 /// When a process started; `None` if there is none, or only its remains.

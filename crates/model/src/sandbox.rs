@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -195,6 +195,13 @@ pub trait Running {
     /// # Errors
     /// The kernel's refusal.
     fn resume(&mut self) -> Result<()>;
+
+    /// Changes its limits; what `resources` does not name stays as it is. Gives what was asked for without effect, for
+    /// people.
+    ///
+    /// # Errors
+    /// A limit that cannot be enforced here, by name, and nothing was changed; the kernel's refusal.
+    fn update(&mut self, resources: &LinuxResources) -> Result<Vec<String>>;
 
     /// What it uses now.
     ///

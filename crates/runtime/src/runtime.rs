@@ -11,7 +11,7 @@ use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{Launched, Running, Sandbox, SandboxSpec, Seccomp, Stdio};
 use tare_model::{ContainerId, ErrorKind, Result as ModelResult};
 
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::{Cgroup, Driver, Layout};
 use crate::channel::Until;
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
@@ -36,6 +36,8 @@ pub struct Options {
     pub die_with_parent: bool,
     /// The executable that serves as init, for kernels that cannot bind the running one.
     pub init: Option<PathBuf>,
+    /// Who makes the control groups, and how `linux.cgroupsPath` names them.
+    pub cgroups: Driver,
 }
 
 /// What may differ from container to container, beside its specification.
@@ -58,7 +60,7 @@ struct Shared {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { die_with_parent: true, init: None }
+        Self { die_with_parent: true, init: None, cgroups: Driver::Cgroupfs }
     }
 }
 
@@ -109,7 +111,7 @@ impl Runtime {
     }
 
     fn handle(&self, spec: SandboxSpec, pid: i32, pidfd: Option<OwnedFd>) -> ModelResult<Container> {
-        let cgroup = Cgroup::open(self.layout(), cgroups_path(&spec)?)?;
+        let cgroup = self.options().cgroups.open(self.layout(), cgroups_path(&spec)?)?;
         let filter = self.filter(&spec)?;
         let runtime = self.clone();
         Ok(Container { runtime, spec, pid, pidfd, cgroup, filter, oom: None, oom_kills: 0 })
@@ -138,13 +140,14 @@ impl Runtime {
         let none = LinuxResources::default();
         let resources =
             spec.oci.linux().as_ref().and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
-        let cgroup = Cgroup::create(self.layout(), cgroups_path(spec)?, resources)?;
+        let mut cgroup = self.options().cgroups.create(self.layout(), cgroups_path(spec)?, resources)?;
         let launched = self.start_in(&plan, &cgroup, filter.as_deref(), joins, stdio, extra);
         let (oom, launched) = launched.inspect_err(|_| {
             // The error at hand says more than that its remains could not be removed either.
             let _ = cgroup.kill_all();
             let _ = cgroup.destroy();
         })?;
+        cgroup.settle();
         let pidfd =
             launched.pidfd.try_clone().map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
         let runtime = self.clone();
@@ -207,7 +210,7 @@ impl Sandbox for Runtime {
     }
 
     fn cleanup(&self, id: &ContainerId, cgroups_path: &str) -> ModelResult<()> {
-        let cgroup = Cgroup::open(self.layout(), cgroups_path)?;
+        let cgroup = self.options().cgroups.open(self.layout(), std::path::Path::new(cgroups_path))?;
         let killed = cgroup.kill_all().map_err(Error::from);
         let removed = cgroup.destroy().map_err(Error::from);
         Ok(killed.and(removed).context(|| format!("clean up container {}", id.short()))?)

@@ -24,6 +24,7 @@
 
 use std::path::PathBuf;
 
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 use tare_model::container::LogConfig;
 use tare_model::sandbox::{ExecSpec, SandboxSpec, Stats, WindowSize};
@@ -96,6 +97,8 @@ pub enum Call {
     Exec(Box<ExecRequest>),
     /// Read the cgroups' figures. → [`Answer::Stats`]
     Stats,
+    /// Change limits; what is not named stays. → [`Answer::Updated`]
+    Update(Box<LinuxResources>),
     /// Ids of the container's processes, in the host's namespace. → [`Answer::Processes`]
     Processes,
     /// Send one [`Event::LogGrew`] when the log has grown after this. → [`Answer::Done`]
@@ -191,6 +194,8 @@ pub enum Answer {
     },
     /// Figures.
     Stats(Box<Stats>),
+    /// The limits are in force; what was asked for without effect, for people.
+    Updated(Vec<String>),
     /// Process ids in the host's namespace.
     Processes(Vec<i32>),
     /// What is known.

@@ -1,4 +1,5 @@
-//! The one table of controllers: what the kernel calls each in either version, and when a container needs it.
+//! The one table of controllers: what the kernel calls each in either version, and when a container needs it. The limits
+//! that each has are the table of `figure`.
 
 /// A kernel controller (or, in v1, an accounting hierarchy) that we know how to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +28,12 @@ pub enum Controller {
     NetPrio,
     /// RDMA resources.
     Rdma,
+    /// Scalar resources that drivers count; set by file name only.
+    Misc,
+    /// Device memory likewise; v2 only.
+    Dmem,
+    /// v2's groups themselves, which need no controller: bounds on what may be made below.
+    Core,
 }
 
 /// Which of the two kernel interfaces a hierarchy speaks.
@@ -64,6 +71,9 @@ const TABLE: &[Row] = &[
     Row { controller: Controller::NetCls,  v1: "net_cls",  v2: None,            always: false },
     Row { controller: Controller::NetPrio, v1: "net_prio", v2: None,            always: false },
     Row { controller: Controller::Rdma,    v1: "rdma",     v2: Some("rdma"),    always: false },
+    Row { controller: Controller::Misc,    v1: "misc",     v2: Some("misc"),    always: false },
+    Row { controller: Controller::Dmem,    v1: "dmem",     v2: Some("dmem"),    always: false },
+    Row { controller: Controller::Core,    v1: "cgroup",   v2: None,            always: false },
 ];
 
 impl Controller {

@@ -12,6 +12,9 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::error::{Error, Result};
 
+const ALLOW: &str = "devices.allow";
+const DENY: &str = "devices.deny";
+
 /// Read, write and mknod as the kernel's bits (`BPF_DEVCG_ACC_*`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access(pub(super) u8);
@@ -38,7 +41,7 @@ impl Access {
         })
     }
 
-    fn letters(self) -> String {
+    pub(super) fn letters(self) -> String {
         [('r', Self::READ), ('w', Self::WRITE), ('m', Self::MKNOD)]
             .into_iter()
             .filter(|(_, bit)| self.0 & bit.0 != 0)
@@ -130,7 +133,7 @@ impl Rules {
     /// # Errors
     /// A rule that v1 would not follow.
     pub(crate) fn lines(&self) -> Result<Vec<(&'static str, String)>> {
-        let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
+        let file = |allow| if allow { ALLOW } else { DENY };
         let mut lines = vec![(file(self.allow_all), "a".to_owned())];
         for (at, rule) in self.rules.iter().enumerate() {
             // Only a rule against the general line takes exceptions back, and must name them exactly.
@@ -150,6 +153,44 @@ impl Rules {
         }
         Ok(lines)
     }
+}
+
+/// The lines that lead from what `devices.list` says to what `wanted` says, so that a device that is allowed before and
+/// after is never closed, and groups below do not stand in the way. Only from or to "everything is allowed" all is said
+/// anew, and the general line first.
+pub(crate) fn steps(list: &str, wanted: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+    let exceptions = |lines: &[(&str, String)]| {
+        lines.iter().fold(Exceptions::new(), |mut all, (file, line)| {
+            note(&mut all, *file == ALLOW, line);
+            all
+        })
+    };
+    let starts_closed = wanted.first().is_some_and(|(file, line)| *file == DENY && line == "a");
+    let listed: Vec<(&str, String)> = list.lines().map(|line| (ALLOW, line.to_owned())).collect();
+    if !starts_closed || listed.iter().any(|(_, line)| line.starts_with('a')) {
+        return wanted.to_vec();
+    }
+    let (now, then) = (exceptions(&listed), exceptions(&wanted[1..]));
+    let beyond = |all: &Exceptions, other: &Exceptions, file| {
+        let more = all.iter().filter_map(|(device, access)| {
+            let more = Access(access.0 & !other.get(device).copied().unwrap_or_default().0);
+            (more.0 != 0).then(|| (file, format!("{device} {}", more.letters())))
+        });
+        more.collect::<Vec<_>>()
+    };
+    let mut steps = beyond(&then, &now, ALLOW);
+    steps.extend(beyond(&now, &then, DENY));
+    steps
+}
+
+/// What v1 keeps: the letters allowed for each `c 1:3`.
+type Exceptions = std::collections::BTreeMap<String, Access>;
+
+fn note(all: &mut Exceptions, allow: bool, line: &str) {
+    let Some((device, letters)) = line.trim().rsplit_once(' ') else { return };
+    let Ok(access) = Access::parse(letters) else { return };
+    let known = all.entry(device.to_owned()).or_default();
+    known.0 = if allow { known.0 | access.0 } else { known.0 & !access.0 };
 }
 
 // === impl Rule ===

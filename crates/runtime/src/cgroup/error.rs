@@ -13,6 +13,14 @@ pub enum Error {
         /// The kernel's answer.
         source: Errno,
     },
+    /// systemd refused, or could not be asked.
+    #[error("systemd: {call}: {said}")]
+    Systemd {
+        /// What was asked.
+        call: String,
+        /// What it said.
+        said: String,
+    },
     /// A limit was asked for that this machine cannot enforce.
     #[error("{what}: {why}")]
     Unsupported {
@@ -91,6 +99,14 @@ impl Error {
         }
     }
 
+    /// A refused call, with the limit that it was made for.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Call { call, source } => Self::Call { call: format!("{what}: {call}"), source },
+            other => other,
+        }
+    }
+
     /// All of these as one; `Ok` if there are none.
     pub(crate) fn collect(mut errors: Vec<Self>) -> Result<()> {
         match errors.len() {
@@ -108,9 +124,11 @@ impl From<Error> for tare_model::Error {
             Error::Unsupported { .. } => Kind::Unsupported,
             Error::Invalid { .. } | Error::Path { .. } => Kind::InvalidInput,
             Error::InUse { .. } => Kind::Conflict,
-            Error::Call { .. } | Error::Unreadable { .. } | Error::TimedOut { .. } | Error::Several(_) => {
-                Kind::System
-            }
+            Error::Call { .. }
+            | Error::Systemd { .. }
+            | Error::Unreadable { .. }
+            | Error::TimedOut { .. }
+            | Error::Several(_) => Kind::System,
         };
         Self::new(kind, error.to_string())
     }

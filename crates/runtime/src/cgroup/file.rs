@@ -90,17 +90,31 @@ impl Hierarchy {
         if status.st_nlink == 2 {
             return Ok(Vec::new());
         }
+        let all = self.entries_at(relative)?.into_iter();
+        Ok(all.filter(|(_, is_group)| *is_group).map(|(name, _)| format!("{relative}/{name}")).collect())
+    }
+
+    /// The names of a group's files.
+    pub(super) fn names_at(&self, relative: &str) -> Result<Vec<String>> {
+        let all = self.entries_at(relative)?.into_iter();
+        Ok(all.filter(|(_, is_group)| !is_group).map(|(name, _)| name).collect())
+    }
+
+    /// What is in a group: names, and whether each is a group.
+    fn entries_at(&self, relative: &str) -> Result<Vec<(String, bool)>> {
+        let failed =
+            |source| Error::Call { call: format!("read directory {}", self.shown(relative)), source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(self.root(), relative, flags, Mode::empty()).map_err(failed)?;
-        let mut children = Vec::new();
+        let mut entries = Vec::new();
         for entry in rustix::fs::Dir::read_from(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy();
-            if entry.file_type() == rustix::fs::FileType::Directory && name != "." && name != ".." {
-                children.push(format!("{relative}/{name}"));
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                entries.push((name, entry.file_type() == rustix::fs::FileType::Directory));
             }
         }
-        Ok(children)
+        Ok(entries)
     }
 }
 
@@ -111,10 +125,4 @@ pub(super) fn number(path: &str, content: &str) -> Result<u64> {
         content: content.chars().take(80).collect(),
         wanted: "a number",
     })
-}
-
-/// The figure after a key in a file of `key figure` lines.
-pub(super) fn keyed(content: &str, key: &str) -> Option<u64> {
-    let line = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok();
-    content.lines().find_map(line)
 }

@@ -16,6 +16,9 @@ use super::wait::{Deadline, wait_for_event};
 /// How long we try.
 const PATIENCE: u64 = 10;
 
+/// How long those who are to be killed are held still first; without it they can only outrun us for a while.
+const HOLD: u64 = 1;
+
 /// After so many looks at a v1 group that hangs in FREEZING it is thawed for a moment.
 const LOOKS: u32 = 50;
 
@@ -56,10 +59,27 @@ impl Cgroup {
         match (self.unified(), self.members_freezer()) {
             (Some(hierarchy), _) => {
                 let events = hierarchy.read_at(&self.path.join("cgroup.events"))?;
-                Ok(super::file::keyed(&events, "frozen") == Some(1))
+                Ok(super::parse::keyed(&events, "frozen") == Some(1))
             }
             (None, Some(hierarchy)) => Ok(self.state_v1(hierarchy)? == "FROZEN"),
             (None, None) => Ok(false),
+        }
+    }
+
+    /// Has everybody stand still if that is soon done, so that nobody is born while the others are killed.
+    pub(super) fn hold(&self) {
+        let soon = Deadline::after(HOLD);
+        let _ = match (self.unified(), self.members_freezer()) {
+            (Some(hierarchy), _) => self.freeze_v2(hierarchy, &soon),
+            (None, Some(hierarchy)) => self.freeze_v1(hierarchy, &soon),
+            (None, None) => Ok(()),
+        };
+    }
+
+    /// The end of [`Self::hold`], whether or not it held: half frozen, nobody could die.
+    pub(super) fn let_go(&self) {
+        if self.unified().is_some() || self.members_freezer().is_some() {
+            let _ = self.thaw(); // a group that is gone has nobody in it
         }
     }
 
@@ -72,7 +92,7 @@ impl Cgroup {
     }
 
     /// Freezes through the v1 freezer.
-    pub(super) fn freeze_v1(&self, hierarchy: &Hierarchy, deadline: &Deadline) -> Result<()> {
+    fn freeze_v1(&self, hierarchy: &Hierarchy, deadline: &Deadline) -> Result<()> {
         for look in 1.. {
             self.put(hierarchy, "freezer.state", "FROZEN")?;
             if self.state_v1(hierarchy)? == "FROZEN" {

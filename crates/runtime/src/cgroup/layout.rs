@@ -11,7 +11,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode as FileMode, OFlags, openat};
+use rustix::fs::{CWD, Mode as FileMode, OFlags, fstatfs, openat};
 
 use super::controller::{Controller, Version};
 use super::error::{Error, Result};
@@ -20,6 +20,8 @@ use super::error::{Error, Result};
 #[derive(Debug)]
 pub struct Layout {
     pub(super) hierarchies: Vec<Hierarchy>,
+    /// Whether v2 is mounted with this option.
+    pub(super) nsdelegate: bool,
     /// Flags for writing a group's files. On a fake tree for tests the files must be made by whoever writes them.
     pub(super) write_flags: OFlags,
 }
@@ -66,9 +68,17 @@ impl Layout {
     /// # Errors
     /// `/proc` cannot be read, a mount point cannot be opened, or there is no cgroup hierarchy at all.
     pub fn detect() -> Result<Self> {
-        let mounts = parse_mounts(&read("/proc/self/mountinfo")?);
-        let own = parse_own(&read("/proc/self/cgroup")?);
         let systemd = Path::new("/run/systemd/system").is_dir();
+        Self::of(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?, systemd)
+    }
+
+    /// What these contents of `mountinfo` and `/proc/self/cgroup` describe.
+    pub(super) fn of(mountinfo: &str, own: &str, systemd: bool) -> Result<Self> {
+        let mounts = parse_mounts(mountinfo);
+        let own = parse_own(own);
+        let nsdelegate = mounts.iter().any(|mount| {
+            mount.version == Some(Version::V2) && mount.options.iter().any(|option| option == "nsdelegate")
+        });
         let mut hierarchies = Vec::new();
         for mount in mounts {
             if let Some(hierarchy) = Hierarchy::open(mount, &own, systemd)? {
@@ -81,7 +91,7 @@ impl Layout {
                 why: "no cgroup hierarchy is mounted; mount -t cgroup2 none /sys/fs/cgroup".to_owned(),
             });
         }
-        Ok(Self { hierarchies, write_flags: OFlags::WRONLY | OFlags::CLOEXEC })
+        Ok(Self { hierarchies, nsdelegate, write_flags: OFlags::WRONLY | OFlags::CLOEXEC })
     }
 
     /// What kind of machine this is.
@@ -99,7 +109,9 @@ impl Layout {
         match self.holding(controller) {
             Some(at) => Some(self.hierarchies[at].version),
             None => match controller {
-                Controller::Devices | Controller::Freezer => self.v2().map(|_| Version::V2),
+                Controller::Devices | Controller::Freezer | Controller::Core => {
+                    self.v2().map(|_| Version::V2)
+                }
                 Controller::Cpuacct if self.mode() == Mode::Unified => Some(Version::V2),
                 _ => None,
             },
@@ -121,6 +133,11 @@ impl Layout {
         self.hierarchies.iter().position(|one| one.version == Version::V2)
     }
 
+    /// Whether this is a tree of plain files for tests, where a file is there when it was written.
+    pub(super) fn makes_files(&self) -> bool {
+        self.write_flags.contains(OFlags::CREATE)
+    }
+
     fn has(&self, version: Version) -> bool {
         self.hierarchies.iter().any(|one| one.version == version)
     }
@@ -139,7 +156,8 @@ impl Layout {
                 own: "/".to_owned(),
             })
             .collect();
-        Self { hierarchies, write_flags: OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::TRUNC }
+        let write_flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::TRUNC;
+        Self { hierarchies, nsdelegate: false, write_flags }
     }
 }
 
@@ -150,9 +168,10 @@ impl Hierarchy {
     fn open(mount: Mount, own: &[Own], systemd: bool) -> Result<Option<Self>> {
         let Some(version) = mount.version else { return Ok(None) };
         let name = mount.options.iter().find_map(|option| option.strip_prefix("name=")).map(str::to_owned);
+        let named = mount.options.iter().filter_map(|option| Controller::from_v1(option)).collect();
         let controllers: Vec<Controller> = match version {
-            Version::V1 => mount.options.iter().filter_map(|option| Controller::from_v1(option)).collect(),
-            Version::V2 => controllers_v2(&mount.point)?,
+            Version::V1 => named,
+            Version::V2 => Vec::new(), // it says so itself, below
         };
         // Without systemd nobody looks at its hierarchy; with it, a container must not stay in our unit's group.
         let tracked = systemd && name.as_deref() == Some("systemd");
@@ -160,6 +179,15 @@ impl Hierarchy {
             return Ok(None);
         }
         let root = open_root(&mount.point)?;
+        // Something may be mounted over it: what is written there would limit nothing.
+        let magic = fstatfs(&root).map(|status| status.f_type).unwrap_or_default();
+        if magic != magic_of(version) {
+            return Ok(None);
+        }
+        let controllers = match version {
+            Version::V1 => controllers,
+            Version::V2 => controllers_v2(&mount.point)?,
+        };
         let own = own_group(own, version, &mount.options);
         Ok(Some(Self { version, controllers, name, mount: mount.point, root, own }))
     }
@@ -167,6 +195,14 @@ impl Hierarchy {
     /// The descriptor everything is relative to.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+}
+
+/// `CGROUP_SUPER_MAGIC` and `CGROUP2_SUPER_MAGIC`.
+fn magic_of(version: Version) -> rustix::fs::FsWord {
+    match version {
+        Version::V1 => 0x0027_e0eb,
+        Version::V2 => 0x6367_7270,
     }
 }
 
@@ -190,6 +226,14 @@ fn read(path: &str) -> Result<String> {
 }
 
 // === parsing ===
+
+/// Runs the parsers alone; for fuzzers.
+pub(super) fn fuzz(text: &str) {
+    let own = parse_own(text);
+    for mount in parse_mounts(text) {
+        let _ = own_group(&own, mount.version.unwrap_or(Version::V2), &mount.options);
+    }
+}
 
 /// The cgroup mounts, one for each hierarchy: of several mounts of one hierarchy the one that shows its root, or else
 /// the first.

@@ -34,7 +34,11 @@
 //! `CLONE_INTO_CGROUP` and by writing `0` to v1 `tasks` files while they have one thread; neither waits for an RCU
 //! grace period.
 //!
-//! Read in this order: `layout`, `controller`, `plan`, `group`, then what you came for.
+//! # Who makes the groups
+//!
+//! We do ([`Cgroup::create`]), or systemd does, as a scope ([`Cgroup::create_scope`]); [`Driver`] chooses.
+//!
+//! Read in this order: `layout`, `controller`, `figure`, `plan`, `group`, then what you came for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,20 +46,28 @@ use std::sync::Arc;
 mod controller;
 mod convert;
 mod cpuset;
+mod delegate;
 mod device_program;
 mod devices;
+mod driver;
 mod error;
+mod figure;
 mod file;
 mod freeze;
 mod group;
 mod layout;
+mod make;
 mod oom;
+pub mod parse;
 mod path;
 pub mod plan;
 mod processes;
 mod remove;
 mod stats;
 mod subtree;
+pub mod systemd;
+mod update;
+pub mod usage;
 mod v1;
 mod v2;
 mod view;
@@ -65,6 +77,8 @@ mod wait;
 mod tests;
 
 pub use controller::{Controller, Version};
+pub use delegate::Delegated;
+pub use driver::Driver;
 pub use error::{Error, Result};
 pub use group::{Cgroup, Entry};
 pub use layout::{Hierarchy, Layout, Mode};
@@ -77,12 +91,7 @@ pub use path::GroupPath;
 /// # Errors
 /// The path is none, or a call failed for another reason.
 pub fn remove_if_empty(layout: &Arc<Layout>, path: impl AsRef<Path>) -> Result<()> {
-    use rustix::io::Errno;
     let path = GroupPath::parse(path)?;
-    let expected = [Errno::BUSY, Errno::NOENT, Errno::NOTEMPTY];
-    let removed = layout.hierarchies.iter().map(|hierarchy| hierarchy.rmdir_at(path.as_str()));
-    let errors = removed.filter_map(std::result::Result::err);
-    Error::collect(
-        errors.filter(|error| error.errno().is_none_or(|errno| !expected.contains(&errno))).collect(),
-    )
+    let removed = layout.hierarchies.iter().map(|hierarchy| remove::if_empty(hierarchy, path.as_str()));
+    Error::collect(removed.filter_map(std::result::Result::err).collect())
 }

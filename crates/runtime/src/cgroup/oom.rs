@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use super::Cgroup;
 use super::controller::{Controller, Version};
 use super::error::{Error, Result};
-use super::file::keyed;
 use super::layout::Hierarchy;
+use super::parse::keyed;
 
 /// Listens to one container's memory group.
 #[derive(Debug)]
@@ -32,9 +32,14 @@ impl Cgroup {
     /// A call failed.
     pub fn oom_watch(&self) -> Result<Option<OomWatch>> {
         let Some(hierarchy) = self.with(Controller::Memory) else { return Ok(None) };
-        match hierarchy.version {
-            Version::V1 => self.listen_v1(hierarchy).map(Some),
-            Version::V2 => self.listen_v2(hierarchy).map(Some),
+        let listening = match hierarchy.version {
+            Version::V1 => self.listen_v1(hierarchy),
+            Version::V2 => self.listen_v2(hierarchy),
+        };
+        match listening {
+            // The controller is here and was not delegated to us.
+            Err(error) if error.errno() == Some(Errno::NOENT) && self.exists() => Ok(None),
+            other => other.map(Some),
         }
     }
 

@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 use super::controller::{Controller, Version};
 use super::error::{Error, Result};
+use super::figure::Figure;
 use super::{v1, v2};
 
 /// One figure to be written.
@@ -45,11 +46,17 @@ impl Available for super::Layout {
     }
 }
 
-/// What is in force now, where a write needs to repeat it.
+/// What is in force now, where a write needs to repeat it or is judged by it. A new group has nothing in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Current {
-    /// The quota half of v2's `cpu.max`; absent in a new group.
+    /// The quota half of v2's `cpu.max`.
     pub cpu_quota: Option<String>,
+    /// The memory limit in bytes.
+    pub memory: Option<u64>,
+    /// v1: the limit on memory and swap together, in bytes.
+    pub memory_and_swap: Option<u64>,
+    /// Whether this is about a group that was limited before.
+    pub is_update: bool,
 }
 
 /// Plans everything but devices (see `devices`).
@@ -82,32 +89,39 @@ pub(crate) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Asks for a write to one file.
-    pub(crate) fn write(
-        &mut self,
-        controller: Controller,
-        what: &str,
-        file: &str,
-        value: impl ToString,
-    ) -> Result<()> {
-        self.write_one_of(controller, what, vec![(file.to_owned(), value.to_string())])
+    /// Asks for a limit.
+    pub(crate) fn set(&mut self, figure: &Figure, value: impl ToString) -> Result<()> {
+        self.set_of(figure, "", value)
     }
 
-    /// Asks for a write to the first of these files that exists.
-    pub(crate) fn write_one_of(
-        &mut self,
-        controller: Controller,
-        what: &str,
-        choices: Vec<(String, String)>,
-    ) -> Result<()> {
-        if self.available.version_of(controller).is_none() {
-            return Err(Error::Unsupported {
-                what: what.to_owned(),
-                why: format!("the {} controller is not mounted here", controller.name()),
-            });
+    /// Asks for a limit that is there once for each of several things.
+    pub(crate) fn set_of(&mut self, figure: &Figure, of: &str, value: impl ToString) -> Result<()> {
+        self.set_one_of(figure, of, &[value.to_string()])
+    }
+
+    /// Asks for a limit whose files want different words, in the order of the table; the last are for the rest.
+    pub(crate) fn set_one_of(&mut self, figure: &Figure, of: &str, values: &[String]) -> Result<()> {
+        let what = figure.name(of);
+        let Some(version) = self.available.version_of(figure.controller) else {
+            let why = format!("the {} controller is not mounted here", figure.controller.name());
+            return Err(Error::Unsupported { what, why });
+        };
+        let files = figure.files(version);
+        if files.is_empty() {
+            let why = format!("cgroup v2 has no such control; v1 has it as {}", figure.files(Version::V1)[0]);
+            return Err(Error::Unsupported { what, why });
         }
-        self.plan.writes.push(Write { controller, what: what.to_owned(), choices, optional: false });
+        let value = |at: usize| values.get(at).or(values.last()).cloned().unwrap_or_default();
+        let choices =
+            files.iter().enumerate().map(|(at, file)| (file.replace("{}", of), value(at))).collect();
+        self.plan.writes.push(Write { controller: figure.controller, what, choices, optional: false });
         Ok(())
+    }
+
+    /// Whether something may be in force that the opposite value has to take back.
+    pub(crate) fn can_be_taken_back(&self, figure: &Figure) -> bool {
+        let version = self.available.version_of(figure.controller);
+        self.current.is_update && version.is_some_and(|version| !figure.files(version).is_empty())
     }
 
     /// Lets the latest write pass if its file does not exist.
@@ -122,35 +136,47 @@ impl Planner<'_> {
         self.plan.notes.push(note.to_owned());
     }
 
-    /// Refuses something that v2 has no means for.
-    pub(crate) fn not_in_v2(&self, what: &str) -> Result<()> {
-        Err(Error::Unsupported { what: what.to_owned(), why: "cgroup v2 has no such control".to_owned() })
-    }
-
-    /// The files of v2 that the document names itself.
+    /// The files of v2 that the document names itself; a value of several lines is as many writes.
     fn unified(&mut self, resources: &LinuxResources) -> Result<()> {
         let mut files: Vec<(&String, &String)> = resources.unified().iter().flatten().collect();
         files.sort_unstable();
         for (file, value) in files {
-            let what = format!("unified resource {file:?}");
-            let Some((prefix, _)) = file.split_once('.').filter(|_| !file.contains('/')) else {
-                return Err(Error::Invalid { what, why: "it is no file name of a controller".to_owned() });
-            };
-            let controller = Controller::from_v2(prefix)
-                .filter(|controller| self.available.version_of(*controller) == Some(Version::V2));
-            let Some(controller) = controller else {
-                let why = format!("there is no {prefix} controller in a cgroup v2 hierarchy here");
-                return Err(Error::Unsupported { what, why });
-            };
-            self.write(controller, &what, file, value)?;
+            let what = format!("unified resource {file:?} (unified)");
+            let controller = self.owner(file, &what)?;
+            for line in value.lines().chain(value.is_empty().then_some("")) {
+                let choices = vec![(file.clone(), line.to_owned())];
+                self.plan.writes.push(Write { controller, what: what.clone(), choices, optional: false });
+            }
         }
         Ok(())
+    }
+
+    /// Whose a file of v2 is. Those of the group itself (`cgroup.*`) are left to us but for its bounds.
+    fn owner(&self, file: &str, what: &str) -> Result<Controller> {
+        const BOUNDS: [&str; 3] = ["cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"];
+        let Some((prefix, _)) = file.split_once('.').filter(|_| !file.contains(['/', '\0'])) else {
+            return invalid(what, "it is no file name of a controller");
+        };
+        let unsupported = |why| Err(Error::Unsupported { what: what.to_owned(), why });
+        if prefix == "cgroup" {
+            return match self.available.version_of(Controller::Core) {
+                Some(Version::V2) if BOUNDS.contains(&file) => Ok(Controller::Core),
+                Some(Version::V2) => invalid(what, "this file is the runtime's own"),
+                _ => unsupported("there is no cgroup v2 hierarchy here".to_owned()),
+            };
+        }
+        let found = Controller::from_v2(prefix)
+            .filter(|controller| self.available.version_of(*controller) == Some(Version::V2));
+        found.map_or_else(
+            || unsupported(format!("there is no {prefix} controller in a cgroup v2 hierarchy here")),
+            Ok,
+        )
     }
 }
 
 /// Refuses a value by name.
-pub(crate) fn invalid<T>(what: &str, why: impl Into<String>) -> Result<T> {
-    Err(Error::Invalid { what: what.to_owned(), why: why.into() })
+pub(crate) fn invalid<T>(what: impl Into<String>, why: impl Into<String>) -> Result<T> {
+    Err(Error::Invalid { what: what.into(), why: why.into() })
 }
 
 /// Lists of CPUs or nodes: digits, ranges and commas, of a sane length; the kernel checks the rest.

@@ -36,7 +36,8 @@ impl Cgroup {
         if let Some(hierarchy) = self.unified() {
             match hierarchy.write_at(&self.path.join("cgroup.kill"), "1", self.layout.write_flags) {
                 Ok(()) => self.wait_until_empty(hierarchy, &deadline)?,
-                Err(error) if is_gone(&error) => {} // or from before 5.14: the way below finds out which
+                // Gone, from before 5.14, or a threaded group: the way below finds out which.
+                Err(error) if is_gone(&error) || error.errno() == Some(Errno::OPNOTSUPP) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -55,14 +56,13 @@ impl Cgroup {
 
     /// Kills who is listed, again and again until nobody is. Where nothing can freeze them some may be born meanwhile;
     /// but each round ends the parents.
-    fn kill_listed(&self, deadline: &Deadline) -> Result<()> {
+    pub(super) fn kill_listed(&self, deadline: &Deadline) -> Result<()> {
         loop {
             let listed = self.everyone()?;
             if listed.is_empty() {
                 return Ok(());
             }
-            let freezer = self.members_freezer();
-            let frozen = freezer.is_some_and(|hierarchy| self.freeze_v1(hierarchy, deadline).is_ok());
+            self.hold();
             // A number may have become somebody else's since it was listed. The descriptor is of one process; if its
             // number is still listed after that, the process is ours, or dead.
             let open: Vec<(i32, OwnedFd)> =
@@ -73,9 +73,7 @@ impl Cgroup {
             for process in &dying {
                 let _ = pidfd_send_signal(process, Signal::KILL); // gone already is as good
             }
-            if frozen {
-                self.thaw()?; // or they cannot die
-            }
+            self.let_go();
             // Some are listed, but past the point where they can be named.
             if !wait_for_exits(&dying, deadline) || (dying.is_empty() && !deadline.pause()) {
                 return Err(self.not_gone());
@@ -137,6 +135,12 @@ pub(super) fn of_tree(hierarchy: &Hierarchy, group: &str) -> Result<Vec<i32>> {
     // A process of another pid namespace has no number in ours.
     pids.retain(|pid| *pid > 0);
     Ok(pids)
+}
+
+/// The processes of this very group.
+pub(super) fn of_group(hierarchy: &Hierarchy, group: &str) -> Result<Vec<i32>> {
+    let content = hierarchy.read_if_there(&format!("{group}/cgroup.procs"))?.unwrap_or_default();
+    Ok(content.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 pub(super) fn is_gone(error: &Error) -> bool {

@@ -33,6 +33,14 @@ pub(super) fn tree(hierarchy: &Hierarchy, group: &str) -> Result<()> {
     Error::collect(errors)
 }
 
+/// Removes a group that may be others' as well: only if nothing is in it or below it.
+pub(super) fn if_empty(hierarchy: &Hierarchy, group: &str) -> Result<()> {
+    match hierarchy.rmdir_at(group) {
+        Err(error) if matches!(error.errno(), Some(Errno::BUSY | Errno::NOENT | Errno::NOTEMPTY)) => Ok(()),
+        other => other,
+    }
+}
+
 /// Removes one group without children; waits while it is busy with processes that are on their way out.
 pub(super) fn one(hierarchy: &Hierarchy, group: &str) -> Result<()> {
     let deadline = Deadline::after(PATIENCE);

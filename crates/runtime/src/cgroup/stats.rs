@@ -8,8 +8,9 @@ use tare_model::sandbox::{BlockIo, CpuStats, MemoryStats, PidsStats, Stats};
 use super::Cgroup;
 use super::controller::{Controller, Version};
 use super::error::Result;
-use super::file::{keyed, number};
+use super::file::number;
 use super::layout::Hierarchy;
+use super::parse::{DeviceFigure, figures, io_v1, io_v2, keyed, pairs};
 
 /// v1 writes "no limit" as the largest number of whole pages.
 const NO_LIMIT_V1: u64 = i64::MAX as u64 - 0xffff;
@@ -36,7 +37,24 @@ impl Cgroup {
         self.figure(hierarchy, file)
     }
 
-    fn cpu_stats(&self) -> Result<Option<CpuStats>> {
+    /// Bytes swapped out now.
+    pub(super) fn swap_used(&self) -> Result<u64> {
+        let Some(hierarchy) = self.with(Controller::Memory) else { return Ok(0) };
+        let file = by_version(hierarchy, "memory.memsw.usage_in_bytes", "memory.swap.current");
+        let figure = self.figure(hierarchy, file)?.unwrap_or_default();
+        Ok(match hierarchy.version {
+            Version::V1 => figure.saturating_sub(self.memory_used()?.unwrap_or_default()),
+            Version::V2 => figure,
+        })
+    }
+
+    /// A limit in force; `None`: there is none, or no such file.
+    pub(super) fn limit(&self, controller: Controller, file: &str) -> Result<Option<u64>> {
+        let Some(hierarchy) = self.with(controller) else { return Ok(None) };
+        Ok(self.figure(hierarchy, file)?.filter(|limit| *limit < NO_LIMIT_V1))
+    }
+
+    pub(super) fn cpu_stats(&self) -> Result<Option<CpuStats>> {
         let mut stats = CpuStats::default();
         let mut any = false;
         // v2 counts time without the controller, but beside v1 only what came in by the v2 group.
@@ -60,7 +78,7 @@ impl Cgroup {
             stats.user = self.figure(hierarchy, "cpuacct.usage_user")?.unwrap_or_default();
             stats.system = self.figure(hierarchy, "cpuacct.usage_sys")?.unwrap_or_default();
             let each = hierarchy.read_if_there(&self.path.join("cpuacct.usage_percpu"))?.unwrap_or_default();
-            stats.per_cpu = each.split_whitespace().filter_map(|time| time.parse().ok()).collect();
+            stats.per_cpu = figures(&each);
         }
         Ok(any.then_some(stats))
     }
@@ -87,7 +105,7 @@ impl Cgroup {
         }))
     }
 
-    fn pids_stats(&self) -> Result<Option<PidsStats>> {
+    pub(super) fn pids_stats(&self) -> Result<Option<PidsStats>> {
         let Some(hierarchy) = self.with(Controller::Pids) else { return Ok(None) };
         let Some(current) = self.figure(hierarchy, "pids.current")? else { return Ok(None) };
         Ok(Some(PidsStats { current, limit: self.figure(hierarchy, "pids.max")? }))
@@ -96,11 +114,12 @@ impl Cgroup {
     fn block_io_stats(&self) -> Result<Vec<BlockIo>> {
         let Some(hierarchy) = self.with(Controller::Io) else { return Ok(Vec::new()) };
         if hierarchy.version == Version::V2 {
-            return Ok(io_v2(&hierarchy.read_if_there(&self.path.join("io.stat"))?.unwrap_or_default()));
+            let content = hierarchy.read_if_there(&self.path.join("io.stat"))?.unwrap_or_default();
+            return Ok(moved(io_v2(&content, operation)));
         }
         // Kernels differ in which of these they fill.
         for file in ["blkio.bfq.io_service_bytes_recursive", "blkio.throttle.io_service_bytes_recursive"] {
-            let found = io_v1(&hierarchy.read_if_there(&self.path.join(file))?.unwrap_or_default());
+            let found = moved(io_v1(&hierarchy.read_if_there(&self.path.join(file))?.unwrap_or_default()));
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -125,51 +144,23 @@ fn by_version<'a>(hierarchy: &Hierarchy, v1: &'a str, v2: &'a str) -> &'a str {
     }
 }
 
-/// `key figure` lines.
-fn pairs(content: &str) -> BTreeMap<String, u64> {
-    let line = |line: &str| {
-        let (key, figure) = line.split_once(' ')?;
-        Some((key.to_owned(), figure.trim().parse().ok()?))
-    };
-    content.lines().filter_map(line).collect()
-}
-
-fn device(number: &str) -> Option<(u64, u64)> {
-    let (major, minor) = number.split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// `8:0 Read 4096` lines.
-fn io_v1(content: &str) -> Vec<BlockIo> {
-    let line = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (major, minor) = device(words.next()?)?;
-        let operation = words.next()?.to_ascii_lowercase();
-        let bytes = words.next()?.parse().ok()?;
+/// Bytes read and written, in the engine's words.
+fn moved(figures: Vec<DeviceFigure>) -> Vec<BlockIo> {
+    let one = |figure: DeviceFigure| {
+        let operation = figure.op.to_ascii_lowercase();
         let moves_data = matches!(operation.as_str(), "read" | "write");
+        let DeviceFigure { major, minor, value: bytes, .. } = figure;
         moves_data.then_some(BlockIo { major, minor, operation, bytes })
     };
-    content.lines().filter_map(line).collect()
+    figures.into_iter().filter_map(one).collect()
 }
 
-/// `8:0 rbytes=4096 wbytes=0 …` lines.
-fn io_v2(content: &str) -> Vec<BlockIo> {
-    let mut found = Vec::new();
-    for line in content.lines() {
-        let mut words = line.split_whitespace();
-        let Some((major, minor)) = words.next().and_then(device) else { continue };
-        for (key, bytes) in words.filter_map(|word| word.split_once('=')) {
-            let operation = match key {
-                "rbytes" => "read",
-                "wbytes" => "write",
-                _ => continue,
-            };
-            if let Ok(bytes) = bytes.parse() {
-                found.push(BlockIo { major, minor, operation: operation.to_owned(), bytes });
-            }
-        }
+fn operation(key: &str) -> Option<&'static str> {
+    match key {
+        "rbytes" => Some("read"),
+        "wbytes" => Some("write"),
+        _ => None,
     }
-    found
 }
 
 #[cfg(test)]
@@ -178,8 +169,9 @@ mod tests {
 
     #[test]
     fn bytes_by_device_are_read_in_both_versions() {
-        let v1 = io_v1("8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\nTotal 12288\n");
-        let v2 = io_v2("8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n7:0\n");
+        let v1 = moved(io_v1("8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\nTotal 12288\n"));
+        let line = "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n7:0\n";
+        let v2 = moved(io_v2(line, operation));
         let entry =
             |operation: &str, bytes| BlockIo { major: 8, minor: 0, operation: operation.to_owned(), bytes };
         assert_eq!(v1, [entry("read", 4096), entry("write", 8192)]);

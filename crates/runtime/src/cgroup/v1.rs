@@ -1,9 +1,11 @@
-//! The writer for v1 hierarchies: OCI's figures mostly as they are.
+//! The writer for v1 hierarchies: OCI's figures mostly as they are, and the rules that hold in both versions.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::controller::Controller;
+use super::convert::{or_max, swap_alone};
 use super::error::Result;
+use super::figure::{self, Figure};
 use super::plan::{Planner, invalid, list_of_numbers};
 
 /// Plans the writes of one controller.
@@ -14,217 +16,270 @@ pub(crate) fn plan(
 ) -> Result<()> {
     match controller {
         Controller::Cpu => resources.cpu().as_ref().map_or(Ok(()), |asked| cpu(asked, planner)),
-        Controller::Cpuset => resources.cpu().as_ref().map_or(Ok(()), |asked| cpuset(asked, planner)),
         Controller::Memory => resources.memory().as_ref().map_or(Ok(()), |asked| memory(asked, planner)),
         Controller::Io => resources.block_io().as_ref().map_or(Ok(()), |asked| block_io(asked, planner)),
+        Controller::NetCls => network_class(resources, planner),
+        Controller::NetPrio => network_priorities(resources, planner),
+        Controller::Hugetlb => hugetlb(resources, planner, |limit| limit.max(-1).to_string()),
+        other => common(other, resources, planner),
+    }
+}
+
+/// What is said in the same words in both versions.
+pub(super) fn common(
+    controller: Controller,
+    resources: &LinuxResources,
+    planner: &mut Planner<'_>,
+) -> Result<()> {
+    match controller {
+        Controller::Cpuset => resources.cpu().as_ref().map_or(Ok(()), |asked| cpuset(asked, planner)),
         Controller::Pids => pids(resources, planner),
-        Controller::Hugetlb => hugetlb(resources, planner),
-        Controller::NetCls | Controller::NetPrio => network(controller, resources, planner),
         Controller::Rdma => rdma(resources, planner),
-        Controller::Cpuacct | Controller::Devices | Controller::Freezer => Ok(()),
+        _ => Ok(()),
     }
 }
 
 /// Most shares the kernel keeps; it would silently cut what is above.
-pub(crate) const MOST_SHARES: u64 = 262_144;
+const MOST_SHARES: u64 = 262_144;
 
-fn cpu(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<()> {
-    let to = Controller::Cpu;
-    if let Some(shares) = asked.shares().filter(|shares| *shares != 0) {
-        if !(2..=MOST_SHARES).contains(&shares) {
-            return invalid("CPU shares", format!("{shares} is not between 2 and {MOST_SHARES}"));
+/// Shares that are set, checked. A group that is idle has none: the kernel refuses to set them, so they are left out.
+pub(super) fn shares(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<Option<u64>> {
+    let Some(shares) = set(asked.shares()) else { return Ok(None) };
+    if !(2..=MOST_SHARES).contains(&shares) {
+        let why = format!("{shares} is not between 2 and {MOST_SHARES}");
+        return invalid(figure::CPU_SHARES.name(""), why);
+    }
+    if asked.idle() == Some(1) {
+        planner.note("CPU shares: a container that only gets idle time has none; ignored");
+        return Ok(None);
+    }
+    Ok(Some(shares))
+}
+
+/// Burst and idleness, with the same figures in both versions; a kernel that has neither does neither.
+pub(super) fn burst_and_idle(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<()> {
+    for (figure, value) in [
+        (&figure::CPU_BURST, asked.burst().map(i128::from)),
+        (&figure::CPU_IDLE, asked.idle().map(i128::from)),
+    ] {
+        let Some(value) = value else { continue };
+        planner.set(figure, value)?;
+        if value == 0 {
+            planner.if_there_is_such_a_file();
         }
-        planner.write(to, "CPU shares", "cpu.shares", shares)?;
-    }
-    if let Some(period) = asked.period().filter(|period| *period != 0) {
-        planner.write(to, "CPU period", "cpu.cfs_period_us", period)?;
-    }
-    if let Some(quota) = asked.quota().filter(|quota| *quota != 0) {
-        planner.write(to, "CPU quota", "cpu.cfs_quota_us", quota.max(-1))?;
-    }
-    if let Some(burst) = asked.burst() {
-        planner.write(to, "CPU burst", "cpu.cfs_burst_us", burst)?;
-    }
-    if let Some(idle) = asked.idle() {
-        planner.write(to, "CPU idle", "cpu.idle", idle)?;
-    }
-    if let Some(period) = asked.realtime_period().filter(|period| *period != 0) {
-        planner.write(to, "CPU real-time period", "cpu.rt_period_us", period)?;
-    }
-    if let Some(runtime) = asked.realtime_runtime().filter(|runtime| *runtime != 0) {
-        planner.write(to, "CPU real-time runtime", "cpu.rt_runtime_us", runtime)?;
     }
     Ok(())
 }
 
-/// The same in both versions.
-pub(crate) fn cpuset(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<()> {
-    if let Some(cpus) = list_of_numbers("CPUs to run on", asked.cpus().as_ref())? {
-        planner.write(Controller::Cpuset, "CPUs to run on", "cpuset.cpus", cpus)?;
+fn cpu(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<()> {
+    if let Some(shares) = shares(asked, planner)? {
+        planner.set(&figure::CPU_SHARES, shares)?;
     }
-    if let Some(mems) = list_of_numbers("memory nodes", asked.mems().as_ref())? {
-        planner.write(Controller::Cpuset, "memory nodes", "cpuset.mems", mems)?;
+    if let Some(period) = set(asked.period()) {
+        planner.set(&figure::CPU_PERIOD, period)?;
+    }
+    if let Some(quota) = set(asked.quota()) {
+        planner.set(&figure::CPU_QUOTA, quota.max(-1))?;
+    }
+    burst_and_idle(asked, planner)?;
+    real_time(asked, planner)
+}
+
+/// Real-time limits; v2 has none.
+pub(super) fn real_time(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<()> {
+    if let Some(period) = set(asked.realtime_period()) {
+        planner.set(&figure::CPU_RT_PERIOD, period)?;
+    }
+    if let Some(runtime) = set(asked.realtime_runtime()) {
+        planner.set(&figure::CPU_RT_RUNTIME, runtime)?;
     }
     Ok(())
+}
+
+fn cpuset(asked: &LinuxCpu, planner: &mut Planner<'_>) -> Result<()> {
+    for (figure, list) in [(&figure::CPUS, asked.cpus()), (&figure::MEMS, asked.mems())] {
+        if let Some(list) = list_of_numbers(&figure.name(""), list.as_ref())? {
+            planner.set(figure, list)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks what memory and both together may be, given what is in force; gives v2's share of swap.
+pub(super) fn swap(asked: &LinuxMemory, planner: &Planner<'_>) -> Result<Option<i64>> {
+    let limit = set(asked.limit());
+    let in_force = planner.current.memory.and_then(|limit| i64::try_from(limit).ok());
+    // Taking the limit away takes swap's along; one that merely stays does not.
+    let limit = if set(asked.swap()).is_some() { limit.or(in_force) } else { limit };
+    swap_alone(limit, asked.swap()).or_else(|why| invalid(figure::SWAP.name(""), why))
 }
 
 fn memory(asked: &LinuxMemory, planner: &mut Planner<'_>) -> Result<()> {
-    let to = Controller::Memory;
-    let limit = asked.limit().filter(|limit| *limit != 0);
-    if let Some(limit) = limit {
-        super::convert::swap_alone(Some(limit), asked.swap())
-            .or_else(|why| invalid("memory and swap limit", why))?;
-        planner.write(to, "memory limit", "memory.limit_in_bytes", limit.max(-1))?;
+    swap(asked, planner)?;
+    let (limit, both) = (set(asked.limit()), set(asked.swap()));
+    // Both together is never less than memory alone, so a raised limit may need the other raised as well.
+    if let (Some(limit @ 1..), None, Some(most)) = (limit, both, planner.current.memory_and_swap)
+        && limit.unsigned_abs() > most
+    {
+        let why =
+            format!("{limit} is more than memory and swap together may be, {most}; set memory.swap too");
+        return invalid(figure::MEMORY.name(""), why);
     }
-    match asked.swap().filter(|total| *total != 0) {
-        Some(total) => planner.write(to, "memory and swap limit", "memory.memsw.limit_in_bytes", total)?,
+    if let Some(limit) = limit {
+        planner.set(&figure::MEMORY, limit.max(-1))?;
+    }
+    match both {
+        Some(both) => planner.set(&figure::SWAP, both)?,
         None if limit == Some(-1) => {
-            planner.write(to, "memory and swap limit", "memory.memsw.limit_in_bytes", -1)?;
+            planner.set(&figure::SWAP, -1)?;
             planner.if_there_is_such_a_file();
         }
         None => {}
     }
-    if let Some(low) = asked.reservation().filter(|low| *low != 0) {
-        planner.write(to, "memory reservation", "memory.soft_limit_in_bytes", low)?;
+    if let Some(low) = set(asked.reservation()) {
+        planner.set(&figure::RESERVATION, low.max(-1))?;
+    }
+    if asked.use_hierarchy() == Some(true) {
+        planner.set(&figure::TREE, 1)?;
+        planner.if_there_is_such_a_file();
+    }
+    more_memory(asked, planner)
+}
+
+/// What only v1 has, and the kernel memory limit, which no kernel has any more.
+pub(super) fn more_memory(asked: &LinuxMemory, planner: &mut Planner<'_>) -> Result<()> {
+    if asked.use_hierarchy() == Some(false) {
+        planner.set(&figure::TREE, 0)?;
     }
     if let Some(swappiness) = asked.swappiness() {
         if swappiness > 100 {
-            return invalid("memory swappiness", format!("{swappiness} is not between 0 and 100"));
+            let why = format!("{swappiness} is not between 0 and 100");
+            return invalid(figure::SWAPPINESS.name(""), why);
         }
-        planner.write(to, "memory swappiness", "memory.swappiness", swappiness)?;
+        planner.set(&figure::SWAPPINESS, swappiness)?;
     }
-    if asked.disable_oom_killer() == Some(true) {
-        planner.write(to, "disabling the OOM killer", "memory.oom_control", 1)?;
+    // Nothing has to be written for a killer that is on, unless it was off.
+    let is_meant = |disable: &bool| *disable || planner.can_be_taken_back(&figure::NO_OOM_KILL);
+    if let Some(disable) = asked.disable_oom_killer().filter(is_meant) {
+        planner.set(&figure::NO_OOM_KILL, u8::from(disable))?;
     }
-    if asked.kernel().is_some_and(|limit| limit != 0) {
+    if set(asked.kernel()).is_some() {
         planner.note("kernel memory limit: the kernel no longer has one; ignored");
     }
-    if let Some(tcp) = asked.kernel_tcp().filter(|limit| *limit != 0) {
-        planner.write(to, "kernel TCP memory limit", "memory.kmem.tcp.limit_in_bytes", tcp)?;
+    if let Some(tcp) = set(asked.kernel_tcp()) {
+        planner.set(&figure::KERNEL_TCP, tcp)?;
     }
     Ok(())
 }
 
 fn block_io(asked: &LinuxBlockIo, planner: &mut Planner<'_>) -> Result<()> {
-    let to = Controller::Io;
-    if let Some(weight) = weight("block I/O weight", asked.weight())? {
-        let choices = [("blkio.weight", weight), ("blkio.bfq.weight", weight)];
-        planner.write_one_of(to, "block I/O weight", strings(&choices))?;
+    if let Some(weight) = weight(&figure::IO_WEIGHT, "", asked.weight())? {
+        planner.set(&figure::IO_WEIGHT, weight)?;
     }
-    if let Some(weight) = weight("block I/O leaf weight", asked.leaf_weight())? {
-        planner.write(to, "block I/O leaf weight", "blkio.leaf_weight", weight)?;
+    if let Some(weight) = weight(&figure::IO_LEAF, "", asked.leaf_weight())? {
+        planner.set(&figure::IO_LEAF, weight)?;
     }
     for device in asked.weight_device().iter().flatten() {
         let number = format!("{}:{}", device.major(), device.minor());
-        let what = format!("block I/O weight of device {number}");
-        if let Some(weight) = weight(&what, device.weight())? {
-            let value = format!("{number} {weight}");
-            let choices = [("blkio.weight_device", value.clone()), ("blkio.bfq.weight_device", value)];
-            planner.write_one_of(to, &what, strings(&choices))?;
-        }
-        if let Some(weight) = weight(&what, device.leaf_weight())? {
-            planner.write(to, &what, "blkio.leaf_weight_device", format!("{number} {weight}"))?;
+        for (figure, asked) in
+            [(&figure::IO_DEVICE_WEIGHT, device.weight()), (&figure::IO_DEVICE_LEAF, device.leaf_weight())]
+        {
+            if let Some(weight) = weight(figure, &number, asked)? {
+                planner.set_of(figure, &number, format!("{number} {weight}"))?;
+            }
         }
     }
-    for (devices, file) in [
-        (asked.throttle_read_bps_device(), "blkio.throttle.read_bps_device"),
-        (asked.throttle_write_bps_device(), "blkio.throttle.write_bps_device"),
-        (asked.throttle_read_iops_device(), "blkio.throttle.read_iops_device"),
-        (asked.throttle_write_iops_device(), "blkio.throttle.write_iops_device"),
-    ] {
-        for device in devices.iter().flatten() {
+    for rate in figure::RATES {
+        for device in (rate.devices)(asked).iter().flatten() {
             let number = format!("{}:{}", device.major(), device.minor());
-            let what = format!("block I/O rate of device {number}");
-            planner.write(to, &what, file, format!("{number} {}", device.rate()))?;
+            planner.set_of(&rate.figure, &number, format!("{number} {}", device.rate()))?;
         }
     }
     Ok(())
 }
 
 /// A weight that is set, checked.
-pub(crate) fn weight(what: &str, weight: Option<u16>) -> Result<Option<u64>> {
+pub(super) fn weight(figure: &Figure, of: &str, weight: Option<u16>) -> Result<Option<u64>> {
     match weight {
         None | Some(0) => Ok(None),
         Some(weight @ 10..=1000) => Ok(Some(u64::from(weight))),
-        Some(weight) => invalid(what, format!("{weight} is not between 10 and 1000")),
+        Some(weight) => invalid(figure.name(of), format!("{weight} is not between 10 and 1000")),
     }
 }
 
-/// File names and values as the plan keeps them.
-pub(crate) fn strings<V: ToString>(choices: &[(&str, V)]) -> Vec<(String, String)> {
-    choices.iter().map(|(file, value)| ((*file).to_owned(), value.to_string())).collect()
-}
-
-/// The same file with the same words in both versions; 0 is unset, as runc and Docker have it.
-pub(crate) fn pids(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
+/// 0 is unset, as runc and Docker have it.
+fn pids(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
     match resources.pids().as_ref().map(|pids| pids.limit()) {
         None | Some(0) => Ok(()),
-        Some(limit) => {
-            planner.write(Controller::Pids, "limit on processes", "pids.max", super::convert::or_max(limit))
-        }
+        Some(limit) => planner.set(&figure::PROCESSES, or_max(limit)),
     }
 }
 
-fn hugetlb(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
+/// Limits on pages in use, and on reserved ones where the kernel counts those.
+pub(super) fn hugetlb(
+    resources: &LinuxResources,
+    planner: &mut Planner<'_>,
+    words: fn(i64) -> String,
+) -> Result<()> {
     for page in resources.hugepage_limits().iter().flatten() {
-        let (what, size) = huge_page(page.page_size())?;
-        let file = format!("hugetlb.{size}.limit_in_bytes");
-        planner.write(Controller::Hugetlb, &what, &file, page.limit())?;
-        let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
-        planner.write(Controller::Hugetlb, &what, &file, page.limit())?;
+        let size = huge_page(page.page_size())?;
+        planner.set_of(&figure::HUGE, size, words(page.limit()))?;
+        planner.set_of(&figure::HUGE_RESERVED, size, words(page.limit()))?;
         planner.if_there_is_such_a_file();
     }
     Ok(())
 }
 
 /// Checks a page size (`2MB`), since it becomes part of a file name.
-pub(crate) fn huge_page(size: &str) -> Result<(String, &str)> {
-    let what = format!("limit on huge pages of {size:?}");
+fn huge_page(size: &str) -> Result<&str> {
     let digits = size.trim_end_matches("KB").trim_end_matches("MB").trim_end_matches("GB");
-    if digits.is_empty()
-        || digits.len() + 2 != size.len()
-        || !digits.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return invalid(&what, "a page size is written like 2MB");
+    let is_size = !digits.is_empty()
+        && digits.len() + 2 == size.len()
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_size {
+        return Ok(size);
     }
-    Ok((what, size))
+    invalid(figure::HUGE.name(&format!("{size:?}")), "a page size is written like 2MB")
 }
 
-fn network(controller: Controller, resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
+fn network_class(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
+    let class = resources.network().as_ref().and_then(|network| set(network.class_id()));
+    class.map_or(Ok(()), |class| planner.set(&figure::CLASS, class))
+}
+
+fn network_priorities(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
     let Some(asked) = resources.network() else { return Ok(()) };
-    if controller == Controller::NetCls {
-        return match asked.class_id().filter(|class| *class != 0) {
-            Some(class) => planner.write(controller, "network class", "net_cls.classid", class),
-            None => Ok(()),
-        };
-    }
     for priority in asked.priorities().iter().flatten() {
-        let (name, number) = (priority.name(), priority.priority());
-        let what = format!("network priority of interface {name:?}");
-        if name.is_empty() || name.contains(char::is_whitespace) {
-            return invalid(&what, "this is no name of an interface");
-        }
-        planner.write(controller, &what, "net_prio.ifpriomap", format!("{name} {number}"))?;
+        let (name, number) = (named(&figure::PRIORITY, priority.name())?, priority.priority());
+        planner.set_of(&figure::PRIORITY, name, format!("{name} {number}"))?;
     }
     Ok(())
 }
 
-/// The same in both versions.
-pub(crate) fn rdma(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
+/// A name that stands in a line of several words.
+fn named<'a>(figure: &Figure, name: &'a str) -> Result<&'a str> {
+    if name.is_empty() || name.contains(char::is_whitespace) || name.contains(char::is_control) {
+        return invalid(figure.name(&format!("{name:?}")), "this is no name");
+    }
+    Ok(name)
+}
+
+fn rdma(resources: &LinuxResources, planner: &mut Planner<'_>) -> Result<()> {
     let mut devices: Vec<_> = resources.rdma().iter().flatten().collect();
     devices.sort_unstable_by_key(|(name, _)| *name);
     for (name, limits) in devices {
-        let what = format!("limit on RDMA device {name:?}");
-        if name.is_empty() || name.contains(char::is_whitespace) {
-            return invalid(&what, "this is no name of a device");
+        let name = named(&figure::RDMA, name)?;
+        let limits = [("hca_handle", limits.hca_handles()), ("hca_object", limits.hca_objects())];
+        let words: Vec<String> =
+            limits.iter().filter_map(|(key, limit)| Some(format!("{key}={}", (*limit)?))).collect();
+        if !words.is_empty() {
+            planner.set_of(&figure::RDMA, name, format!("{name} {}", words.join(" ")))?;
         }
-        let mut value = name.clone();
-        for (key, limit) in [("hca_handle", limits.hca_handles()), ("hca_object", limits.hca_objects())] {
-            if let Some(limit) = limit {
-                value.push_str(&format!(" {key}={limit}"));
-            }
-        }
-        planner.write(Controller::Rdma, &what, "rdma.max", value)?;
     }
     Ok(())
+}
+
+/// 0 is how many writers of documents say "not set".
+pub(super) fn set<T: PartialEq + Default>(value: Option<T>) -> Option<T> {
+    value.filter(|value| *value != T::default())
 }

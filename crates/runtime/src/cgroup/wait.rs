@@ -9,8 +9,8 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, pread, retry_on_intr};
 
 use super::error::{Error, Result};
-use super::file::keyed;
 use super::layout::Hierarchy;
+use super::parse::keyed;
 
 /// When to give up.
 #[derive(Debug)]

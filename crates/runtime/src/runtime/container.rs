@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use tare_model::sandbox::{ExecSpec, InterfaceStats, Launched, Running, SandboxSpec, Stats, Stdio};
 use tare_model::{Error as ModelError, ErrorKind, Result as ModelResult, Signal};
 
 use super::Runtime;
+use crate::cgroup::usage::Usage;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
@@ -47,6 +49,14 @@ impl Container {
     /// The kernel's refusal.
     pub fn is_paused(&self) -> ModelResult<bool> {
         Ok(self.cgroup.is_frozen()?)
+    }
+
+    /// Everything that the kernel counts for it, under the names of `runc events --stats`.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn usage(&self) -> ModelResult<Usage> {
+        Ok(self.cgroup.usage()?)
     }
 
     fn start(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32) -> Result<Launched> {
@@ -103,6 +113,12 @@ impl Running for Container {
 
     fn resume(&mut self) -> ModelResult<()> {
         Ok(self.cgroup.thaw()?)
+    }
+
+    fn update(&mut self, resources: &LinuxResources) -> ModelResult<Vec<String>> {
+        let known = self.cgroup.notes().len();
+        self.cgroup.update(resources)?;
+        Ok(self.cgroup.notes()[known..].to_vec())
     }
 
     fn stats(&self) -> ModelResult<Stats> {

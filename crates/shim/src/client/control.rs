@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tare_model::sandbox::{Stats, WindowSize};
@@ -166,6 +167,18 @@ impl Control {
         match self.call(Call::Stats, vec![]).await? {
             Answer::Stats(stats) => Ok(*stats),
             other => Err(unexpected("Stats", &other)),
+        }
+    }
+
+    /// Changes limits; what `resources` does not name stays as it is. Gives what was asked for without effect.
+    ///
+    /// # Errors
+    /// `Unsupported` and `InvalidInput` name the limit, and nothing was changed; `Conflict` when it has ended; `System`
+    /// when the kernel refused.
+    pub async fn update(&self, resources: LinuxResources) -> Result<Vec<String>> {
+        match self.call(Call::Update(Box::new(resources)), vec![]).await? {
+            Answer::Updated(notes) => Ok(notes),
+            other => Err(unexpected("Update", &other)),
         }
     }
 

@@ -31,6 +31,7 @@ impl Supervisor<'_> {
             Call::Resize { size, exec } => container.resize(size, exec.as_ref())?,
             Call::Attach { streams: wants } => container.attach(wants, streams.pop())?,
             Call::Stats => return container.stats().map(|stats| Answer::Stats(Box::new(stats))),
+            Call::Update(resources) => return container.running.update(&resources).map(Answer::Updated),
             Call::Processes => return container.running.processes().map(Answer::Processes),
             Call::Start(_) | Call::Snapshot | Call::WatchLog | Call::Exec(_) => {}
         }

@@ -14,6 +14,7 @@ use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use oci_spec::runtime::LinuxResources;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal as KernelSignal, kill_process_group, pidfd_open};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -85,6 +86,12 @@ impl Running for FakeRunning {
 
     fn resume(&mut self) -> Result<()> {
         kill_process_group(pid(self.init.pid), KernelSignal::CONT).map_err(|e| Error::system(e.to_string()))
+    }
+
+    fn update(&mut self, resources: &LinuxResources) -> Result<Vec<String>> {
+        let shares = resources.cpu().as_ref().and_then(|cpu| cpu.shares());
+        let shares = shares.ok_or_else(|| Error::unsupported("this one knows shares only"))?;
+        Ok(vec![format!("{shares} shares")])
     }
 
     fn stats(&self) -> Result<Stats> {

@@ -2,7 +2,9 @@
 
 use oci_spec::runtime::LinuxDeviceCgroup;
 
-use super::super::devices::{Access, Kind, Rules, meaning};
+use proptest::prelude::*;
+
+use super::super::devices::{Access, Kind, Rules, meaning, steps};
 
 fn rules(json: &str) -> Rules {
     let document: Vec<LinuxDeviceCgroup> = serde_json::from_str(json).unwrap();
@@ -102,4 +104,75 @@ fn nonsense_is_refused() {
         let document: Vec<LinuxDeviceCgroup> = serde_json::from_str(json).unwrap();
         assert!(Rules::read(&document).is_err(), "{json}");
     }
+}
+
+/// What v1 keeps after these writes, as `devices.list` shows it.
+fn kept(list: &str, steps: &[(&str, String)]) -> Vec<String> {
+    let mut all: Vec<(String, u8)> = Vec::new();
+    let parse = |line: &str| {
+        let (device, letters) = line.rsplit_once(' ').unwrap();
+        let bits = letters
+            .bytes()
+            .map(|letter| match letter {
+                b'r' => 1u8,
+                b'w' => 2,
+                _ => 4,
+            })
+            .sum::<u8>();
+        (device.to_owned(), bits)
+    };
+    let mut apply = |file: &str, line: &str| {
+        if line == "a" {
+            assert_eq!(file, "devices.deny", "not in these tests");
+            return all.clear();
+        }
+        let (device, bits) = parse(line);
+        match all.iter_mut().find(|(known, _)| *known == device) {
+            Some((_, known)) if file == "devices.allow" => *known |= bits,
+            Some((_, known)) => *known &= !bits,
+            None if file == "devices.allow" => all.push((device, bits)),
+            None => {}
+        }
+    };
+    list.lines().for_each(|line| apply("devices.allow", line));
+    steps.iter().for_each(|(file, line)| apply(file, line));
+    let mut shown: Vec<String> = all
+        .into_iter()
+        .filter(|(_, bits)| *bits != 0)
+        .map(|(device, bits)| format!("{device} {bits}"))
+        .collect();
+    shown.sort_unstable();
+    shown
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn steps_lead_to_what_writing_all_anew_would(
+        now in prop::collection::btree_map("[bc] [0-3]:[0-3*]", "r?w?m?", 0..6),
+        rules in prop::collection::vec((any::<bool>(), "[bc] [0-3]:[0-3*]", "r?w?m?"), 0..8),
+    ) {
+        let list: String = now.iter().filter(|(_, letters)| !letters.is_empty())
+            .map(|(device, letters)| format!("{device} {letters}\n")).collect();
+        let mut wanted = vec![("devices.deny", "a".to_owned())];
+        for (allow, device, letters) in rules.iter().filter(|(_, _, letters)| !letters.is_empty()) {
+            wanted.push((if *allow { "devices.allow" } else { "devices.deny" }, format!("{device} {letters}")));
+        }
+        let steps = steps(&list, &wanted);
+        prop_assert!(steps.iter().all(|(_, line)| line != "a"), "everything is closed for a moment");
+        prop_assert_eq!(kept(&list, &steps), kept("", &wanted));
+        // What is allowed before and after is never denied on the way.
+        let first_denial = steps.iter().position(|(file, _)| *file == "devices.deny").unwrap_or(steps.len());
+        prop_assert!(steps[first_denial..].iter().all(|(file, _)| *file == "devices.deny"));
+    }
+}
+
+#[test]
+fn from_and_to_everything_is_said_anew() {
+    let closed = rules("[]").lines().unwrap();
+    let open = rules(r#"[{"allow":true,"access":"rwm"}]"#).lines().unwrap();
+    assert_eq!(steps("a *:* rwm\n", &closed), closed);
+    assert_eq!(steps("c 1:3 rwm\n", &open), open);
+    assert_eq!(steps("", &closed)[0].0, "devices.allow");
 }

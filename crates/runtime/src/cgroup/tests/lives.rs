@@ -188,3 +188,13 @@ fn the_limit_on_processes_holds() {
     eventually("a fork is refused", || fs::read_to_string(out.path()).unwrap().contains("fork"));
     assert!(group.pids().unwrap().len() <= 3);
 }
+
+#[test]
+fn without_cgroup_kill_they_are_frozen_and_killed_one_by_one() {
+    let group = Temporary::new(&layout(), "{}");
+    let _child = Inside::run(&group, "for i in $(seq 20); do while :; do /bin/true; done & done; wait");
+    eventually("it forks", || group.pids().unwrap().len() > 20);
+    group.kill_listed(&super::super::wait::Deadline::after(20)).unwrap();
+    assert_eq!(group.pids().unwrap(), Vec::<i32>::new());
+    assert!(!group.is_frozen().unwrap());
+}

@@ -31,6 +31,11 @@ fn legacy() -> Arc<Layout> {
     Arc::new(layout)
 }
 
+/// For tests that change what is not theirs alone.
+fn alone(of: &std::sync::Mutex<()>) -> std::sync::MutexGuard<'_, ()> {
+    of.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// A path that no other test has.
 fn path() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -84,13 +84,15 @@ fn a_period_alone_keeps_the_quota_in_force() {
     let has = Has(Version::V2, ALL);
     let value = |current: &Current| plan(&asked, &has, current).unwrap().writes[0].choices[0].1.clone();
     assert_eq!(value(&Current::default()), "max 50000");
-    assert_eq!(value(&Current { cpu_quota: Some("20000".to_owned()) }), "20000 50000");
+    assert_eq!(value(&Current { cpu_quota: Some("20000".to_owned()), ..Current::default() }), "20000 50000");
 }
 
 #[test]
 fn shares_out_of_range_are_refused_not_cut() {
     for version in [Version::V1, Version::V2] {
-        assert!(refused(version, r#"{"cpu":{"shares":1}}"#).contains("CPU shares: 1 is not between"));
+        assert!(
+            refused(version, r#"{"cpu":{"shares":1}}"#).contains("CPU shares (cpu.shares): 1 is not between")
+        );
         assert!(refused(version, r#"{"cpu":{"shares":262145}}"#).contains("262145"));
     }
 }
@@ -127,22 +129,34 @@ fn no_swap_at_all() {
 fn less_for_both_than_for_memory_is_refused() {
     for version in [Version::V1, Version::V2] {
         let said = refused(version, r#"{"memory":{"limit":2000000,"swap":1000000}}"#);
-        assert!(said.starts_with("memory and swap limit: "), "{said}");
+        assert!(said.starts_with("memory and swap limit (memory.swap): "), "{said}");
     }
 }
 
 #[test]
 fn what_v2_cannot_do_is_refused_by_name() {
     for (asked, what) in [
-        (r#"{"memory":{"disableOOMKiller":true}}"#, "disabling the OOM killer"),
-        (r#"{"memory":{"swappiness":10}}"#, "memory swappiness"),
-        (r#"{"cpu":{"realtimeRuntime":1000}}"#, "CPU real-time limit"),
-        (r#"{"blockIO":{"leafWeight":100}}"#, "block I/O leaf weight"),
-        (r#"{"network":{"classID":1}}"#, "network class"),
+        (r#"{"memory":{"disableOOMKiller":true}}"#, "disabling the OOM killer (memory.disableOOMKiller)"),
+        (r#"{"memory":{"swappiness":10}}"#, "memory swappiness (memory.swappiness)"),
+        (r#"{"memory":{"useHierarchy":false}}"#, "memory accounting of the whole tree (memory.useHierarchy)"),
+        (r#"{"memory":{"kernelTCP":4096}}"#, "kernel TCP memory limit (memory.kernelTCP)"),
+        (r#"{"cpu":{"realtimeRuntime":1000}}"#, "CPU real-time runtime (cpu.realtimeRuntime)"),
+        (r#"{"cpu":{"realtimePeriod":1000}}"#, "CPU real-time period (cpu.realtimePeriod)"),
+        (r#"{"blockIO":{"leafWeight":100}}"#, "block I/O leaf weight (blockIO.leafWeight)"),
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":100}]}}"#,
+            "block I/O leaf weight of device 8:0 (blockIO.weightDevice)",
+        ),
+        (r#"{"network":{"classID":1}}"#, "network class (network.classID)"),
+        (
+            r#"{"network":{"priorities":[{"name":"eth0","priority":1}]}}"#,
+            "network priority of interface eth0",
+        ),
     ] {
         let said = refused(Version::V2, asked);
         assert!(said.starts_with(what), "{said}");
     }
+    assert!(v2(r#"{"memory":{"disableOOMKiller":false,"useHierarchy":true}}"#).is_empty(), "so it is anyway");
 }
 
 #[test]
@@ -226,7 +240,7 @@ fn a_limit_without_its_controller_is_refused_by_name() {
     let asked = resources(r#"{"memory":{"limit":1000000}}"#);
     let none = Has(Version::V1, &[Controller::Cpu]);
     let error = plan(&asked, &none, &Current::default()).unwrap_err();
-    assert_eq!(error.to_string(), "memory limit: the memory controller is not mounted here");
+    assert_eq!(error.to_string(), "memory limit (memory.limit): the memory controller is not mounted here");
     assert!(plan(&resources(r#"{"cpu":{"shares":2}}"#), &none, &Current::default()).is_ok());
 }
 
@@ -235,8 +249,105 @@ fn files_named_by_the_document_go_to_their_controller_in_v2_only() {
     let asked = r#"{"unified":{"memory.high":"500000","cpu.uclamp.max":"50"}}"#;
     assert_eq!(v2(asked), ["cpu.uclamp.max=50", "memory.high=500000"]);
     assert!(matches!(planned(Version::V1, asked), Err(Error::Unsupported { .. })));
-    for file in ["memory", "../x.y", "nonsense.max"] {
+    for file in ["memory", "../x.y", "nonsense.max", "cgroup.procs", "cgroup.kill", "cgroup.subtree_control"]
+    {
         let asked = format!(r#"{{"unified":{{"{file}":"1"}}}}"#);
         assert!(planned(Version::V2, &asked).is_err(), "{file}");
     }
+}
+
+#[test]
+fn a_value_of_several_lines_is_as_many_writes() {
+    let asked = r#"{"unified":{"io.max":"8:0 rbps=1\n8:16 rbps=2\n"}}"#;
+    assert_eq!(v2(asked), ["io.max=8:0 rbps=1", "io.max=8:16 rbps=2"]);
+}
+
+#[test]
+fn a_group_may_be_bounded_in_what_is_made_below_it() {
+    let asked = resources(r#"{"unified":{"cgroup.max.descendants":"5"}}"#);
+    let has = Has(Version::V2, &[Controller::Core]);
+    assert_eq!(plan(&asked, &has, &Current::default()).unwrap().writes[0].choices[0].1, "5");
+    let asked = resources(r#"{"unified":{"cgroup.kill":"1"}}"#);
+    let error = plan(&asked, &has, &Current::default()).unwrap_err().to_string();
+    assert!(error.contains("the runtime's own"), "{error}");
+}
+
+#[test]
+fn rates_are_one_table_for_both_versions() {
+    let fields = [
+        "throttleReadBpsDevice",
+        "throttleWriteBpsDevice",
+        "throttleReadIOPSDevice",
+        "throttleWriteIOPSDevice",
+    ];
+    let files = ["read_bps", "write_bps", "read_iops", "write_iops"];
+    for ((field, file), key) in fields.iter().zip(files).zip(["rbps", "wbps", "riops", "wiops"]) {
+        let asked = format!(r#"{{"blockIO":{{"{field}":[{{"major":8,"minor":1,"rate":77}}]}}}}"#);
+        assert_eq!(v1(&asked), [format!("blkio.throttle.{file}_device=8:1 77")]);
+        assert_eq!(v2(&asked), [format!("io.max=8:1 {key}=77")]);
+    }
+}
+
+#[test]
+fn an_idle_container_has_no_shares_and_is_told_so() {
+    for version in [Version::V1, Version::V2] {
+        let plan = planned(version, r#"{"cpu":{"shares":512,"idle":1}}"#).unwrap();
+        assert_eq!(plan.writes.len(), 1);
+        assert_eq!(plan.writes[0].choices[0].0, "cpu.idle");
+        assert!(plan.notes[0].starts_with("CPU shares"), "{:?}", plan.notes);
+    }
+}
+
+#[test]
+fn what_is_usual_asks_nothing_of_an_old_kernel() {
+    for version in [Version::V1, Version::V2] {
+        let plan = planned(version, r#"{"cpu":{"idle":0,"burst":0}}"#).unwrap();
+        assert!(plan.writes.iter().all(|write| write.optional));
+        assert!(
+            planned(version, r#"{"cpu":{"idle":1,"burst":9}}"#)
+                .unwrap()
+                .writes
+                .iter()
+                .all(|write| !write.optional)
+        );
+    }
+}
+
+#[test]
+fn swap_alone_is_judged_by_the_memory_limit_in_force() {
+    let asked = resources(r#"{"memory":{"swap":3000}}"#);
+    let update = |version, memory| {
+        let current = Current { memory, is_update: true, ..Current::default() };
+        plan(&asked, &Has(version, ALL), &current).map(|plan| plan.writes[0].choices[0].1.clone())
+    };
+    assert_eq!(update(Version::V2, Some(1000)).unwrap(), "2000");
+    assert_eq!(update(Version::V1, Some(1000)).unwrap(), "3000");
+    for version in [Version::V1, Version::V2] {
+        let unlimited = update(version, None).unwrap_err().to_string();
+        assert!(unlimited.contains("needs a memory limit"), "{unlimited}");
+        let less = update(version, Some(4000)).unwrap_err().to_string();
+        assert!(less.contains("cannot be less than the memory limit"), "{less}");
+    }
+}
+
+#[test]
+fn memory_beyond_both_together_is_refused_in_words_on_v1() {
+    let asked = resources(r#"{"memory":{"limit":3000}}"#);
+    let current =
+        Current { memory: Some(1000), memory_and_swap: Some(2000), is_update: true, ..Current::default() };
+    let error = plan(&asked, &Has(Version::V1, ALL), &current).unwrap_err().to_string();
+    assert!(
+        error.contains("memory limit (memory.limit): 3000 is more than") && error.contains("memory.swap"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_oom_killer_comes_back_by_an_update() {
+    let asked = resources(r#"{"memory":{"disableOOMKiller":false}}"#);
+    let update = Current { is_update: true, ..Current::default() };
+    let writes = |version, current: &Current| plan(&asked, &Has(version, ALL), current).unwrap().writes;
+    assert_eq!(writes(Version::V1, &update)[0].choices[0], ("memory.oom_control".to_owned(), "0".to_owned()));
+    assert!(writes(Version::V1, &Current::default()).is_empty());
+    assert!(writes(Version::V2, &update).is_empty());
 }
