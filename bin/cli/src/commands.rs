@@ -160,6 +160,18 @@ pub(crate) static COMMANDS: &[Command] = &[
         run: cmd::lifecycle::rename,
     },
     Command {
+        names: &["update", "container update"],
+        syntax: Syntax {
+            path: "update",
+            usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+            about: "Update configuration of one or more containers",
+            flags: &[cmd::update::UPDATE],
+            arity: Arity::at_least(1),
+            mixed: true,
+        },
+        run: cmd::update::update,
+    },
+    Command {
         names: &["wait", "container wait"],
         syntax: Syntax {
             path: "wait",

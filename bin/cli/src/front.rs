@@ -44,7 +44,6 @@ const LATER: &[(&str, &str)] = &[
     ("stack", "there is no swarm"),
     ("swarm", "there is no swarm"),
     ("trust", "signing comes later"),
-    ("update", "it comes later"),
     ("volume", "named volumes come later; use a bind mount"),
 ];
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tare_engine::{
-    AttachOptions, AttachStream, ContainerView, Created, EventStream, ExecConfig, ExecStartOptions, ExecView,
-    Info, ListFilter, LoadedImage, LogOptions, LogStream, RemoveOptions, RemovedImage, StartOptions,
-    StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    AttachOptions, AttachStream, Change, ContainerView, Created, EventStream, ExecConfig, ExecStartOptions,
+    ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, RemoveOptions, RemovedImage,
+    StartOptions, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
 use tare_model::sandbox::WindowSize;
@@ -46,6 +46,8 @@ pub trait Containers: Send + Sync + 'static {
     fn unpause(&self, key: &str) -> impl Future<Output = Result<()>> + Send;
     /// Names it anew.
     fn rename(&self, key: &str, name: ContainerName) -> impl Future<Output = Result<()>> + Send;
+    /// Changes the configuration of one, in force and durable when it returns; returns warnings.
+    fn update(&self, key: &str, change: Change) -> impl Future<Output = Result<Vec<String>>> + Send;
     /// Removes it.
     fn remove(&self, key: &str, options: RemoveOptions) -> impl Future<Output = Result<()>> + Send;
     /// Registers a waiter, then waits.

@@ -11,6 +11,7 @@ mod process;
 mod resources;
 mod security;
 mod text;
+pub(crate) mod update;
 
 use std::collections::BTreeMap;
 
@@ -39,9 +40,12 @@ pub(crate) fn config(mut body: Map<String, Value>) -> Result<ContainerConfig> {
         None => CreateExtension::default(),
     };
     let face = remembered(&body);
+    let kernel_memory =
+        body.get("HostConfig").and_then(|host| host.get("KernelMemory")).and_then(Value::as_u64);
     let typed = serde_json::from_value::<ContainerCreateBody>(Value::Object(body));
     let body = typed.map_err(|e| Error::invalid(format!("invalid JSON: {e}")))?;
     let mut config = translate(body, extension)?;
+    config.resources.kernel_memory = kernel_memory.filter(|limit| *limit != 0);
     config.face.insert(FACE.to_owned(), face);
     Ok(config)
 }

@@ -61,7 +61,7 @@ pub(crate) fn table<B: Backend>() -> Router<B> {
         Put    "/containers/{id}/archive"        refused COPYING;
         Get    "/containers/{id}/changes"        refused "listing changed files is not supported yet";
         Get    "/containers/{id}/export"         refused "exporting containers is not supported yet";
-        Post   "/containers/{id}/update"         refused "changing limits of containers (update) is not supported yet";
+        Post   "/containers/{id}/update"         does containers::update;
 
         Post   "/exec/{id}/start"                does execs::start;
         Post   "/exec/{id}/resize"               does execs::resize;

@@ -28,7 +28,7 @@ use crate::api::stream::{AttachStream, LogStream};
 use crate::api::view::ContainerView;
 use crate::host::Machine;
 use crate::lifecycle::core::Core;
-use crate::lifecycle::handle::{Handle, Published, Verb};
+use crate::lifecycle::handle::{Change, Handle, Published, Verb};
 use crate::lifecycle::list;
 use crate::lifecycle::rules::{Op, admit, not_running};
 use crate::logs;
@@ -123,6 +123,17 @@ impl Engine {
     /// `Conflict` when the name is in use.
     pub async fn rename(&self, key: &str, name: ContainerName) -> Result<()> {
         self.tell(key, Verb::Rename(name)).await
+    }
+
+    /// Gives it other limits: `change` is applied to its configuration, in the order of its other commands. In force and
+    /// durable when it returns. Returns the warnings.
+    ///
+    /// # Errors
+    /// The limit that is wrong or cannot be enforced, by name; nothing has changed then.
+    pub async fn update(&self, key: &str, change: Change) -> Result<Vec<String>> {
+        let (sender, warnings) = tokio::sync::oneshot::channel();
+        self.tell(key, Verb::Update(change, sender)).await?;
+        Ok(warnings.await.unwrap_or_default())
     }
 
     /// Removes it and everything that belongs to it alone.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{Stats, WindowSize};
 use tare_model::{ContainerId, ExecId, Result, Signal};
 use tare_shim::client::{Control, Events, Nursery};
@@ -54,6 +55,8 @@ pub(crate) trait Monitor: Send + Sync + 'static {
     fn attach(&self, streams: Streams, peer: OwnedFd) -> BoxFuture<'_, Result<()>>;
     /// Starts a further process; its id comes back.
     fn exec(&self, request: ExecRequest, peer: Option<OwnedFd>) -> BoxFuture<'_, Result<i32>>;
+    /// Changes its limits; gives what was asked for without effect.
+    fn update(&self, resources: LinuxResources) -> BoxFuture<'_, Result<Vec<String>>>;
     /// What the container uses.
     fn stats(&self) -> BoxFuture<'_, Result<Stats>>;
     /// Its processes in the host's namespace.
@@ -116,6 +119,9 @@ impl Monitor for Control {
     }
     fn exec(&self, request: ExecRequest, peer: Option<OwnedFd>) -> BoxFuture<'_, Result<i32>> {
         Box::pin(Control::exec(self, request, peer))
+    }
+    fn update(&self, resources: LinuxResources) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(Control::update(self, resources))
     }
     fn stats(&self) -> BoxFuture<'_, Result<Stats>> {
         Box::pin(Control::stats(self))

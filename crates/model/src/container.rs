@@ -153,10 +153,46 @@ pub struct Resources {
     pub pids_limit: Option<i64>,
     /// Relative block I/O weight, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Relative block I/O weight of single devices.
+    pub blkio_weight_device: Vec<DeviceWeight>,
+    /// Most bytes a second read from single devices.
+    pub device_read_bps: Vec<DeviceRate>,
+    /// Most bytes a second written to single devices.
+    pub device_write_bps: Vec<DeviceRate>,
+    /// Most reads a second from single devices.
+    pub device_read_iops: Vec<DeviceRate>,
+    /// Most writes a second to single devices.
+    pub device_write_iops: Vec<DeviceRate>,
+    /// Real-time period in microseconds (cgroup v1 only).
+    pub cpu_rt_period: Option<u64>,
+    /// Real-time runtime in microseconds per period (cgroup v1 only).
+    pub cpu_rt_runtime: Option<i64>,
+    /// Asked for by old clients; Linux has no such limit any more.
+    pub kernel_memory: Option<u64>,
+    /// Rules about devices beside those that are named, as `c 42:* rwm`.
+    pub device_rules: Vec<String>,
     /// Parent cgroup; empty: the engine's.
     pub cgroup_parent: String,
     /// `oom_score_adj` of the first process, -1000 to 1000.
     pub oom_score_adj: i32,
+}
+
+/// A block device's share of its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceWeight {
+    /// The device's path on the host.
+    pub path: String,
+    /// 10 to 1000.
+    pub weight: u16,
+}
+
+/// How much of a block device may be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRate {
+    /// The device's path on the host.
+    pub path: String,
+    /// Each second; 0: unlimited.
+    pub rate: u64,
 }
 
 /// What confines the processes.

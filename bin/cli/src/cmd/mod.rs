@@ -14,6 +14,7 @@ pub(crate) mod spec_flags;
 pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod top;
+pub(crate) mod update;
 
 /// A container's or image's name as part of a path: the characters of references stay as they are, as Docker sends them.
 fn path_name(name: &str) -> String {

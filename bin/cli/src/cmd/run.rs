@@ -96,6 +96,9 @@ fn send_create(
             format!("container ID file found, make sure the other container isn't running or delete {path}");
         return Err(with_help(&why, command, OWN_ERROR));
     }
+    if given.some("kernel-memory").is_some() {
+        complain("WARNING: --kernel-memory: Linux no longer has this limit; it is ignored");
+    }
     let mut request = Request::post("/containers/create");
     if let Some(name) = given.some("name") {
         request = request.query("name", name);

@@ -186,6 +186,14 @@ fn limits(given: &Given, host: &mut HostConfig) -> Parsed<()> {
     host.cpu_shares = given.number("cpu-shares");
     host.cpu_period = given.number("cpu-period");
     host.cpu_quota = given.number("cpu-quota");
+    host.cpu_realtime_period = given.number("cpu-rt-period");
+    host.cpu_realtime_runtime = given.number("cpu-rt-runtime");
+    host.blkio_weight = given.number("blkio-weight").map(resource::blkio_weight).transpose()?;
+    host.blkio_weight_device = each(given, "blkio-weight-device", resource::device_weight)?;
+    host.blkio_device_read_bps = each(given, "device-read-bps", resource::device_bytes)?;
+    host.blkio_device_write_bps = each(given, "device-write-bps", resource::device_bytes)?;
+    host.blkio_device_read_iops = each(given, "device-read-iops", resource::device_operations)?;
+    host.blkio_device_write_iops = each(given, "device-write-iops", resource::device_operations)?;
     host.cpuset_cpus = given.some("cpuset-cpus");
     host.cpuset_mems = given.some("cpuset-mems");
     host.pids_limit = given.number("pids-limit");

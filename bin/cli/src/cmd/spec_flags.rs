@@ -5,7 +5,6 @@ use crate::options::{env, mount, resource, size};
 
 const NETWORK: &str = "container networks come later; use --network host, or none";
 const HEALTH: &str = "health checks come later";
-const BLOCK: &str = "block I/O limits come later";
 const WINDOWS: &str = "it is for Windows";
 
 /// Flags that `run` and `create` share.
@@ -14,6 +13,10 @@ pub(crate) const CONTAINER: &[Flag] = &[
         .valued("map"),
     list("add-host", None, "Add a custom host-to-IP mapping (host:ip)"),
     list("attach", Some('a'), "Attach to STDIN, STDOUT or STDERR").checked(check_attach),
+    text("blkio-weight", None, "uint16", "Block IO (relative weight), between 10 and 1000, or 0 to disable")
+        .checked(integer),
+    list("blkio-weight-device", None, "Block IO weight (relative device weight)")
+        .checked(resource::check_device_weight),
     list("cap-add", None, "Add Linux capabilities"),
     list("cap-drop", None, "Drop Linux capabilities"),
     text("cgroup-parent", None, "string", "Optional parent cgroup for the container"),
@@ -21,12 +24,23 @@ pub(crate) const CONTAINER: &[Flag] = &[
     text("cidfile", None, "string", "Write the container ID to the file"),
     text("cpu-period", None, "int", "Limit CPU CFS (Completely Fair Scheduler) period").checked(integer),
     text("cpu-quota", None, "int", "Limit CPU CFS (Completely Fair Scheduler) quota").checked(integer),
+    text("cpu-rt-period", None, "int", "Limit CPU real-time period in microseconds").checked(integer),
+    text("cpu-rt-runtime", None, "int", "Limit CPU real-time runtime in microseconds").checked(integer),
     text("cpu-shares", Some('c'), "int", "CPU shares (relative weight)").checked(integer),
     text("cpus", None, "decimal", "Number of CPUs").checked(size::check_cpus),
     text("cpuset-cpus", None, "string", "CPUs in which to allow execution (0-3, 0,1)"),
     text("cpuset-mems", None, "string", "MEMs in which to allow execution (0-3, 0,1)"),
     list("device", None, "Add a host device to the container").checked(resource::check_device),
-    list("device-cgroup-rule", None, "Add a rule to the cgroup allowed devices list"),
+    list("device-cgroup-rule", None, "Add a rule to the cgroup allowed devices list")
+        .checked(resource::check_device_rule),
+    list("device-read-bps", None, "Limit read rate (bytes per second) from a device")
+        .checked(resource::check_device_bytes),
+    list("device-read-iops", None, "Limit read rate (IO per second) from a device")
+        .checked(resource::check_device_operations),
+    list("device-write-bps", None, "Limit write rate (bytes per second) to a device")
+        .checked(resource::check_device_bytes),
+    list("device-write-iops", None, "Limit write rate (IO per second) to a device")
+        .checked(resource::check_device_operations),
     list("dns", None, "Set custom DNS servers"),
     list("dns-option", None, "Set DNS options"),
     list("dns-search", None, "Set custom DNS search domains"),
@@ -39,6 +53,8 @@ pub(crate) const CONTAINER: &[Flag] = &[
     switch("init", None, "Run an init inside the container that forwards signals and reaps processes"),
     switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
     text("ipc", None, "string", "IPC mode to use"),
+    text("kernel-memory", None, "bytes", "Kernel memory limit (Linux no longer has it; ignored)")
+        .checked(size::check_bytes),
     list("label", Some('l'), "Set meta data on a container").checked(env::check_label),
     list("label-file", None, "Read in a line delimited file of labels"),
     text("log-driver", None, "string", "Logging driver for the container (local, json-file, none)"),
@@ -106,16 +122,8 @@ pub(crate) const RUN: &[Flag] = &[
 
 /// Docker's flags that are refused by name.
 pub(crate) const REFUSED: &[Flag] = &[
-    refused("blkio-weight", None, BLOCK),
-    refused("blkio-weight-device", None, BLOCK),
     refused("cpu-count", None, WINDOWS),
     refused("cpu-percent", None, WINDOWS),
-    refused("cpu-rt-period", None, "real-time scheduling limits come later"),
-    refused("cpu-rt-runtime", None, "real-time scheduling limits come later"),
-    refused("device-read-bps", None, BLOCK),
-    refused("device-read-iops", None, BLOCK),
-    refused("device-write-bps", None, BLOCK),
-    refused("device-write-iops", None, BLOCK),
     refused_switch("disable-content-trust", None, "there is no content trust to disable"),
     refused("expose", None, NETWORK),
     refused("gpus", None, "pass the device nodes with --device"),
@@ -131,7 +139,6 @@ pub(crate) const REFUSED: &[Flag] = &[
     refused("ip", None, NETWORK),
     refused("ip6", None, NETWORK),
     refused("isolation", None, WINDOWS),
-    refused("kernel-memory", None, "the kernel has dropped this limit"),
     refused("link", None, NETWORK),
     refused("link-local-ip", None, NETWORK),
     refused("mac-address", None, NETWORK),

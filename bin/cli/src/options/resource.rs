@@ -1,7 +1,11 @@
-//! `--ulimit`, `--device`, `--restart`, `--sysctl`.
+//! `--ulimit`, `--device`, `--device-cgroup-rule`, `--blkio-weight-device`, `--device-read-bps` and its like, `--restart`,
+//! `--sysctl`.
 
 use super::Parsed;
-use tare_docker_api::models::{DeviceMapping, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum};
+use tare_docker_api::models::{
+    DeviceMapping, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ThrottleDevice,
+};
 
 /// Names of setrlimit(2) that `--ulimit` knows.
 const LIMITS: &[&str] = &[
@@ -78,6 +82,80 @@ pub(crate) fn device(text: &str) -> Parsed<DeviceMapping> {
 /// The check of `--device`.
 pub(crate) fn check_device(text: &str) -> Parsed<()> {
     device(text).map(drop)
+}
+
+/// The check of `--device-cgroup-rule`: `c 42:* rwm`.
+pub(crate) fn check_device_rule(text: &str) -> Parsed<()> {
+    let number = |text: &str| text == "*" || text.parse::<u32>().is_ok();
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_rule = match words[..] {
+        [kind, numbers, access] => {
+            let numbers = numbers.split_once(':').is_some_and(|(a, b)| number(a) && number(b));
+            matches!(kind, "a" | "b" | "c") && numbers && is_access(access)
+        }
+        _ => false,
+    };
+    if is_rule { Ok(()) } else { Err(format!("invalid device cgroup format '{text}'")) }
+}
+
+/// A weight of `--blkio-weight`.
+pub(crate) fn blkio_weight(weight: i64) -> Parsed<u16> {
+    u16::try_from(weight).map_err(|_| format!("--blkio-weight {weight}: want 10 to 1000, or 0"))
+}
+
+/// `/dev/NAME:N`.
+fn of_device(text: &str) -> Parsed<(&str, &str)> {
+    let bad = || format!("bad format: {text}");
+    let (path, value) = text.rsplit_once(':').filter(|(path, _)| !path.is_empty()).ok_or_else(bad)?;
+    if path.starts_with("/dev/") {
+        Ok((path, value))
+    } else {
+        Err(format!("bad format for device path: {text}"))
+    }
+}
+
+/// `/dev/NAME:WEIGHT`, 10 to 1000.
+pub(crate) fn device_weight(text: &str) -> Parsed<ResourcesBlkioWeightDevice> {
+    let (path, weight) = of_device(text)?;
+    match weight.parse::<usize>() {
+        Ok(weight @ (0 | 10..=1000)) => {
+            Ok(ResourcesBlkioWeightDevice { path: Some(path.to_owned()), weight: Some(weight) })
+        }
+        _ => Err(format!("invalid weight for device: {text}")),
+    }
+}
+
+/// The check of `--blkio-weight-device`.
+pub(crate) fn check_device_weight(text: &str) -> Parsed<()> {
+    device_weight(text).map(drop)
+}
+
+/// `/dev/NAME:BYTES`, a size such as `1mb`.
+pub(crate) fn device_bytes(text: &str) -> Parsed<ThrottleDevice> {
+    let (path, rate) = of_device(text)?;
+    let rate = super::size::bytes(rate).map_err(|_| {
+        format!("invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb")
+    })?;
+    Ok(ThrottleDevice { path: Some(path.to_owned()), rate: Some(rate) })
+}
+
+/// The check of `--device-read-bps` and `--device-write-bps`.
+pub(crate) fn check_device_bytes(text: &str) -> Parsed<()> {
+    device_bytes(text).map(drop)
+}
+
+/// `/dev/NAME:OPERATIONS`.
+pub(crate) fn device_operations(text: &str) -> Parsed<ThrottleDevice> {
+    let (path, rate) = of_device(text)?;
+    let rate = rate.parse::<u32>().map_err(|_| {
+        format!("invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer")
+    })?;
+    Ok(ThrottleDevice { path: Some(path.to_owned()), rate: Some(i64::from(rate)) })
+}
+
+/// The check of `--device-read-iops` and `--device-write-iops`.
+pub(crate) fn check_device_operations(text: &str) -> Parsed<()> {
+    device_operations(text).map(drop)
 }
 
 fn is_access(text: &str) -> bool {

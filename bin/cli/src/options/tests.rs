@@ -266,3 +266,29 @@ proptest! {
         prop_assert_eq!(size::bytes(&text), Ok(i64::from(n) << (10 * unit)));
     }
 }
+
+#[test]
+fn limits_of_single_devices_are_read_as_docker_reads_them() {
+    let rate = resource::device_bytes("/dev/vda:1mb").expect("valid");
+    assert_eq!((rate.path.as_deref(), rate.rate), (Some("/dev/vda"), Some(1 << 20)));
+    assert_eq!(resource::device_operations("/dev/vda:100").expect("valid").rate, Some(100));
+    assert_eq!(resource::device_weight("/dev/vda:500").expect("valid").weight, Some(500));
+    assert_eq!(resource::device_weight("/dev/vda"), Err("bad format: /dev/vda".into()));
+    assert_eq!(resource::device_bytes("vda:1mb"), Err("bad format for device path: vda:1mb".into()));
+    for bad in ["/dev/vda:-1", "/dev/vda:x", "/dev/vda:", "/dev/vda:1mb"] {
+        assert!(resource::device_operations(bad).is_err(), "{bad}");
+    }
+    for bad in ["/dev/vda:5", "/dev/vda:1001", "/dev/vda:x"] {
+        assert!(resource::device_weight(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn device_rules_are_checked_before_they_are_sent() {
+    for good in ["c 42:* rwm", "a *:* m", "b 8:0 r"] {
+        assert_eq!(resource::check_device_rule(good), Ok(()), "{good}");
+    }
+    for bad in ["", "c 42 rwm", "x 1:1 r", "c 1:1 rx", "c 1:1", "c -1:1 r"] {
+        assert!(resource::check_device_rule(bad).is_err(), "{bad}");
+    }
+}

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tare_engine::{
-    AttachOptions, AttachStream, ContainerView, Created, Engine, EventStream, ExecConfig, ExecStartOptions,
-    ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, RemoveOptions, RemovedImage,
-    StartOptions, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    AttachOptions, AttachStream, Change, ContainerView, Created, Engine, EventStream, ExecConfig,
+    ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, RemoveOptions,
+    RemovedImage, StartOptions, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
 use tare_model::sandbox::WindowSize;
@@ -39,6 +39,9 @@ impl Containers for Engine {
     }
     async fn rename(&self, key: &str, name: ContainerName) -> Result<()> {
         Engine::rename(self, key, name).await
+    }
+    async fn update(&self, key: &str, change: Change) -> Result<Vec<String>> {
+        Engine::update(self, key, change).await
     }
     async fn remove(&self, key: &str, options: RemoveOptions) -> Result<()> {
         Engine::remove(self, key, options).await

@@ -23,7 +23,6 @@ use Rule::{Empty, Harmless, Honoured, Words};
 
 const NETWORKS: &str = "networks are not supported yet";
 const WINDOWS: &str = "it exists on Windows only";
-const PER_DEVICE: &str = "limits for single block devices are not supported yet";
 
 /// Fields at the top level of the request.
 const TOP: &[(&str, Rule)] = &[
@@ -62,12 +61,12 @@ const HOST: &[(&str, Rule)] = &[
     ("Annotations", Honoured),
     ("AutoRemove", Honoured),
     ("Binds", Honoured),
-    ("BlkioDeviceReadBps", Empty(PER_DEVICE)),
-    ("BlkioDeviceReadIOps", Empty(PER_DEVICE)),
-    ("BlkioDeviceWriteBps", Empty(PER_DEVICE)),
-    ("BlkioDeviceWriteIOps", Empty(PER_DEVICE)),
+    ("BlkioDeviceReadBps", Honoured),
+    ("BlkioDeviceReadIOps", Honoured),
+    ("BlkioDeviceWriteBps", Honoured),
+    ("BlkioDeviceWriteIOps", Honoured),
     ("BlkioWeight", Honoured),
-    ("BlkioWeightDevice", Empty(PER_DEVICE)),
+    ("BlkioWeightDevice", Honoured),
     ("CapAdd", Honoured),
     ("CapDrop", Honoured),
     ("Cgroup", Empty("it was never implemented by anyone")),
@@ -79,12 +78,12 @@ const HOST: &[(&str, Rule)] = &[
     ("CpuPercent", Empty(WINDOWS)),
     ("CpuPeriod", Honoured),
     ("CpuQuota", Honoured),
-    ("CpuRealtimePeriod", Empty("real-time scheduling is not supported")),
-    ("CpuRealtimeRuntime", Empty("real-time scheduling is not supported")),
+    ("CpuRealtimePeriod", Honoured),
+    ("CpuRealtimeRuntime", Honoured),
     ("CpuShares", Honoured),
     ("CpusetCpus", Honoured),
     ("CpusetMems", Honoured),
-    ("DeviceCgroupRules", Empty("rules without a device are not supported yet; name the device in Devices")),
+    ("DeviceCgroupRules", Honoured),
     (
         "DeviceRequests",
         Empty("device drivers (GPUs, CDI) are not supported yet; name the device nodes in Devices"),
@@ -100,7 +99,7 @@ const HOST: &[(&str, Rule)] = &[
     ("Init", Honoured),
     ("IpcMode", Honoured),
     ("Isolation", Words(&["default"], WINDOWS)),
-    ("KernelMemory", Empty("Linux has no such limit any more")),
+    ("KernelMemory", Harmless), // Linux has no such limit any more; a warning says so
     ("KernelMemoryTCP", Empty("limits of TCP buffers are not supported")),
     ("Links", Empty(NETWORKS)),
     ("LogConfig", Honoured),
@@ -161,6 +160,11 @@ pub(super) fn is_zero(value: &Value) -> bool {
         Value::Object(o) => o.values().all(is_zero),
         Value::Bool(true) => false,
     }
+}
+
+/// Whether a create request has such a field in its `HostConfig`.
+pub(super) fn is_known(name: &str) -> bool {
+    HOST.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 fn spell(object: &mut Map<String, Value>, table: &[(&str, Rule)]) {
@@ -315,10 +319,7 @@ mod tests {
             (json!({"HostConfig": {"DeviceRequests": [{"Count": -1}]}}), "HostConfig.DeviceRequests"),
             (json!({"HostConfig": {"StorageOpt": {"size": "1G"}}}), "HostConfig.StorageOpt"),
             (json!({"HostConfig": {"Runtime": "kata"}}), "HostConfig.Runtime"),
-            (
-                json!({"HostConfig": {"BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 1}]}}),
-                "BlkioDeviceReadBps",
-            ),
+            (json!({"HostConfig": {"KernelMemoryTCP": 4096}}), "HostConfig.KernelMemoryTCP"),
             (json!({"Healthcheck": {"Test": ["CMD", "true"]}}), "Healthcheck"),
             (json!({"MacAddress": "02:42:ac:11:00:02"}), "MacAddress"),
             (json!({"NetworkingConfig": {"EndpointsConfig": {"web": {}}}}), "EndpointsConfig.web"),

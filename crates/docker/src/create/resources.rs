@@ -1,7 +1,9 @@
 //! Limits, devices and resource limits of processes, with Docker's rules on what goes together.
 
-use tare_docker_api::models::{DeviceMapping, HostConfig, ResourcesUlimits};
-use tare_model::container::{DeviceConfig, Resources, Ulimit};
+use tare_docker_api::models::{
+    DeviceMapping, HostConfig, ResourcesBlkioWeightDevice, ResourcesUlimits, ThrottleDevice,
+};
+use tare_model::container::{DeviceConfig, DeviceRate, DeviceWeight, Resources, Ulimit};
 use tare_model::{Error, Result};
 
 use super::text::{absolute, natural, within};
@@ -43,7 +45,16 @@ pub(super) fn resources(host: &HostConfig) -> Result<Resources> {
         cpuset_cpus: cpuset("HostConfig.CpusetCpus", host.cpuset_cpus.as_deref())?,
         cpuset_mems: cpuset("HostConfig.CpusetMems", host.cpuset_mems.as_deref())?,
         pids_limit: host.pids_limit.filter(|n| *n != 0).map(|n| n.max(-1)),
-        blkio_weight: blkio_weight(host.blkio_weight)?,
+        blkio_weight: blkio_weight("HostConfig.BlkioWeight", host.blkio_weight)?,
+        blkio_weight_device: weights(host.blkio_weight_device.as_deref())?,
+        device_read_bps: rates("BlkioDeviceReadBps", host.blkio_device_read_bps.as_deref())?,
+        device_write_bps: rates("BlkioDeviceWriteBps", host.blkio_device_write_bps.as_deref())?,
+        device_read_iops: rates("BlkioDeviceReadIOps", host.blkio_device_read_iops.as_deref())?,
+        device_write_iops: rates("BlkioDeviceWriteIOps", host.blkio_device_write_iops.as_deref())?,
+        cpu_rt_period: natural("HostConfig.CpuRealtimePeriod", host.cpu_realtime_period)?,
+        cpu_rt_runtime: host.cpu_realtime_runtime.filter(|n| *n != 0),
+        kernel_memory: None, // the generated models no longer have it, see `super::config`
+        device_rules: device_rules(host.device_cgroup_rules.as_deref())?,
         cgroup_parent: host.cgroup_parent.clone().unwrap_or_default(),
         oom_score_adj: oom_score_adj(host.oom_score_adj.unwrap_or_default())?,
     };
@@ -88,6 +99,12 @@ fn check_cpu(r: &Resources) -> Result<()> {
             "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
         ));
     }
+    if let (Some(runtime), Some(period)) = (r.cpu_rt_runtime, r.cpu_rt_period)
+        && runtime > 0
+        && runtime.unsigned_abs() > period
+    {
+        return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+    }
     if r.cpu_quota.is_some_and(|q| (1..1_000).contains(&q)) {
         return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
@@ -103,13 +120,52 @@ fn swappiness(value: Option<i64>) -> Result<Option<u64>> {
     }
 }
 
-fn blkio_weight(weight: Option<u16>) -> Result<Option<u16>> {
+fn blkio_weight(field: &str, weight: Option<u16>) -> Result<Option<u16>> {
     match weight.unwrap_or(0) {
         0 => Ok(None),
         n @ 10..=1000 => Ok(Some(n)),
-        n => Err(Error::invalid(format!(
-            "HostConfig.BlkioWeight = {n}: Range of blkio weight is from 10 to 1000"
+        n => Err(Error::invalid(format!("{field} = {n}: Range of blkio weight is from 10 to 1000"))),
+    }
+}
+
+fn weights(asked: Option<&[ResourcesBlkioWeightDevice]>) -> Result<Vec<DeviceWeight>> {
+    let field = "HostConfig.BlkioWeightDevice";
+    let one = |wire: &ResourcesBlkioWeightDevice| {
+        let path = absolute(field, wire.path.as_deref().unwrap_or(""))?;
+        let weight = u16::try_from(wire.weight.unwrap_or(0)).unwrap_or(u16::MAX);
+        let weight = blkio_weight(field, Some(weight))?;
+        weight.map(|weight| DeviceWeight { path, weight }).ok_or_else(|| {
+            Error::invalid(format!("{field}: a device has no Weight; the range is from 10 to 1000"))
+        })
+    };
+    asked.unwrap_or_default().iter().map(one).collect()
+}
+
+fn rates(field: &str, asked: Option<&[ThrottleDevice]>) -> Result<Vec<DeviceRate>> {
+    let field = format!("HostConfig.{field}");
+    let one = |wire: &ThrottleDevice| {
+        let path = absolute(&field, wire.path.as_deref().unwrap_or(""))?;
+        Ok(DeviceRate { path, rate: within(&field, wire.rate.unwrap_or(0))? })
+    };
+    asked.unwrap_or_default().iter().map(one).collect()
+}
+
+/// `c 42:* rwm`, as the kernel's device controller of old read them.
+fn device_rules(asked: Option<&[String]>) -> Result<Vec<String>> {
+    let number = |text: &str| text == "*" || text.parse::<u32>().is_ok();
+    let is_rule = |rule: &str| {
+        let words: Vec<&str> = rule.split(' ').collect();
+        let [kind, numbers, access] = words[..] else { return false };
+        let known = access.chars().all(|c| matches!(c, 'r' | 'w' | 'm'));
+        let numbers = numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor));
+        matches!(kind, "a" | "b" | "c") && numbers && known && (1..=3).contains(&access.len())
+    };
+    let rules = asked.unwrap_or_default();
+    match rules.iter().find(|rule| !is_rule(rule)) {
+        Some(rule) => Err(Error::invalid(format!(
+            "invalid device cgroup rule format: '{rule}' (HostConfig.DeviceCgroupRules: want like 'c 42:* rwm')"
         ))),
+        None => Ok(rules.to_vec()),
     }
 }
 

@@ -311,6 +311,23 @@ fn limits_are_taken_over() {
 }
 
 #[test]
+fn limits_of_single_devices_are_taken_over() {
+    let config = host(json!({
+        "BlkioWeightDevice": [{"Path": "/dev/vda", "Weight": 50}],
+        "BlkioDeviceReadBps": [{"Path": "/dev/vda", "Rate": 1}], "BlkioDeviceWriteBps": [{"Path": "/dev/vda", "Rate": 2}],
+        "BlkioDeviceReadIOps": [{"Path": "/dev/vda", "Rate": 3}], "BlkioDeviceWriteIOps": [{"Path": "/dev/vdb", "Rate": 4}],
+        "CpuRealtimePeriod": 1000, "CpuRealtimeRuntime": 500, "KernelMemory": 4096, "DeviceCgroupRules": ["c 42:* rwm"],
+    }))
+    .expect("accepted");
+    let r = &config.resources;
+    assert_eq!((r.blkio_weight_device[0].path.as_str(), r.blkio_weight_device[0].weight), ("/dev/vda", 50));
+    let rates = [&r.device_read_bps, &r.device_write_bps, &r.device_read_iops, &r.device_write_iops];
+    assert_eq!(rates.map(|rates| rates[0].rate), [1, 2, 3, 4]);
+    assert_eq!((r.cpu_rt_period, r.cpu_rt_runtime, r.kernel_memory), (Some(1000), Some(500), Some(4096)));
+    assert_eq!(r.device_rules, ["c 42:* rwm"]);
+}
+
+#[test]
 fn limits_that_contradict_are_refused() {
     refused(&[
         (json!({"Memory": 1 << 20}), "6MB"),
@@ -325,6 +342,13 @@ fn limits_that_contradict_are_refused() {
         (json!({"CpuQuota": 5}), "quota"),
         (json!({"CpusetCpus": "0-"}), "HostConfig.CpusetCpus"),
         (json!({"BlkioWeight": 5}), "blkio"),
+        (json!({"BlkioWeightDevice": [{"Path": "/dev/vda", "Weight": 5}]}), "BlkioWeightDevice"),
+        (json!({"BlkioWeightDevice": [{"Path": "vda", "Weight": 50}]}), "BlkioWeightDevice"),
+        (json!({"BlkioDeviceReadBps": [{"Path": "vda", "Rate": 50}]}), "BlkioDeviceReadBps"),
+        (json!({"BlkioDeviceWriteIOps": [{"Path": "/dev/vda", "Rate": -1}]}), "BlkioDeviceWriteIOps"),
+        (json!({"CpuRealtimeRuntime": 2000, "CpuRealtimePeriod": 1000}), "real-time runtime"),
+        (json!({"DeviceCgroupRules": ["c 42:* rx"]}), "c 42:* rx"),
+        (json!({"DeviceCgroupRules": ["c 42 rwm"]}), "c 42 rwm"),
         (json!({"OomScoreAdj": 1001}), "oom score"),
         (json!({"ShmSize": -1}), "HostConfig.ShmSize"),
         (json!({"Ulimits": [{"Name": "files", "Soft": 1, "Hard": 1}]}), "files"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
-use tare_docker_api::models::{ContainerCreateResponse, ContainerTopResponse};
+use tare_docker_api::models::{ContainerCreateResponse, ContainerTopResponse, ContainerUpdateResponse};
 use tare_engine::{DetachKeys, RemoveOptions, StartOptions, StopOptions, StopTimeout};
 use tare_model::sandbox::WindowSize;
 use tare_model::{ContainerName, Error, Signal};
@@ -123,6 +123,12 @@ pub(crate) async fn unpause<B: Containers>(backend: Arc<B>, call: Call) -> Resul
 pub(crate) async fn rename<B: Containers>(backend: Arc<B>, call: Call) -> Result<Reply> {
     backend.rename(call.param("id"), call.query.text("name").parse()?).await?;
     Ok(Reply::done())
+}
+
+pub(crate) async fn update<B: Containers>(backend: Arc<B>, mut call: Call) -> Result<Reply> {
+    let asked = create::update::read(call.required_json().await?)?;
+    let warnings = backend.update(call.param("id"), Box::new(move |config| asked.apply(config))).await?;
+    Ok(Reply::ok(&ContainerUpdateResponse { warnings: Some(warnings) }))
 }
 
 pub(crate) async fn remove<B: Containers>(backend: Arc<B>, call: Call) -> Result<Reply> {

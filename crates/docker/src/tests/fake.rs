@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tare_engine::{
-    AttachOptions, AttachStream, ContainerView, Created, Event, EventStream, ExecConfig, ExecStartOptions,
-    ExecView, Info, ListFilter, LoadedImage, LogLine, LogOptions, LogStream, RemoveOptions, RemovedImage,
-    StartOptions, StateView, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    AttachOptions, AttachStream, Change, ContainerView, Created, Event, EventStream, ExecConfig,
+    ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogLine, LogOptions, LogStream, RemoveOptions,
+    RemovedImage, StartOptions, StateView, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
 use tare_model::sandbox::WindowSize;
@@ -191,6 +191,13 @@ impl Containers for Fake {
     }
     async fn rename(&self, key: &str, name: ContainerName) -> Result<()> {
         self.verb(&format!("rename to {name}"), key).await
+    }
+    async fn update(&self, key: &str, change: Change) -> Result<Vec<String>> {
+        let mut config = tare_model::container::ContainerConfig::default();
+        change(&mut config)?;
+        let shares = config.resources.cpu_shares.unwrap_or_default();
+        self.verb(&format!("update to {shares} shares"), key).await?;
+        Ok(vec!["a warning".to_owned()])
     }
     async fn remove(&self, key: &str, options: RemoveOptions) -> Result<()> {
         if options.force {

@@ -58,11 +58,25 @@ async fn what_docker_has_and_tare_has_not_yet_is_refused_by_name() {
         ("POST /build", "building"),
         ("POST /networks/create", "networks"),
         ("POST /volumes/create", "volumes"),
-        ("POST /containers/web/update", "update"),
     ] {
         let answer = s.call(what).await;
         assert_eq!((answer.status, answer.message().contains(word)), (501, true), "{what}: {}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn limits_are_changed_and_warnings_come_back() {
+    let s = served();
+    let answer = s.post("/containers/web/update", r#"{"CpuShares":77}"#).await;
+    assert_eq!(
+        (answer.status, answer.json()["Warnings"][0].as_str()),
+        (200, Some("a warning")),
+        "{}",
+        answer.body
+    );
+    assert!(s.fake.log().contains(&"update to 77 shares web".to_owned()));
+    let answer = s.post("/containers/web/update", r#"{"Privileged":true}"#).await;
+    assert_eq!((answer.status, answer.message().contains("Privileged")), (501, true), "{}", answer.body);
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub enum Action {
     Unpause,
     /// It has a new name.
     Rename,
+    /// It has other limits.
+    Update,
     /// Its terminal has a new size.
     Resize,
     /// It was removed.
@@ -90,6 +92,7 @@ impl Action {
             Self::Pause => "pause",
             Self::Unpause => "unpause",
             Self::Rename => "rename",
+            Self::Update => "update",
             Self::Resize => "resize",
             Self::Destroy => "destroy",
             Self::Oom => "oom",

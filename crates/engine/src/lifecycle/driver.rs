@@ -121,6 +121,7 @@ impl Driver {
             Verb::Pause => Op::Pause,
             Verb::Unpause => Op::Unpause,
             Verb::Rename(_) => Op::Rename,
+            Verb::Update(..) => Op::Update,
             Verb::Remove(options) => Op::Remove { force: options.force },
             Verb::Attach(..) => Op::Attach,
         };
@@ -151,6 +152,10 @@ impl Driver {
                 self.settle(op, &key, reply, result);
             }
             Verb::Rename(name) => answer(reply, self.rename(name).await),
+            Verb::Update(change, warnings) => {
+                let updated = self.update(change).await;
+                answer(reply, updated.map(|told| drop(warnings.send(told)))); // a caller that has gone away needs none
+            }
             Verb::Remove(options) if admitted == Admit::EndFirst => {
                 self.finish_off(Then::Remove(options, reply)).await;
             }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use tare_model::container::ContainerConfig;
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, Signal};
 use tare_shim::protocol::Streams;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +26,9 @@ pub(crate) struct Command {
     pub(crate) reply: Reply,
 }
 
+/// A change of a configuration, made where no other can come between.
+pub type Change = Box<dyn FnOnce(&mut ContainerConfig) -> Result<()> + Send>;
+
 /// What a driver can be told.
 pub(crate) enum Verb {
     /// Start.
@@ -41,6 +45,8 @@ pub(crate) enum Verb {
     Unpause,
     /// Another name.
     Rename(ContainerName),
+    /// Other limits; the warnings go where they are waited for.
+    Update(Change, oneshot::Sender<Vec<String>>),
     /// Remove.
     Remove(RemoveOptions),
     /// Attach a socket, now or with the next start.

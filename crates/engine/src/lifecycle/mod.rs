@@ -24,3 +24,4 @@ pub(crate) mod recover;
 pub(crate) mod rules;
 mod start;
 pub(crate) mod table;
+mod update;

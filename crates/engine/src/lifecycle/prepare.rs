@@ -45,12 +45,25 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
         rootfs,
         mounts: &mounts,
         devices: &devices,
+        block_device,
         namespaces: resolve_namespaces(core, me)?,
         files: generate(&fixed.paths, me)?,
         cgroup_parent: &core.cgroup_parent,
         host: &core.host,
     };
     spec::plan(&input)
+}
+
+/// The numbers by which the kernel knows a block device that a limit names.
+///
+/// # Errors
+/// There is no such block device.
+pub(super) fn block_device(path: &str) -> Result<(i64, i64)> {
+    let meta = fs::metadata(path).map_err(|e| Error::invalid(format!("block device {path}: stat: {e}")))?;
+    if !meta.file_type().is_block_device() {
+        return Err(Error::invalid(format!("block device {path}: this is no block device")));
+    }
+    Ok((i64::from(rustix::fs::major(meta.rdev())), i64::from(rustix::fs::minor(meta.rdev()))))
 }
 
 fn directories(paths: &Paths) -> Result<()> {

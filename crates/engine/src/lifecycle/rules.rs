@@ -35,6 +35,8 @@ pub(crate) enum Op {
     Unpause,
     /// Give it another name.
     Rename,
+    /// Give it other limits.
+    Update,
     /// Remove it.
     Remove {
         /// Kill it first if it runs.
@@ -73,7 +75,7 @@ pub(crate) fn admit(op: Op, status: Status, key: &str) -> Result<Admit> {
         (Op::Start | Op::Restart, Removing | Dead) => {
             conflict("container is marked for removal and cannot be started".into())
         }
-        (Op::Rename | Op::Attach, Removing | Dead) => {
+        (Op::Rename | Op::Attach | Op::Update, Removing | Dead) => {
             conflict(format!("container {key} is marked for removal"))
         }
 
@@ -93,7 +95,7 @@ pub(crate) fn admit(op: Op, status: Status, key: &str) -> Result<Admit> {
         (Op::Unpause, Paused) => Ok(Admit::Go),
         (Op::Unpause, _) => conflict(format!("container {key} is not paused")),
 
-        (Op::Rename, _) => Ok(Admit::Go),
+        (Op::Rename | Op::Update, _) => Ok(Admit::Go),
 
         (Op::Remove { .. }, Created | Exited | Dead) => Ok(Admit::Go),
         (Op::Remove { force: true }, Running | Paused | Restarting) => Ok(Admit::EndFirst),
@@ -143,7 +145,7 @@ mod tests {
         Status::Dead,
     ];
 
-    const OPS: [Op; 13] = [
+    const OPS: [Op; 14] = [
         Op::Start,
         Op::Stop,
         Op::Restart,
@@ -151,6 +153,7 @@ mod tests {
         Op::Pause,
         Op::Unpause,
         Op::Rename,
+        Op::Update,
         Op::Remove { force: false },
         Op::Remove { force: true },
         Op::Exec,

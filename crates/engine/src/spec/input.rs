@@ -26,6 +26,8 @@ pub(crate) struct Input<'a> {
     pub(crate) mounts: &'a [ResolvedMount],
     /// Devices besides the default ones.
     pub(crate) devices: &'a [DeviceNode],
+    /// Finds the block devices that limits name.
+    pub(crate) block_device: super::limits::Lookup,
     /// Namespaces lent by others.
     pub(crate) namespaces: ResolvedNamespaces,
     /// Files made by the engine.

@@ -1,10 +1,12 @@
 //! Limits: Docker's checks with Docker's words, and their OCI form.
 
 use oci_spec::runtime::{
-    LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    LinuxBlockIo, LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder,
+    LinuxDeviceType, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxThrottleDevice, LinuxThrottleDeviceBuilder, LinuxWeightDevice, LinuxWeightDeviceBuilder,
+    PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
 };
-use tare_model::container::{ContainerConfig, Resources, Ulimit};
+use tare_model::container::{ContainerConfig, DeviceRate, DeviceWeight, Resources, Ulimit};
 use tare_model::{Error, Result};
 
 use super::defaults;
@@ -24,6 +26,10 @@ pub(crate) fn check(resources: &mut Resources, host: &HostFacts) -> Result<Vec<S
     if resources.blkio_weight.is_some_and(|w| w != 0 && !(10..=1000).contains(&w)) {
         return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
     }
+    if resources.kernel_memory.take().is_some_and(|limit| limit != 0) {
+        warnings.push("Linux no longer has a limit on kernel memory; it is ignored".into());
+    }
+    resources.device_rules.iter().try_for_each(|rule| device_rule(rule).map(drop))?;
     if !(-1000..=1000).contains(&resources.oom_score_adj) {
         let value = resources.oom_score_adj;
         return Err(Error::invalid(format!(
@@ -156,15 +162,92 @@ fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
     list.split(',').map(range).collect()
 }
 
+/// What becomes of a limit that is not named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// It gets the engine's default, for a new container.
+    IsUsual,
+    /// It stays as it is.
+    Stays,
+}
+
+/// Finds a block device's numbers by its path on the host.
+pub(crate) type Lookup = fn(&str) -> Result<(i64, i64)>;
+
 /// The OCI form of checked limits, without the device rules.
-pub(crate) fn resources(r: &Resources) -> Result<LinuxResources> {
+pub(crate) fn resources(r: &Resources, absent: Absent, lookup: Lookup) -> Result<LinuxResources> {
     let mut all = LinuxResourcesBuilder::default().memory(memory(r)?).cpu(cpu(r)?);
-    let pids = r.pids_limit.filter(|n| *n != 0).unwrap_or(defaults::PIDS_LIMIT);
-    all = all.pids(built(LinuxPidsBuilder::default().limit(pids.max(-1)).build())?);
-    if let Some(weight) = r.blkio_weight.filter(|w| *w != 0) {
-        all = all.block_io(built(LinuxBlockIoBuilder::default().weight(weight).build())?);
+    let usual = (absent == Absent::IsUsual).then_some(defaults::PIDS_LIMIT);
+    if let Some(pids) = r.pids_limit.filter(|n| *n != 0).or(usual) {
+        all = all.pids(built(LinuxPidsBuilder::default().limit(pids.max(-1)).build())?);
+    }
+    if let Some(limits) = block_io(r, lookup)? {
+        all = all.block_io(limits);
     }
     built(all.build())
+}
+
+fn block_io(r: &Resources, lookup: Lookup) -> Result<Option<LinuxBlockIo>> {
+    let mut limits = LinuxBlockIoBuilder::default();
+    let weight = r.blkio_weight.filter(|w| *w != 0);
+    if let Some(weight) = weight {
+        limits = limits.weight(weight);
+    }
+    let mut limits = built(limits.build())?;
+    let some = |list: Vec<LinuxThrottleDevice>| (!list.is_empty()).then_some(list);
+    let weights =
+        r.blkio_weight_device.iter().map(|limit| weight_device(limit, lookup)).collect::<Result<Vec<_>>>()?;
+    limits.set_weight_device((!weights.is_empty()).then_some(weights));
+    limits.set_throttle_read_bps_device(some(rates(&r.device_read_bps, lookup)?));
+    limits.set_throttle_write_bps_device(some(rates(&r.device_write_bps, lookup)?));
+    limits.set_throttle_read_iops_device(some(rates(&r.device_read_iops, lookup)?));
+    limits.set_throttle_write_iops_device(some(rates(&r.device_write_iops, lookup)?));
+    Ok((limits != LinuxBlockIo::default()).then_some(limits))
+}
+
+fn weight_device(limit: &DeviceWeight, lookup: Lookup) -> Result<LinuxWeightDevice> {
+    let (major, minor) = lookup(&limit.path)?;
+    built(LinuxWeightDeviceBuilder::default().major(major).minor(minor).weight(limit.weight).build())
+}
+
+fn rates(limits: &[DeviceRate], lookup: Lookup) -> Result<Vec<LinuxThrottleDevice>> {
+    let one = |limit: &DeviceRate| {
+        let (major, minor) = lookup(&limit.path)?;
+        built(LinuxThrottleDeviceBuilder::default().major(major).minor(minor).rate(limit.rate).build())
+    };
+    limits.iter().map(one).collect()
+}
+
+/// The rules that stand beside those of named devices.
+pub(crate) fn device_rules(r: &Resources) -> Result<Vec<LinuxDeviceCgroup>> {
+    r.device_rules.iter().map(|rule| device_rule(rule)).collect()
+}
+
+/// `c 42:* rwm`.
+fn device_rule(text: &str) -> Result<LinuxDeviceCgroup> {
+    let bad =
+        || Error::invalid(format!("invalid device cgroup rule format: '{text}' (want like 'c 42:* rwm')"));
+    let words: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, access] = words[..] else { return Err(bad()) };
+    let (major, minor) = numbers.split_once(':').ok_or_else(bad)?;
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        text => text.parse::<u32>().map(|number| Some(i64::from(number))).map_err(|_| bad()),
+    };
+    let kind = match kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        "c" => LinuxDeviceType::C,
+        _ => return Err(bad()),
+    };
+    if access.is_empty() || !access.chars().all(|letter| "rwm".contains(letter)) {
+        return Err(bad());
+    }
+    let mut rule = built(LinuxDeviceCgroupBuilder::default().allow(true).access(access).build())?;
+    rule.set_typ(Some(kind));
+    rule.set_major(number(major)?);
+    rule.set_minor(number(minor)?);
+    Ok(rule)
 }
 
 fn memory(r: &Resources) -> Result<oci_spec::runtime::LinuxMemory> {
@@ -199,6 +282,12 @@ fn cpu(r: &Resources) -> Result<oci_spec::runtime::LinuxCpu> {
     }
     if let Some(quota) = of_nano.map(|(_, quota)| quota).or(r.cpu_quota) {
         cpu = cpu.quota(quota);
+    }
+    if let Some(period) = r.cpu_rt_period {
+        cpu = cpu.realtime_period(period);
+    }
+    if let Some(runtime) = r.cpu_rt_runtime {
+        cpu = cpu.realtime_runtime(runtime);
     }
     if !r.cpuset_cpus.is_empty() {
         cpu = cpu.cpus(r.cpuset_cpus.clone());
@@ -319,6 +408,56 @@ mod tests {
     }
 
     #[test]
+    fn device_rules_are_read_as_docker_writes_them() {
+        let rules =
+            |rule: &str| device_rules(&Resources { device_rules: vec![rule.into()], ..Default::default() });
+        let read = rules("c 42:* rw").expect("valid");
+        assert_eq!(
+            (read[0].typ(), read[0].major(), read[0].minor()),
+            (Some(LinuxDeviceType::C), Some(42), None)
+        );
+        assert_eq!((read[0].allow(), read[0].access().as_deref()), (true, Some("rw")));
+        for bad in ["", "c 42:*", "x 1:1 r", "c 1 r", "c 1:y r", "c 1:1 x", "c 1:1 ", "c 1:1 r r"] {
+            assert!(rules(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_of_block_devices_are_by_number() {
+        let lookup = |path: &str| match path {
+            "/dev/vda" => Ok((254, 0)),
+            other => Err(Error::invalid(format!("no {other}"))),
+        };
+        let rate = |path: &str| Resources {
+            device_read_bps: vec![DeviceRate { path: path.into(), rate: 5 }],
+            blkio_weight_device: vec![DeviceWeight { path: path.into(), weight: 50 }],
+            ..Default::default()
+        };
+        let read = |r: &Resources| resources(r, Absent::IsUsual, lookup);
+        assert!(read(&rate("/dev/x")).expect_err("unknown").message().contains("/dev/x"));
+        let limits = read(&rate("/dev/vda")).expect("builds");
+        let io = limits.block_io().as_ref().expect("limits");
+        let device = &io.throttle_read_bps_device().as_ref().expect("rates")[0];
+        assert_eq!((device.major(), device.minor(), device.rate()), (254, 0, 5));
+        assert_eq!(io.weight_device().as_ref().expect("weights")[0].weight(), Some(50));
+        assert!(io.throttle_write_bps_device().is_none());
+        assert!(read(&Resources::default()).expect("builds").block_io().is_none());
+    }
+
+    #[test]
+    fn what_is_not_named_stays_in_an_update() {
+        let changed = resources(&Resources::default(), Absent::Stays, |_| Ok((0, 0))).expect("builds");
+        assert!(changed.pids().is_none());
+    }
+
+    #[test]
+    fn a_kernel_memory_limit_is_ignored_aloud() {
+        let (r, warnings) =
+            checked(Resources { kernel_memory: Some(4096), ..Default::default() }).expect("valid");
+        assert_eq!((r.kernel_memory, warnings.len()), (None, 1));
+    }
+
+    #[test]
     fn a_cgroup_parent_cannot_climb() {
         for bad in ["../x", "/a/../../b", "a\nb"] {
             let r = Resources { cgroup_parent: bad.into(), ..Default::default() };
@@ -330,7 +469,7 @@ mod tests {
     fn processes_are_limited_unless_asked_otherwise() {
         let limit = |n| {
             let r = Resources { pids_limit: n, ..Default::default() };
-            resources(&r).expect("builds").pids().as_ref().map(|p| p.limit())
+            resources(&r, Absent::IsUsual, |_| Ok((0, 0))).expect("builds").pids().as_ref().map(|p| p.limit())
         };
         assert_eq!(limit(None), Some(4096));
         assert_eq!(limit(Some(10)), Some(10));

@@ -109,8 +109,10 @@ fn process(input: &Input<'_>, capabilities: oci_spec::runtime::LinuxCapabilities
 
 fn linux(input: &Input<'_>) -> Result<Linux> {
     let config = input.config;
-    let mut resources = limits::resources(&config.resources)?;
-    resources.set_devices(Some(devices::rules(input.devices, config.security.privileged)?));
+    let mut resources = limits::resources(&config.resources, limits::Absent::IsUsual, input.block_device)?;
+    let mut rules = devices::rules(input.devices, config.security.privileged)?;
+    rules.extend(limits::device_rules(&config.resources)?);
+    resources.set_devices(Some(rules));
     let linux = LinuxBuilder::default()
         .namespaces(namespaces::namespaces(&config.namespaces, &input.namespaces)?)
         .resources(resources)

@@ -53,6 +53,7 @@ impl Case {
                 hosts: "/run/h".into(),
                 hostname: "/run/n".into(),
             },
+            block_device: |path| Err(tare_model::Error::invalid(path.to_owned())),
             cgroup_parent: "/tare-0",
             host: &host,
         };

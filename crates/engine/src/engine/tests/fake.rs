@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::future::BoxFuture;
+use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{Stats, WindowSize};
 use tare_model::{ContainerId, Error, ErrorKind, ExecId, Exit, ExitRecord, Result, Signal};
 use tare_shim::protocol::{Event, ExecExit, ExecRequest, Snapshot, StartRequest, Started, Streams};
@@ -48,6 +49,7 @@ struct Inner {
     streams: Vec<OwnedFd>,
     execs: Vec<ExecRequest>,
     watched: usize,
+    updates: Vec<LinuxResources>,
 }
 
 // === impl World ===
@@ -110,6 +112,11 @@ impl Shim {
     /// Signals do not end it, but SIGKILL.
     pub(super) fn deafen(&self) {
         self.lock().deaf = true;
+    }
+
+    /// The limits that were changed.
+    pub(super) fn updates(&self) -> Vec<LinuxResources> {
+        self.lock().updates.clone()
     }
 
     /// Nothing ends it, and its signals only count.
@@ -318,6 +325,16 @@ impl Monitor for Face {
             inner.streams.extend(peer);
             inner.execs.push(request);
             Ok(4242)
+        })
+    }
+
+    fn update(&self, resources: LinuxResources) -> BoxFuture<'_, Result<Vec<String>>> {
+        let refused = resources.block_io().is_some();
+        if !refused {
+            self.world.lock().updates.push(resources);
+        }
+        Box::pin(async move {
+            if refused { Err(Error::unsupported("block I/O weight (blockIO.weight)")) } else { Ok(vec![]) }
         })
     }
 

@@ -406,3 +406,56 @@ async fn a_pid_namespace_is_lent_by_a_running_container_only() {
     let spec = serde_json::to_string(&room.world.last_request().spec.oci).expect("serializes");
     assert!(spec.contains(&format!("/proc/{pid}/ns/pid")), "{spec}");
 }
+
+fn shares(n: u64) -> crate::Change {
+    Box::new(move |config| {
+        config.resources.cpu_shares = Some(n);
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn other_limits_are_in_force_shown_and_durable() {
+    let room = Room::new().await;
+    let mut events = room.engine.events(None);
+    let id = room.run("web").await;
+    assert!(room.engine.update("web", shares(77)).await.expect("updates").is_empty());
+    let updates = room.world.shim(&id).updates();
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].cpu().as_ref().and_then(|cpu| cpu.shares()), Some(77));
+    assert!(updates[0].pids().is_none(), "what was not named stays");
+    assert_eq!(words(&mut events, 3).await, ["create", "start", "update"]);
+    let room = room.reopen().await;
+    assert_eq!(room.engine.inspect("web").expect("is there").fixed.config.resources.cpu_shares, Some(77));
+}
+
+#[tokio::test]
+async fn limits_of_what_does_not_run_are_for_the_next_start() {
+    let room = Room::new().await;
+    let id = room.create("web").await;
+    room.engine.update("web", shares(77)).await.expect("updates");
+    room.engine.start("web", Default::default()).await.expect("starts");
+    assert!(room.world.shim(&id).updates().is_empty());
+    let spec = room.world.last_request().spec.oci;
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).expect("limits");
+    assert_eq!(resources.cpu().as_ref().and_then(|cpu| cpu.shares()), Some(77));
+}
+
+#[tokio::test]
+async fn a_limit_that_is_refused_changes_nothing() {
+    let room = Room::new().await;
+    room.run("web").await;
+    let weight: crate::Change = Box::new(|config| {
+        config.resources.blkio_weight = Some(100);
+        Ok(())
+    });
+    assert!(message(room.engine.update("web", weight).await).contains("block I/O weight"));
+    let wrong: crate::Change = Box::new(|config| {
+        config.resources.memory = Some(1);
+        Ok(())
+    });
+    assert!(message(room.engine.update("web", wrong).await).contains("6MB"));
+    let resources = room.engine.inspect("web").expect("is there").fixed.config.resources.clone();
+    assert_eq!((resources.blkio_weight, resources.memory), (None, None));
+    assert_eq!(message(room.engine.update("none", shares(5)).await), "No such container: none");
+}

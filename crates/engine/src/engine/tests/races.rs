@@ -55,7 +55,7 @@ async fn act(engine: &Engine, id: &str, op: Op, name: String) -> Answer {
             let config = ExecConfig { cmd: vec!["true".into()], ..Default::default() };
             engine.exec_create(id, config).await.map(drop)
         }
-        Op::Attach | Op::Resize | Op::Top => unreachable!("not among those drawn"),
+        Op::Attach | Op::Resize | Op::Top | Op::Update => unreachable!("not among those drawn"),
     };
     done.err().map(|e| e.kind())
 }
