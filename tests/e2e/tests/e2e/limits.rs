@@ -134,3 +134,50 @@ fn limits_that_make_no_sense_are_refused() {
         assert!(out.code >= 125, "{flag} {value}: {out}");
     }
 }
+
+#[test]
+fn limits_of_a_running_container_change_and_stay_changed() {
+    let engine = Engine::start();
+    engine
+        .background(&["--name", "box-u", "-m", "64m", "--memory-swap", "64m", "--cpus", "0.5"], "sleep 1000");
+    engine
+        .tare([
+            "update",
+            "-m",
+            "128m",
+            "--memory-swap",
+            "256m",
+            "--pids-limit",
+            "33",
+            "--cpus",
+            "0.25",
+            "box-u",
+        ])
+        .ok();
+    let memory = || setting(&engine, "box-u", "memory", "memory.limit_in_bytes", "memory.max");
+    assert_eq!(memory(), (128 << 20).to_string());
+    assert_eq!(setting(&engine, "box-u", "pids", "pids.max", "pids.max"), "33");
+    let quota = setting(&engine, "box-u", "cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert!(quota == "25000" || quota == "25000 100000", "{quota}");
+    let shown = &engine.inspect("box-u")["HostConfig"];
+    assert_eq!((&shown["Memory"], &shown["PidsLimit"]), (&json!(128 << 20), &json!(33)), "{shown}");
+    // Down again, below what both together were, and kept over a stop.
+    engine.tare(["update", "-m", "32m", "--memory-swap", "32m", "box-u"]).ok();
+    assert_eq!(memory(), (32 << 20).to_string());
+    engine.tare(["restart", "-t", "0", "box-u"]).ok();
+    assert_eq!(memory(), (32 << 20).to_string());
+    assert_eq!(setting(&engine, "box-u", "pids", "pids.max", "pids.max"), "33");
+}
+
+#[test]
+fn a_limit_that_cannot_be_is_refused_and_nothing_changes() {
+    let engine = Engine::start();
+    engine.background(&["--name", "box-r", "-m", "64m", "--memory-swap", "64m"], "sleep 1000");
+    let said = engine.tare(["update", "-m", "1m", "box-r"]).fails(1);
+    assert!(said.contains("6MB"), "{said}");
+    let said = engine.tare(["update", "-m", "128m", "box-r"]).fails(1);
+    assert!(said.contains("memoryswap"), "{said}");
+    let memory = setting(&engine, "box-r", "memory", "memory.limit_in_bytes", "memory.max");
+    assert_eq!(memory, (64 << 20).to_string());
+    assert!(engine.tare(["update", "-m", "64m", "nobody"]).fails(1).contains("nobody"));
+}
