@@ -20,6 +20,8 @@ crate::tests![
     a_missing_bind_source_is_named,
     a_failed_launch_leaves_no_child,
     limits_are_in_force,
+    limits_change_while_it_runs_or_are_refused_whole,
+    an_anchor_lives_as_long_as_somebody_holds_it,
     rlimits_umask_and_oom_score_arrive,
     pause_stops_and_resume_goes_on,
     statistics_and_processes_are_told,
@@ -136,6 +138,37 @@ fn limits_are_in_force() {
     assert_eq!(stats.pids.unwrap().limit, Some(42));
     assert_eq!(stats.memory.unwrap().limit, Some(64 << 20));
     started.kill();
+}
+
+fn limits_change_while_it_runs_or_are_refused_whole() {
+    let mut setup = Setup::new(&["sleep"]);
+    setup.set("/linux/resources", json!({"pids": {"limit": 42}}));
+    let mut started = setup.start().unwrap();
+    started.line();
+    let limits = |value: serde_json::Value| serde_json::from_value(value).unwrap();
+    let told = started.running.update(&limits(json!({"pids": {"limit": 43}, "memory": {"kernel": 4096}})));
+    assert!(told.unwrap()[0].contains("kernel memory"));
+    let wrong = json!({"pids": {"limit": 44}, "devices": [{"allow": true, "type": "c", "access": "x"}]});
+    assert_eq!(started.running.update(&limits(wrong)).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(started.running.stats().unwrap().pids.unwrap().limit, Some(43));
+    started.kill();
+}
+
+fn an_anchor_lives_as_long_as_somebody_holds_it() {
+    let us = std::process::id().to_string();
+    let children = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let is_ours =
+            |stat: String| stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(&us);
+        all.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
+            .filter(|stat| is_ours(stat.clone()))
+            .count()
+    };
+    assert_eq!(children(), 0);
+    let anchor = tare_runtime::cgroup::systemd::Anchor::start().unwrap();
+    assert_eq!(children(), 1);
+    drop(anchor);
+    assert_eq!(children(), 0, "it was ended and waited for");
 }
 
 fn rlimits_umask_and_oom_score_arrive() {
