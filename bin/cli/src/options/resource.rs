@@ -6,32 +6,13 @@ use tare_docker_api::models::{
     DeviceMapping, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
     ThrottleDevice,
 };
-
-/// Names of setrlimit(2) that `--ulimit` knows.
-const LIMITS: &[&str] = &[
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
+use tare_docker_api::ulimit::is_known;
 
 /// `name=soft[:hard]`; -1 is no limit.
 pub(crate) fn ulimit(text: &str) -> Parsed<ResourcesUlimits> {
     let bad = || format!("invalid ulimit argument: {text}");
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
-    if !LIMITS.contains(&name) {
+    if !is_known(name) {
         return Err(format!("invalid ulimit type: {name}"));
     }
     let values: Vec<i64> =

@@ -3,6 +3,7 @@
 use tare_docker_api::models::{
     DeviceMapping, HostConfig, ResourcesBlkioWeightDevice, ResourcesUlimits, ThrottleDevice,
 };
+use tare_docker_api::ulimit::is_known;
 use tare_model::container::{DeviceConfig, DeviceRate, DeviceWeight, Resources, Ulimit};
 use tare_model::{Error, Result};
 
@@ -10,26 +11,6 @@ use super::text::{absolute, natural, within};
 
 /// Docker's minimum: with less, nothing starts.
 const MEMORY_MIN: u64 = 6 << 20;
-
-/// Names of getrlimit(2), as the command line writes them.
-const ULIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 pub(super) fn resources(host: &HostConfig) -> Result<Resources> {
     let resources = Resources {
@@ -220,7 +201,7 @@ pub(super) fn ulimits(host: &HostConfig) -> Result<Vec<Ulimit>> {
 fn ulimit(wire: &ResourcesUlimits) -> Result<Ulimit> {
     let name = wire.name.clone().unwrap_or_default();
     let (soft, hard) = (wire.soft.unwrap_or(0), wire.hard.unwrap_or(0));
-    if !ULIMITS.contains(&name.as_str()) {
+    if !is_known(&name) {
         return Err(Error::invalid(format!("invalid ulimit type: {name} (HostConfig.Ulimits)")));
     }
     // -1 is "no limit", above every number.
