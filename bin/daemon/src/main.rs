@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tare_engine::{Engine, EngineConfig};
-use tare_model::{Error, Result};
+use tare_model::{Error, ErrorKind, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Args;
@@ -54,27 +54,43 @@ fn run(args: &Args, ready: &mut Ready) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|e| Error::system(format!("start the runtime: {e}")))?;
-    let result = runtime.block_on(serve(config, socket, ready));
+    let result = runtime.block_on(serve(config, socket, &lock, ready));
     // Threads that read a log for somebody who is gone need not be waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(lock);
     result
 }
 
-async fn serve(config: EngineConfig, socket: Socket, ready: &mut Ready) -> Result<()> {
+async fn serve(config: EngineConfig, socket: Socket, lock: &Lock, ready: &mut Ready) -> Result<()> {
     // Installed before anyone can know of this process, so that none of them ends it halfway.
     let stop = stop_signal()?;
-    let engine = Engine::open(config).await?;
+    let engine = open(config).await?;
     let (listener, name) = socket.publish()?;
     let listener = tokio::net::UnixListener::from_std(listener)
         .map_err(|e| Error::system(format!("epoll_ctl({}): {e}", name.path().display())))?;
     tracing::info!("tared {} listens on {}", env!("CARGO_PKG_VERSION"), name.path().display());
+    lock.serving();
     ready.ready();
     let served =
         tare_docker::serve(listener, Arc::clone(&engine), tare_docker::Limits::default(), stop).await;
+    lock.leaving();
     name.remove();
     engine.retire().await;
     served.map_err(|e| Error::system(format!("accept({}): {e}", name.path().display())))
+}
+
+/// Opens the engine. The kernel lets go of what a killed daemon held one thing after another, so the root may be locked for
+/// a moment longer than the run directory was.
+async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match Engine::open(config.clone()).await {
+            Err(e) if e.kind() == ErrorKind::Conflict => tokio::time::sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+    Engine::open(config).await
 }
 
 /// Resolves when the daemon is told to go. SIGHUP is taken and means nothing: a terminal that closes is no reason.

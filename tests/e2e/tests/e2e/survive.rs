@@ -254,6 +254,18 @@ fn a_started_daemon_is_on_its_own() {
 }
 
 #[test]
+fn a_daemon_that_was_killed_is_followed_by_another_at_once() {
+    if !ours() {
+        return;
+    }
+    // No wait between the two: the old one may still be on its way out.
+    let script = "$tare ps >/dev/null 2>&1; for i in 1 2 3 4 5 6 7 8; do : > /run/said; \
+        kill -KILL $(cut -d' ' -f1 /run/tare/tared.lock); ${tare}d --ready-fd 1 > /run/said 2>/run/why & \
+        until test -s /run/said; do sleep 0.02; done; cat /run/said; done";
+    assert_eq!(lines(&apart(script).out()), ["ready"; 8]);
+}
+
+#[test]
 fn autostart_can_be_refused_and_never_happens_for_docker_host() {
     if !ours() {
         return;
