@@ -1,6 +1,7 @@
 //! Sizes and times for people, to the digit as Docker prints them.
 
 use time::OffsetDateTime;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// `1.24MB`: three digits, steps of 1000.
 pub(crate) fn size(bytes: f64) -> String {
@@ -82,12 +83,20 @@ pub(crate) fn stamp(unix: i64) -> String {
     )
 }
 
-/// At most `most` characters, the last of which says that there was more.
+/// As much as fits into `most` columns, the last of which says that there was more.
 pub(crate) fn ellipsis(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+    if text.width() <= most {
         return text.to_owned();
     }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    let mut left = most.saturating_sub(1);
+    let fits = |c: &char| match left.checked_sub(c.width().unwrap_or(0)) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// The twelve digits that people use.

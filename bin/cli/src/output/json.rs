@@ -63,11 +63,23 @@ pub(crate) fn quote(text: &str) -> String {
             '\n' => "\\n".into(),
             '\t' => "\\t".into(),
             '\r' => "\\r".into(),
-            c if c.is_control() => format!("\\x{:02x}", u32::from(c)).into(),
+            '\x07' => "\\a".into(),
+            '\x08' => "\\b".into(),
+            '\x0b' => "\\v".into(),
+            '\x0c' => "\\f".into(),
+            c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)).into(),
+            c if is_invisible(c) => format!("\\u{:04x}", u32::from(c)).into(),
             c => c.to_string().into(),
         };
         out.push_str(&piece);
     }
     out.push('"');
     out
+}
+
+/// Characters without a picture of their own that a terminal may act on or that hide what is written: controls beyond
+/// ASCII, marks of direction, separators of lines, the byte order mark.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,5 +1,8 @@
 //! Columns from tab-separated lines, with the rules of Go's text/tabwriter: a column is a run of neighbouring lines
-//! that have a tab there, and what follows the last tab of a line belongs to none.
+//! that have a tab there, and what follows the last tab of a line belongs to none. Widths are those of a terminal: two
+//! columns for a wide character, none for one that combines.
+
+use unicode_width::UnicodeWidthStr;
 
 /// Aligns `text`; columns are at least `min` wide, with `pad` blanks between.
 pub(crate) fn align(text: &str, min: usize, pad: usize) -> String {
@@ -10,7 +13,7 @@ pub(crate) fn align(text: &str, min: usize, pad: usize) -> String {
         for (i, cell) in cells.iter().enumerate() {
             out.push_str(cell);
             if let Some(width) = widths.get(i) {
-                out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+                out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.width())));
             }
         }
         out.push('\n');
@@ -30,8 +33,7 @@ fn widths(lines: &[Vec<&str>], min: usize, pad: usize) -> Vec<Vec<usize>> {
                 continue;
             }
             let run = out[start..].iter().take_while(|w| w.len() > column).count();
-            let widest =
-                lines[start..start + run].iter().map(|l| l[column].chars().count() + pad).max().unwrap_or(0);
+            let widest = lines[start..start + run].iter().map(|l| l[column].width() + pad).max().unwrap_or(0);
             for widths in &mut out[start..start + run] {
                 widths[column] = widest.max(min);
             }

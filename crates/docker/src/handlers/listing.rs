@@ -1,9 +1,12 @@
 //! `GET /containers/json`: which containers, and how much they occupy.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use regex_lite::Regex;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use serde_json::Value;
 use tare_docker_api::Filters;
 use tare_engine::{ContainerView, ListFilter};
@@ -16,8 +19,10 @@ use crate::error::Result;
 use crate::http::{Call, Reply};
 use crate::show::summary::{self, Sizes};
 
-const KNOWN: [&str; 11] =
-    ["ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume"];
+const KNOWN: [&str; 14] = [
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
+    "publish", "since", "status", "volume",
+];
 
 pub(crate) async fn list<B: Containers + Images>(backend: Arc<B>, call: Call) -> Result<Reply> {
     let filters = Filters::parse(call.query.text("filters"))?;
@@ -75,45 +80,47 @@ fn status(word: &str) -> tare_model::Result<Status> {
     found.ok_or_else(|| Error::invalid(format!("invalid filter 'status={word}'")))
 }
 
-/// Filters on what all containers have in common here: no health checks, and one of two networks.
+/// Filters on what all containers have in common here: no health checks, one of two networks, no published ports, and no
+/// task of a cluster's.
 fn has_no_other(view: &ContainerView, filters: &Filters) -> bool {
     let network = match view.fixed.config.namespaces.network {
         NetworkMode::Host => "host",
         NetworkMode::Default | NetworkMode::Bridge | NetworkMode::None => "none",
     };
-    (!filters.contains("health") || filters.values("health").any(|v| v == "none"))
+    let any =
+        |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.values(name).any(test);
+    any("health", &|v| v == "none")
+        && any("publish", &|_| false)
+        && any("is-task", &|v| matches!(v, "false" | "0"))
+        && any("expose", &|v| view.fixed.process.exposed_ports.iter().any(|port| is_exposed(port, v)))
         && (!filters.contains("network") || filters.values("network").any(|v| v == network))
 }
 
-/// A name filter: part of a name, or with `^` and `$` its beginning and end. Docker takes any regular expression here;
-/// people use these two signs.
-struct NamePattern {
-    text: String,
-    from_start: bool,
-    to_end: bool,
+/// Whether a port (`80/tcp`, `8000-8010/tcp`) is the one that is asked for (`80`, `80/tcp`) or one of those (`8000-8010`).
+fn is_exposed(port: &str, wanted: &str) -> bool {
+    let parts = |text: &str| {
+        let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (low, high) = numbers.split_once('-').unwrap_or((numbers, numbers));
+        Some((low.parse::<u16>().ok()?, high.parse::<u16>().ok()?, protocol.to_owned()))
+    };
+    match (parts(port), parts(wanted)) {
+        (Some((a, b, p)), Some((c, d, q))) => p == q && a <= d && c <= b,
+        _ => false,
+    }
 }
+
+/// A name filter: a regular expression that is looked for in the name, which may have its slash or not.
+struct NamePattern(Regex);
 
 impl NamePattern {
     fn parse(pattern: &str) -> tare_model::Result<Self> {
-        let (from_start, rest) = pattern.strip_prefix('^').map_or((false, pattern), |p| (true, p));
-        let (to_end, rest) = rest.strip_suffix('$').map_or((false, rest), |p| (true, p));
-        let text = rest.strip_prefix('/').map_or(rest, |t| t);
-        if text.contains(['*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '^', '$']) {
-            return Err(Error::unsupported(format!(
-                "filter name={pattern:?}: regular expressions other than ^ and $ are not supported"
-            )));
-        }
-        // A leading slash is the beginning of every name.
-        Ok(Self { from_start: from_start || text.len() < rest.len(), to_end, text: text.to_owned() })
+        Regex::new(pattern)
+            .map(Self)
+            .map_err(|e| Error::invalid(format!("invalid filter 'name={pattern}': {e}")))
     }
 
     fn matches(&self, name: &str) -> bool {
-        match (self.from_start, self.to_end) {
-            (false, false) => name.contains(&self.text),
-            (true, false) => name.starts_with(&self.text),
-            (false, true) => name.ends_with(&self.text),
-            (true, true) => name == self.text,
-        }
+        self.0.is_match(name) || self.0.is_match(&format!("/{name}"))
     }
 }
 
@@ -127,15 +134,28 @@ pub(super) async fn sizes<B: Images>(backend: &B, view: &ContainerView) -> Resul
     Ok(Sizes { writable, total: writable + image.map_or(0, |i| i.record.size) })
 }
 
-/// Sum of the lengths of all regular files. What vanishes or cannot be read while we look is not counted.
+/// Sum of the lengths of all regular files. What vanishes or cannot be read while we look is not counted. The container
+/// may turn a directory into a link between two steps, so each is opened from the root's descriptor and no link is
+/// followed.
 fn tree_bytes(root: &Path) -> u64 {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(top) = rustix::fs::open(root, flags, Mode::empty()) else { return 0 };
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let mut sum = 0;
-    let mut directories: Vec<PathBuf> = vec![root.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(meta) if meta.is_dir() => directories.push(entry.path()),
-                Ok(meta) if meta.is_file() => sum += meta.len(),
+    let mut directories = vec![PathBuf::from(".")];
+    while let Some(path) = directories.pop() {
+        let opened = rustix::fs::openat2(&top, &path, flags, Mode::empty(), inside);
+        let Ok(directory) = opened.and_then(Dir::new) else { continue };
+        let Ok(here) = rustix::fs::openat2(&top, &path, flags, Mode::empty(), inside) else { continue };
+        for entry in directory.flatten().filter(|e| !matches!(e.file_name().to_bytes(), b"." | b"..")) {
+            let Ok(stat) = rustix::fs::statat(&here, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    directories.push(path.join(OsStr::from_bytes(entry.file_name().to_bytes())))
+                }
+                FileType::RegularFile => sum += u64::try_from(stat.st_size).unwrap_or(0),
                 _ => {}
             }
         }
@@ -145,23 +165,40 @@ fn tree_bytes(root: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn names_match_by_part_beginning_and_end() {
+    fn names_match_by_regular_expression() {
         for (pattern, name, matches) in [
             ("web", "my-web-1", true),
             ("^web", "my-web-1", false),
             ("^/web$", "web", true),
+            ("^web$", "web", true),
             ("^/web$", "web2", false),
             ("/web", "web2", true),
             ("/web", "my-web", false),
             ("1$", "web-1", true),
+            ("^web-[0-9]+$", "web-12", true),
+            ("^(db|web)$", "db", true),
+            ("w.b", "my-wab", true),
             ("", "web", true),
         ] {
             assert_eq!(NamePattern::parse(pattern).map(|p| p.matches(name)), Ok(matches), "{pattern} {name}");
         }
-        assert!(NamePattern::parse("a.*b").is_err());
+        assert!(NamePattern::parse("a(").is_err_and(|e| e.message().contains("name=a(")));
+    }
+
+    #[test]
+    fn a_port_is_exposed_in_its_protocol_alone_or_in_a_range() {
+        assert!(
+            is_exposed("80/tcp", "80") && is_exposed("80/tcp", "80/tcp") && is_exposed("80-90/udp", "85/udp")
+        );
+        assert!(
+            is_exposed("80/tcp", "70-80") && !is_exposed("80/tcp", "80/udp") && !is_exposed("80/tcp", "81")
+        );
+        assert!(!is_exposed("80/tcp", "http") && !is_exposed("80/tcp", ""));
     }
 
     #[test]
@@ -173,6 +210,7 @@ mod tests {
         std::os::unix::fs::symlink("/", dir.path().join("root")).expect("symlink");
         assert_eq!(tree_bytes(dir.path()), 15);
         assert_eq!(tree_bytes(&dir.path().join("none")), 0);
+        assert_eq!(tree_bytes(&dir.path().join("root")), 0, "nor one that stands for the whole");
     }
 
     #[test]
