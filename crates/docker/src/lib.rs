@@ -29,6 +29,7 @@ mod relay;
 mod routes;
 mod server;
 mod show;
+mod spelling;
 
 pub use backend::{Backend, Containers, Execs, Images, Streams, System};
 pub use server::{Limits, serve};

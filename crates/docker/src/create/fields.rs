@@ -7,6 +7,8 @@
 use serde_json::{Map, Value};
 use tare_model::{Error, Result};
 
+use crate::spelling::{spell, spell_within};
+
 /// What becomes of a field.
 enum Rule {
     /// It has its effect.
@@ -137,12 +139,58 @@ const HOST: &[(&str, Rule)] = &[
     ),
 ];
 
+/// Fields of what stands in these, for their spelling; what they hold is checked where it is read.
+const NESTED: &[(&str, &[&str])] = &[
+    ("Healthcheck", &["Test", "Interval", "Timeout", "Retries", "StartPeriod", "StartInterval"]),
+    ("HostConfig.BlkioDeviceReadBps.[]", &["Path", "Rate"]),
+    ("HostConfig.BlkioDeviceReadIOps.[]", &["Path", "Rate"]),
+    ("HostConfig.BlkioDeviceWriteBps.[]", &["Path", "Rate"]),
+    ("HostConfig.BlkioDeviceWriteIOps.[]", &["Path", "Rate"]),
+    ("HostConfig.BlkioWeightDevice.[]", &["Path", "Weight"]),
+    ("HostConfig.Devices.[]", &["PathOnHost", "PathInContainer", "CgroupPermissions"]),
+    ("HostConfig.LogConfig", &["Type", "Config"]),
+    (
+        "HostConfig.Mounts.[]",
+        &[
+            "Type",
+            "Source",
+            "Target",
+            "ReadOnly",
+            "Consistency",
+            "BindOptions",
+            "ImageOptions",
+            "TmpfsOptions",
+            "VolumeOptions",
+        ],
+    ),
+    (
+        "HostConfig.Mounts.[].BindOptions",
+        &[
+            "Propagation",
+            "NonRecursive",
+            "CreateMountpoint",
+            "ReadOnlyNonRecursive",
+            "ReadOnlyForceRecursive",
+        ],
+    ),
+    ("HostConfig.Mounts.[].ImageOptions", &["Subpath"]),
+    ("HostConfig.Mounts.[].TmpfsOptions", &["SizeBytes", "Mode", "Options"]),
+    ("HostConfig.Mounts.[].VolumeOptions", &["NoCopy", "Labels", "DriverConfig", "Subpath"]),
+    ("HostConfig.Mounts.[].VolumeOptions.DriverConfig", &["Name", "Options"]),
+    ("HostConfig.RestartPolicy", &["Name", "MaximumRetryCount"]),
+    ("HostConfig.Ulimits.[]", &["Name", "Soft", "Hard"]),
+    ("NetworkingConfig", &["EndpointsConfig"]),
+];
+
 /// Gives the fields their canonical spelling (Docker ignores case) and refuses what is asked for and not done.
 pub(super) fn check(body: &mut Map<String, Value>) -> Result<()> {
-    spell(body, TOP);
-    enforce(body, TOP, "")?;
+    spell(body, TOP.iter().map(|(name, _)| *name));
     if let Some(Value::Object(host)) = body.get_mut("HostConfig") {
-        spell(host, HOST);
+        spell(host, HOST.iter().map(|(name, _)| *name));
+    }
+    spell_within(body, NESTED);
+    enforce(body, TOP, "")?;
+    if let Some(Value::Object(host)) = body.get("HostConfig") {
         enforce(host, HOST, "HostConfig.")?;
         restart_policy(host.get("RestartPolicy").unwrap_or(&Value::Null))?;
     }
@@ -165,18 +213,6 @@ pub(super) fn is_zero(value: &Value) -> bool {
 /// Whether a create request has such a field in its `HostConfig`.
 pub(super) fn is_known(name: &str) -> bool {
     HOST.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
-}
-
-fn spell(object: &mut Map<String, Value>, table: &[(&str, Rule)]) {
-    let known = |key: &String| table.iter().any(|(name, _)| name == key);
-    let odd: Vec<String> = object.keys().filter(|k| !known(k)).cloned().collect();
-    for key in odd {
-        if let Some((name, _)) = table.iter().find(|(name, _)| name.eq_ignore_ascii_case(&key))
-            && let Some(value) = object.remove(&key)
-        {
-            object.insert((*name).to_owned(), value);
-        }
-    }
 }
 
 fn enforce(object: &Map<String, Value>, table: &[(&str, Rule)], prefix: &str) -> Result<()> {
@@ -202,7 +238,13 @@ fn refused(field: &str, value: &Value, why: &str) -> Error {
 /// Restarting is the engine's; until it does it, only "never" is accepted.
 fn restart_policy(policy: &Value) -> Result<()> {
     match policy.get("Name").unwrap_or(&Value::Null) {
-        name if is_zero(name) || name == "no" => Ok(()),
+        name if is_zero(name) || name == "no" => match policy.get("MaximumRetryCount") {
+            Some(count) if !is_zero(count) => Err(Error::invalid(format!(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure' \
+                 (HostConfig.RestartPolicy.MaximumRetryCount = {count})"
+            ))),
+            _ => Ok(()),
+        },
         name => Err(refused(
             "HostConfig.RestartPolicy.Name",
             name,
@@ -219,20 +261,33 @@ fn healthcheck(check: &Value) -> Result<()> {
     if none { Ok(()) } else { Err(refused("Healthcheck", check, why)) }
 }
 
-/// Clients name the network of `NetworkMode` once more here. Without settings of its own that says nothing new.
+/// Clients name the network of `NetworkMode` once more here. Without settings of its own that says nothing new; another
+/// network is one that the container would not be on.
 fn endpoints(body: &Map<String, Value>) -> Result<()> {
     let networking = body.get("NetworkingConfig").unwrap_or(&Value::Null);
     let Some(Value::Object(endpoints)) = networking.get("EndpointsConfig") else { return Ok(()) };
+    let mode = body.get("HostConfig").and_then(|h| h.get("NetworkMode")).and_then(Value::as_str);
     for (network, settings) in endpoints {
         let field = format!("NetworkingConfig.EndpointsConfig.{network}");
         if !matches!(network.as_str(), "default" | "bridge" | "none" | "host") {
             return Err(refused(&field, settings, NETWORKS));
+        }
+        if usual(network) != usual(mode.unwrap_or("")) {
+            let mode = mode.unwrap_or("default");
+            return Err(Error::invalid(format!(
+                "{field}: the container is on the network of HostConfig.NetworkMode = {mode:?} alone"
+            )));
         }
         if let Some((name, value)) = settings.as_object().into_iter().flatten().find(|(_, v)| !is_zero(v)) {
             return Err(refused(&format!("{field}.{name}"), value, NETWORKS));
         }
     }
     Ok(())
+}
+
+/// The usual network has three names.
+fn usual(mode: &str) -> &str {
+    if matches!(mode, "" | "default" | "bridge") { "default" } else { mode }
 }
 
 #[cfg(test)]
@@ -345,10 +400,9 @@ mod tests {
         let policy = json!({"HostConfig": {"RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}}});
         assert_eq!(verdict(policy), Ok(()));
         assert_eq!(verdict(json!({"Healthcheck": {"Test": ["NONE"]}})), Ok(()));
-        assert_eq!(
-            verdict(json!({"NetworkingConfig": {"EndpointsConfig": {"host": {"Links": null}}}})),
-            Ok(())
-        );
+        let networking = json!({"EndpointsConfig": {"host": {"Links": null}}});
+        let host = json!({"HostConfig": {"NetworkMode": "host"}, "NetworkingConfig": networking});
+        assert_eq!(verdict(host), Ok(()));
     }
 
     #[test]

@@ -180,6 +180,7 @@ fn bind_mount(
     field: &impl Fn(&str) -> String,
 ) -> Result<(MountSource, bool)> {
     let options = wire.bind_options.clone().unwrap_or_default();
+    read_only_options(wire.read_only.unwrap_or_default(), &options, field)?;
     let source = MountSource::Bind {
         path: absolute(&field("Source"), source)?,
         propagation: options.propagation.map(|p| p.to_string()).unwrap_or_default(),
@@ -188,6 +189,27 @@ fn bind_mount(
         readonly_non_recursive: options.read_only_non_recursive.unwrap_or_default(),
     };
     Ok((source, options.create_mountpoint.unwrap_or_default()))
+}
+
+/// How far being read-only reaches can be asked for where something is read-only, and in one way.
+fn read_only_options(
+    readonly: bool,
+    options: &models::MountBindOptions,
+    field: &impl Fn(&str) -> String,
+) -> Result<()> {
+    let top = options.read_only_non_recursive.unwrap_or_default();
+    let all = options.read_only_force_recursive.unwrap_or_default();
+    match (top, all) {
+        (true, true) => Err(Error::invalid(format!(
+            "{}: ReadOnlyNonRecursive and ReadOnlyForceRecursive contradict each other",
+            field("BindOptions")
+        ))),
+        (true, false) | (false, true) if !readonly => {
+            let name = if top { "ReadOnlyNonRecursive" } else { "ReadOnlyForceRecursive" };
+            Err(Error::invalid(format!("{} needs ReadOnly as well", field(&format!("BindOptions.{name}")))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn volume_mount(source: &str, wire: &models::Mount, field: &impl Fn(&str) -> String) -> Result<MountSource> {

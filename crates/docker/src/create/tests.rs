@@ -437,3 +437,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_of_nested_fields_count_whatever_their_case() {
+    let mounts = json!({ "mounts": [{"type": "bind", "source": "/a", "target": "/b", "readonly": true,
+        "bindoptions": {"nonrecursive": true}}], "ulimits": [{"name": "nofile", "soft": 1, "hard": 2}] });
+    let config = host(mounts).expect("accepted");
+    assert!(config.mounts[0].readonly, "{:?}", config.mounts);
+    assert!(matches!(config.mounts[0].source, MountSource::Bind { recursive: false, .. }));
+    assert_eq!((config.ulimits[0].soft, config.ulimits[0].hard), (1, 2));
+    refused(&[
+        (json!({"RestartPolicy": {"name": "always"}}), "HostConfig.RestartPolicy.Name"),
+        (json!({"LogConfig": {"type": "syslog"}}), "HostConfig.LogConfig.Type"),
+        (
+            json!({"Mounts": [{"Type": "volume", "Target": "/a", "volumeoptions": {"subpath": "x"}}]}),
+            "Subpath",
+        ),
+    ]);
+    let networking = json!({"NetworkingConfig": {"endpointsconfig": {"blue": {}}}});
+    assert!(parse(networking).is_err_and(|e| e.message().contains("EndpointsConfig.blue")));
+    let health = json!({"Healthcheck": {"test": ["CMD", "true"]}});
+    assert!(parse(health).is_err_and(|e| e.message().contains("Healthcheck")));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_by_name() {
+    refused(&[
+        (json!({"RestartPolicy": {"Name": "no", "MaximumRetryCount": 3}}), "MaximumRetryCount"),
+        (json!({"RestartPolicy": {"MaximumRetryCount": 3}}), "MaximumRetryCount"),
+    ]);
+    let bind = |options: Value, readonly: bool| json!({"Mounts": [{"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": readonly, "BindOptions": options}]});
+    refused(&[
+        (bind(json!({"ReadOnlyNonRecursive": true}), false), "ReadOnlyNonRecursive needs ReadOnly"),
+        (bind(json!({"ReadOnlyForceRecursive": true}), false), "ReadOnlyForceRecursive needs ReadOnly"),
+        (bind(json!({"ReadOnlyNonRecursive": true, "ReadOnlyForceRecursive": true}), true), "contradict"),
+    ]);
+    assert!(host(bind(json!({"ReadOnlyForceRecursive": true}), true)).is_ok());
+}
+
+#[test]
+fn an_endpoint_on_another_network_than_the_containers_is_refused() {
+    let body = |mode: &str, endpoint: &str| json!({"HostConfig": {"NetworkMode": mode}, "NetworkingConfig": {"EndpointsConfig": {endpoint: {}}}});
+    for (mode, endpoint) in [("none", "none"), ("host", "host"), ("default", "bridge"), ("", "default")] {
+        assert!(parse(body(mode, endpoint)).is_ok(), "{mode} {endpoint}");
+    }
+    for (mode, endpoint) in [("none", "host"), ("", "host"), ("host", "bridge")] {
+        let e = parse(body(mode, endpoint)).expect_err(endpoint);
+        assert!(e.message().contains(&format!("EndpointsConfig.{endpoint}")), "{e}");
+    }
+}

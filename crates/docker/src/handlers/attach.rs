@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::http::{Call, Hijack, Reply};
 use crate::relay::{Input, relay};
 
-pub(crate) async fn attach<B: Streams>(backend: Arc<B>, call: Call) -> Result<Reply> {
+pub(crate) async fn attach<B: Streams>(backend: Arc<B>, mut call: Call) -> Result<Reply> {
+    call.skip_sized_body().await?;
     let query = &call.query;
     let keys = DetachKeys::parse(query.text("detachKeys"))?;
     let streams = AttachedStreams {

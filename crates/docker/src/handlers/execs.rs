@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use tare_docker_api::media;
 use tare_docker_api::models::{ExecConfig as WireConfig, ExecStartConfig};
 use tare_engine::{DetachKeys, ExecConfig, ExecStartOptions, ExecView};
@@ -18,9 +19,32 @@ use crate::backend::Execs;
 use crate::create::{console_size, environment};
 use crate::error::{Fault, Result};
 use crate::http::{Call, Hijack, Reply};
+use crate::spelling::spell;
+
+/// Fields of a request that makes an exec.
+const CONFIG: &[&str] = &[
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "ConsoleSize",
+    "DetachKeys",
+    "Tty",
+    "Env",
+    "Cmd",
+    "Privileged",
+    "User",
+    "WorkingDir",
+];
+/// And of one that starts it.
+const START: &[&str] = &["Detach", "Tty", "ConsoleSize"];
+
+fn spelled<T: DeserializeOwned>(mut body: Map<String, Value>, names: &[&str]) -> tare_model::Result<T> {
+    spell(&mut body, names.iter().copied());
+    serde_json::from_value(Value::Object(body)).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
+}
 
 pub(crate) async fn create<B: Execs>(backend: Arc<B>, mut call: Call) -> Result<Reply> {
-    let config = config(call.required_json().await?)?;
+    let config = config(spelled(call.required_json().await?, CONFIG)?)?;
     let id = backend.exec_create(call.param("id"), config).await?;
     Ok(Reply::json(StatusCode::CREATED, &json!({ "Id": id.to_string() })))
 }
@@ -54,7 +78,7 @@ fn config(wire: WireConfig) -> tare_model::Result<ExecConfig> {
 }
 
 pub(crate) async fn start<B: Execs>(backend: Arc<B>, mut call: Call) -> Result<Reply> {
-    let wire: ExecStartConfig = call.json().await?.unwrap_or_default();
+    let wire: ExecStartConfig = spelled(call.json().await?.unwrap_or_default(), START)?;
     let exec = backend.exec_inspect(call.param("id"))?;
     let options = ExecStartOptions {
         detach: wire.detach.unwrap_or_default(),

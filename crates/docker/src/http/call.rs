@@ -1,9 +1,10 @@
 //! One request, as handlers see it.
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, UPGRADE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, UPGRADE};
 use serde::de::DeserializeOwned;
 use tare_docker_api::Version;
 use tare_model::Error;
@@ -11,6 +12,10 @@ use tare_model::Error;
 use super::Query;
 use super::body::JSON_MAX;
 use crate::error::{Fault, Result};
+
+/// So much of a body that is too large is still taken off the socket: a client in the middle of writing it would otherwise
+/// see a broken pipe instead of the answer.
+const DRAIN_MAX: usize = 64 << 20;
 
 /// One request: what was asked, of which version, with which parameters.
 #[derive(Debug)]
@@ -42,14 +47,29 @@ impl Call {
 
     /// The whole body, at most [`JSON_MAX`] bytes of it.
     pub(crate) async fn bytes(&mut self) -> Result<bytes::Bytes> {
-        let Some(body) = self.take_body() else { return Ok(bytes::Bytes::new()) };
-        match Limited::new(body, JSON_MAX).collect().await {
-            Ok(whole) => Ok(whole.to_bytes()),
-            Err(e) if e.is::<LengthLimitError>() => Err(Fault::too_large(JSON_MAX)),
-            Err(e) => {
-                Err(Fault::new(StatusCode::BAD_REQUEST, format!("the request body cannot be read: {e}")))
+        let Some(mut body) = self.take_body() else { return Ok(bytes::Bytes::new()) };
+        let (mut whole, mut length) = (BytesMut::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let bad =
+                |e| Fault::new(StatusCode::BAD_REQUEST, format!("the request body cannot be read: {e}"));
+            let Ok(piece) = frame.map_err(bad)?.into_data() else { continue };
+            length += piece.len();
+            if length <= JSON_MAX {
+                whole.extend_from_slice(&piece);
+            } else if length > DRAIN_MAX {
+                break;
             }
         }
+        if length > JSON_MAX { Err(Fault::too_large(JSON_MAX)) } else { Ok(whole.freeze()) }
+    }
+
+    /// Takes a body that says how long it is off a connection that is about to leave HTTP: some clients send one where none
+    /// is due, and it is not input. Without a length the bytes that follow are the stream already.
+    pub(crate) async fn skip_sized_body(&mut self) -> Result<()> {
+        if self.headers.contains_key(CONTENT_LENGTH) {
+            self.bytes().await?;
+        }
+        Ok(())
     }
 
     /// The body as JSON. Absent where the client sent none, which some requests allow.

@@ -120,3 +120,29 @@ async fn wrong_execs_are_refused() {
     assert_eq!(s.post("/containers/web/exec", r#"{"Cmd":["a"],"Env":["=b"]}"#).await.status, 400);
     assert_eq!(s.post("/exec/none/start", "{}").await.status, 404);
 }
+
+#[tokio::test]
+async fn the_fields_of_an_exec_count_whatever_their_case() {
+    let s = served();
+    let made = s.post("/containers/web/exec", r#"{"cmd":["id"],"user":"nobody","workingdir":"b"}"#).await;
+    assert_eq!(made.status, 400, "the working directory was read");
+    assert_eq!(
+        s.post("/containers/web/exec", r#"{"cmd":["id"],"TTY":true,"user":"nobody"}"#).await.status,
+        201
+    );
+    let shown = s.call("GET /exec/eeee/json").await.json();
+    let process = &shown["ProcessConfig"];
+    assert_eq!((process["user"].as_str(), process["tty"].as_bool()), (Some("nobody"), Some(true)));
+    assert_eq!(s.post("/exec/eeee/start", r#"{"detach":true}"#).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_of_an_attach_request_is_no_input() {
+    let s = served();
+    let mut client = s.connect().await;
+    let head = "POST /v1.51/containers/web/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp";
+    client.send(&format!("{head}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}")).await;
+    assert!(client.head().await.starts_with("HTTP/1.1 101"));
+    client.send("hello").await;
+    assert_eq!(client.take(13).await, b"\x01\0\0\0\0\0\0\x05hello");
+}
