@@ -59,11 +59,13 @@ pub(super) fn uses<B: Containers>(backend: &B) -> Result<HashMap<String, i64>> {
 }
 
 pub(crate) async fn inspect<B: Images>(backend: Arc<B>, call: Call) -> Result<Reply> {
+    refuse_platform(&call)?;
     let found = backend.image(call.param("name"))?;
     Ok(Reply::ok(&image::inspect(&found, call.version)))
 }
 
 pub(crate) async fn history<B: Images>(backend: Arc<B>, call: Call) -> Result<Reply> {
+    refuse_platform(&call)?;
     let found = backend.image(call.param("name"))?;
     Ok(Reply::ok(&image::history(&found)))
 }
@@ -84,10 +86,13 @@ fn load_messages(image: &LoadedImage) -> Vec<Value> {
 }
 
 fn refuse_platform(call: &Call) -> Result<()> {
-    match call.query.text("platform") {
-        "" => Ok(()),
-        text => {
-            Err(Error::unsupported(format!("platform = {text:?}: choosing a platform is not supported yet"))
+    // One platform of several to inspect or load, several to remove.
+    let asked = |name: &&&str| !matches!(call.query.text(name), "" | "[]" | "null");
+    match ["platform", "platforms"].iter().find(asked) {
+        None => Ok(()),
+        Some(name) => {
+            let text = call.query.text(name);
+            Err(Error::unsupported(format!("{name} = {text:?}: images have one platform, leave it out"))
                 .into())
         }
     }
@@ -151,6 +156,7 @@ pub(crate) async fn tag<B: Images>(backend: Arc<B>, call: Call) -> Result<Reply>
 }
 
 pub(crate) async fn remove<B: Images>(backend: Arc<B>, call: Call) -> Result<Reply> {
+    refuse_platform(&call)?;
     let removed = backend.remove_image(call.param("name"), call.query.flag("force")).await?;
     let items: Vec<ImageDeleteResponseItem> = removed.iter().map(removal).collect();
     Ok(Reply::ok(&items))

@@ -122,6 +122,20 @@ async fn wrong_creations_never_reach_the_engine() {
 }
 
 #[tokio::test]
+async fn one_platform_of_an_image_cannot_be_picked_by_accident() {
+    let s = served();
+    for what in [
+        "DELETE /images/nginx?platforms=%5B%7B%22os%22%3A%22linux%22%7D%5D",
+        "GET /images/nginx/json?platform=%7B%22os%22%3A%22linux%22%7D",
+        "GET /images/nginx/history?platform=linux",
+    ] {
+        let answer = s.call(what).await;
+        assert_eq!((answer.status, answer.message().contains("platform")), (501, true), "{what}");
+    }
+    assert!(s.fake.log().is_empty());
+}
+
+#[tokio::test]
 async fn json_of_another_media_type_is_refused() {
     let s = served();
     let request = post("/containers/create", r#"{"Image":"x"}"#);
