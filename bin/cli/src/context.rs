@@ -18,9 +18,13 @@ pub(crate) struct Context {
 impl Context {
     /// A client whose daemon listens; it is started here if it is ours and nobody does.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let version = std::env::var("DOCKER_API_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
-        let mut client = Client::new(&self.endpoint.socket, version.trim_start_matches('v'));
-        match client.probe() {
+        let asked = std::env::var("DOCKER_API_VERSION").ok().filter(|v| !v.is_empty());
+        let version = asked.as_deref().map_or(DEFAULT_VERSION, |v| v.trim_start_matches('v'));
+        let mut client = Client::new(&self.endpoint.socket, version);
+        // A daemon of ours has the versions that we have; asking it would cost every command a turn.
+        let connected =
+            if self.endpoint.ours || asked.is_some() { client.probe() } else { client.negotiate() };
+        match connected {
             Ok(()) => Ok(client),
             Err(e) if e.kind() == ErrorKind::NotListening && self.endpoint.ours => {
                 if !self.autostart {

@@ -2,6 +2,7 @@
 
 use super::error::ClientError;
 use super::request::{Payload, Request};
+use crate::Version;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -32,6 +33,8 @@ pub(super) struct Head {
     pub(super) chunked: bool,
     pub(super) keep_alive: bool,
     pub(super) content_type: String,
+    /// The newest version that the daemon serves, where it says so.
+    pub(super) api_version: Option<Version>,
     /// Answers that have no body whatever their headers say (to HEAD, 1xx, 204, 304).
     pub(super) bodiless: bool,
 }
@@ -160,6 +163,7 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<(Head, usize)>, Stri
         chunked: false,
         keep_alive: response.version == Some(1),
         content_type: String::new(),
+        api_version: None,
         bodiless: to_head || status < 200 || status == 204 || status == 304,
     };
     for header in response.headers.iter() {
@@ -188,6 +192,8 @@ impl Head {
             }
         } else if name.eq_ignore_ascii_case("content-type") {
             value.trim().clone_into(&mut self.content_type);
+        } else if name.eq_ignore_ascii_case("api-version") {
+            self.api_version = value.trim().parse().ok();
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ pub use hijack::{Hijacked, StreamFormat};
 pub use request::{Method, Request, percent_encode};
 pub use stdcopy::{Frames, Stream};
 
+use crate::Version;
 use conn::{Connection, Head};
 use serde::de::DeserializeOwned;
 use std::io::Read;
@@ -83,6 +84,28 @@ impl Client {
             let conn = Connection::open(&self.socket)?;
             self.idle.push(conn);
         }
+        Ok(())
+    }
+
+    /// Asks the daemon which versions it serves and speaks its newest if that is older than ours. One that does not say is
+    /// spoken to as if it knew ours.
+    ///
+    /// # Errors
+    /// Nobody listens, or what answers is no daemon.
+    pub fn negotiate(&mut self) -> Result<()> {
+        let mut conn = self.take_connection()?;
+        let ping = Request::get("/_ping");
+        let what = ping.describe();
+        conn.write_request("", ping)?;
+        let mut answer = Pending { conn, what }.response()?;
+        answer.read_body()?;
+        let ours = self.prefix.trim_start_matches("/v").parse::<Version>();
+        if let (Ok(ours), Some(theirs)) = (ours, answer.head.api_version)
+            && theirs < ours
+        {
+            self.prefix = format!("/v{theirs}");
+        }
+        self.reclaim(answer);
         Ok(())
     }
 

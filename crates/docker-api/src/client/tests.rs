@@ -367,3 +367,23 @@ proptest! {
         let _ = Frames::default().feed(&noise, &mut |_, _| {});
     }
 }
+
+#[test]
+fn an_older_daemon_is_spoken_to_in_its_version_and_a_newer_one_in_ours() {
+    for (said, asked) in
+        [("Api-Version: 1.41\r\n", "v1.41"), ("Api-Version: 1.99\r\n", "v1.47"), ("", "v1.47")]
+    {
+        let pong: &'static str =
+            format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 2\r\nConnection: close\r\n\r\nOK").leak();
+        let server = Server::start(vec![
+            answer(pong.as_bytes()),
+            answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+        ]);
+        let mut client = server.client();
+        client.negotiate().expect("a daemon");
+        client.done(Request::get("/info")).expect("an answer");
+        let seen = server.seen();
+        assert!(seen[0].starts_with("GET /_ping HTTP/1.1"), "{}", seen[0]);
+        assert!(seen[1].starts_with(&format!("GET /{asked}/info ")), "{said}: {}", seen[1]);
+    }
+}
