@@ -23,15 +23,15 @@ mod session;
 mod template;
 mod term;
 
+use failure::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
-    let outcome = match args.first().map(String::as_str) {
+    let outcome = arguments().and_then(|args| match args.first().map(String::as_str) {
         Some(autostart::STARTER) => Err(autostart::become_daemon(&args[1..])),
         _ => front::run(&args),
-    };
+    });
     let code = outcome.unwrap_or_else(|failure| {
         if !failure.message.is_empty() {
             let _ = writeln!(std::io::stderr(), "{}", failure.message);
@@ -39,4 +39,14 @@ fn main() -> ExitCode {
         failure.code
     });
     ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1))
+}
+
+/// The API is JSON and has no place for other bytes; replaced, they would name another file or program.
+fn arguments() -> Result<Vec<String>, Failure> {
+    let text = |(at, arg): (usize, std::ffi::OsString)| {
+        arg.into_string().map_err(|arg| {
+            Failure::with_code(failure::OWN_ERROR, format!("argument {at} is not UTF-8: {}", arg.display()))
+        })
+    };
+    std::env::args_os().enumerate().skip(1).map(text).collect()
 }

@@ -5,7 +5,7 @@ use crate::context::{Context, print_line};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, list, text};
 use crate::options::{filter, when};
-use crate::output::format::{executing, parse, unescape};
+use crate::output::format::{executing, parse};
 use crate::template::{Root, Value};
 use std::io::{BufRead, BufReader};
 use tare_docker_api::client::Request;
@@ -24,7 +24,7 @@ pub(crate) const FLAGS: &[Flag] = &[
 /// `tare events`.
 pub(crate) fn events(context: &Context, given: &Given) -> Outcome {
     let format = given.one("format").filter(|f| !f.is_empty());
-    let template = format.filter(|f| *f != "json").map(|f| parse(&unescape(f))).transpose()?;
+    let template = format.filter(|f| *f != "json").map(|f| parse(f, "Error parsing format")).transpose()?;
     let mut request = Request::get("/events");
     for (flag, value) in [("since", given.some("since")), ("until", given.some("until"))] {
         if let Some(value) = value {

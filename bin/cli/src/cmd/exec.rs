@@ -45,7 +45,7 @@ pub(crate) fn exec(context: &Context, given: &Given) -> Outcome {
     }
     let start = Request::post(format!("/exec/{id}/start")).json(&body)?;
     if detach {
-        client.done(start).map_err(|e| start_failure(&e))?;
+        client.done(start)?;
         return Ok(0);
     }
     attached(client, given, &id, start.upgrade(), stdin_on, raw)

@@ -65,12 +65,16 @@ const fn layout(table: &'static str) -> Layout {
         ],
         table,
         quiet: "{{.ID}}",
+        raw: RAW,
     }
 }
 
 const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const TABLE_WITH_DIGESTS: &str =
     "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+
+const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
+    virtual_size: {{.Size}}\n";
 
 /// `tare images`.
 pub(crate) fn images(context: &Context, given: &Given) -> Outcome {
@@ -87,7 +91,7 @@ pub(crate) fn images(context: &Context, given: &Given) -> Outcome {
     let rows: Vec<Row> = found.iter().flat_map(|i| rows(i, given.on("no-trunc"), digests, now)).collect();
     let table = layout(if digests { TABLE_WITH_DIGESTS } else { TABLE });
     let mut text = render(&table, given.one("format"), given.on("quiet"), &rows)?;
-    if given.on("quiet") && given.one("format").is_none() {
+    if given.on("quiet") {
         text = without_repeats(&text);
     }
     print(&text)?;
@@ -223,7 +227,11 @@ pub(crate) fn import(context: &Context, given: &Given) -> Outcome {
 
 fn open(path: &str) -> Result<Box<dyn Read>, Failure> {
     if path != "-" {
-        let file = File::open(path).map_err(|e| Failure::new(format!("open {path}: {}", plain(&e))))?;
+        let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+            true => Err(std::io::ErrorKind::IsADirectory.into()),
+            false => Ok(file),
+        });
+        let file = file.map_err(|e| Failure::new(format!("open {path}: {}", plain(&e))))?;
         return Ok(Box::new(file));
     }
     if is_terminal(stdin()) {

@@ -4,7 +4,7 @@ use super::path_name;
 use crate::context::{Context, complain, print};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, refused, switch, text};
-use crate::output::format::{parse, unescape};
+use crate::output::format::parse;
 use crate::output::json::indent;
 use crate::template::{Root, Template, Value};
 use tare_docker_api::client::{Client, ClientError, ErrorKind, Request};
@@ -13,7 +13,7 @@ use tare_docker_api::client::{Client, ClientError, ErrorKind, Request};
 pub(crate) const ANY: &[Flag] = &[
     text("format", Some('f'), "string", "Format output: 'json' or a Go template"),
     switch("size", Some('s'), "Display total file sizes if the type is container"),
-    text("type", None, "string", "Only inspect objects of the given type").checked(check_type),
+    text("type", None, "string", "Only inspect objects of the given type"),
 ];
 /// Flags of `container inspect`.
 pub(crate) const CONTAINER: &[Flag] = &[
@@ -130,15 +130,8 @@ fn empty(field: &str) -> &'static str {
         field if LISTS.contains(&field) => "[]",
         field if MAPS.contains(&field) => "map[]",
         "Health" | "Healthcheck" | "Init" | "PidsLimit" | "OomKillDisable" | "MemorySwappiness"
-        | "StopTimeout" => "<nil>",
+        | "StopTimeout" | "SizeRw" | "SizeRootFs" => "<nil>",
         _ => "<no value>",
-    }
-}
-
-fn check_type(text: &str) -> Result<(), String> {
-    match text {
-        "" | "container" | "image" => Ok(()),
-        other => Err(format!("type {other:?} is not supported yet: use container or image")),
     }
 }
 
@@ -147,6 +140,9 @@ pub(crate) fn any(context: &Context, given: &Given) -> Outcome {
     match given.one("type").unwrap_or_default() {
         "container" => run(context, given, &[Kind::Container]),
         "image" => run(context, given, &[Kind::Image]),
+        other if !other.is_empty() => {
+            Err(Failure::new(format!("unknown type: {other:?}: must be one of \"container\", \"image\"")))
+        }
         _ => run(context, given, &[Kind::Container, Kind::Image]),
     }
 }
@@ -169,7 +165,7 @@ enum Kind {
 
 fn run(context: &Context, given: &Given, kinds: &[Kind]) -> Outcome {
     let format = given.one("format").filter(|f| !f.is_empty());
-    let template = format.filter(|f| *f != "json").map(|f| parse(&unescape(f))).transpose()?;
+    let template = format.filter(|f| *f != "json").map(|f| parse(f, "template parsing error")).transpose()?;
     let mut client = context.client()?;
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in &given.args {

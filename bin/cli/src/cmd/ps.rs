@@ -29,6 +29,10 @@ const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Stat
 const TABLE_WITH_SIZE: &str =
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
 
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+    state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
+    ports: {{- pad .Ports 1 0}}\n";
+
 const fn layout(table: &'static str) -> Layout {
     Layout {
         kind: "*formatter.ContainerContext",
@@ -50,6 +54,7 @@ const fn layout(table: &'static str) -> Layout {
         ],
         table,
         quiet: "{{.ID}}",
+        raw: RAW,
     }
 }
 

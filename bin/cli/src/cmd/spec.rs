@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tare_docker_api::extension::{CreateExtension, CreateRequest, RootfsDirectory};
 use tare_docker_api::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use tare_model::reference::Reference;
 
 /// Where relative paths and variables come from.
 pub(crate) struct Surroundings<'a> {
@@ -94,6 +95,10 @@ fn image_and_command(given: &Given) -> Parsed<(String, Vec<String>)> {
     if image.is_empty() {
         return Err("invalid reference format: the image's name is empty".to_owned());
     }
+    // A whole id is no reference, and is no mistake either.
+    if !(image.len() == 64 && image.bytes().all(|b| b.is_ascii_hexdigit())) {
+        image.parse::<Reference>().map_err(|e| e.message().to_owned())?;
+    }
     Ok((image.clone(), command.to_vec()))
 }
 
@@ -144,6 +149,9 @@ fn binds(given: &Given, cwd: &Path) -> Parsed<Option<Vec<String>>> {
 }
 
 fn host_config(given: &Given, around: &Surroundings<'_>) -> Parsed<HostConfig> {
+    if given.on("rm") && given.one("restart").is_some_and(|policy| !matches!(policy, "" | "no")) {
+        return Err("conflicting options: cannot specify both --restart and --rm".to_owned());
+    }
     let mut host = HostConfig {
         annotations: map(given, "annotation"),
         extra_hosts: given.api_list("add-host"),

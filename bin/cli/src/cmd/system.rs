@@ -3,7 +3,7 @@
 use crate::context::{Context, complain, print};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, text};
-use crate::output::format::{executing, parse, unescape};
+use crate::output::format::{executing, parse};
 use crate::output::human;
 use crate::template::{Root, Value};
 use serde_json::json;
@@ -164,7 +164,7 @@ fn formatted(given: &Given, value: &Value) -> Result<Option<String>, Failure> {
         Some("json") => Ok(Some(value.to_string() + "\n")),
         Some(format) => {
             let root = Root { optional: &|_| false, ..Root::plain(value) };
-            let text = parse(&unescape(format))?.execute(&root).map_err(executing)?;
+            let text = parse(format, "template parsing error")?.execute(&root).map_err(executing)?;
             Ok(Some(text + "\n"))
         }
     }

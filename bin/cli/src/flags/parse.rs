@@ -136,20 +136,21 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A whole number, in base ten or with a prefix `0x`, `0o`, `0b`.
+/// A whole number, in base ten or with a prefix `0x`, `0o`, `0b`; a zero in front means base eight, as in Go and C.
 pub(super) fn parse_int(text: &str) -> Result<i64, String> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
+    let bad = |why: &str| format!("strconv.ParseInt: parsing {text:?}: {why}");
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (radix, digits) = match digits.get(..2) {
         Some("0x" | "0X") => (16, &digits[2..]),
         Some("0o" | "0O") => (8, &digits[2..]),
         Some("0b" | "0B") => (2, &digits[2..]),
-        _ => (10, digits),
+        _ => (if digits.len() > 1 && digits.starts_with('0') { 8 } else { 10 }, digits),
     };
-    let value = (!digits.starts_with(['+', '-'])).then(|| i64::from_str_radix(digits, radix).ok()).flatten();
-    value.map(|v| sign * v).ok_or_else(|| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(bad("invalid syntax"));
+    }
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    i64::from_str_radix(&format!("{sign}{digits}"), radix).map_err(|_| bad("value out of range"))
 }
 
 fn flag_error(syntax: &Syntax, message: &str) -> Failure {

@@ -102,6 +102,18 @@ fn errors_are_in_dockers_words() {
 }
 
 #[test]
+fn numbers_are_read_as_go_reads_them() {
+    for (text, want) in [("12", 12), ("-3", -3), ("+4", 4), ("0x1F", 31), ("010", 8), ("0b11", 3), ("0", 0)] {
+        assert_eq!(parse::parse_int(text), Ok(want), "{text}");
+    }
+    assert_eq!(parse::parse_int("-9223372036854775808"), Ok(i64::MIN));
+    for text in ["", "-", "+-1", "08", "1_0", "0x", "1.5", "é"] {
+        assert!(parse::parse_int(text).is_err_and(|e| e.ends_with("invalid syntax")), "{text}");
+    }
+    assert!(parse::parse_int("9223372036854775808").is_err_and(|e| e.ends_with("value out of range")));
+}
+
+#[test]
 fn a_flag_that_docker_has_and_we_do_not_is_refused_by_name() {
     assert_eq!(error(&["-p", "80:80", "x"]), "--publish is not supported yet: there is no network yet");
     assert_eq!(error(&["--publish=80", "x"]), "--publish is not supported yet: there is no network yet");

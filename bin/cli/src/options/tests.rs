@@ -194,6 +194,8 @@ fn points_in_time_come_in_three_forms() {
     assert_eq!(when::timestamp("2024-01-02T01:00:00+01:00", now), Ok("1704153600.000000000".into()));
     assert_eq!(when::timestamp("2024-01-02T00:00:00.25", now), Ok("1704153600.250000000".into()));
     assert_eq!(when::timestamp("1704153600.25", now), Ok("1704153600.25".into()));
+    assert_eq!(when::timestamp("0", now), Ok("0".into()), "the beginning of all");
+    assert_eq!(when::timestamp("0s", now), Ok("1704153610.500000000".into()));
     assert!(when::timestamp("yesterday", now).is_err());
     assert_eq!(when::duration("1h1.5m"), Some(3_690_000_000_000));
 }

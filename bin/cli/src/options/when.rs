@@ -6,7 +6,8 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime, macros::format_description};
 
 /// What the API takes: `seconds[.nanoseconds]` since 1970. Without a zone a time is UTC.
 pub(crate) fn timestamp(text: &str, now: OffsetDateTime) -> Parsed<String> {
-    if let Some(nanos) = duration(text) {
+    // A bare zero is the beginning of all, not "no time ago", as Docker has it.
+    if let Some(nanos) = duration(text).filter(|_| text != "0") {
         return Ok(unix(now.unix_timestamp_nanos() - i128::from(nanos)));
     }
     if let Some(at) = calendar(text) {

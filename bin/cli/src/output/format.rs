@@ -1,8 +1,9 @@
-//! `--format` for lists: `table`, `table TEMPLATE`, `json`, `raw`-less templates; and `--quiet`.
+//! `--format` for lists: `table`, `table TEMPLATE`, `json`, `raw`, templates; and `--quiet`.
 
 use super::table;
 use crate::failure::Failure;
-use crate::template::{Root, Template, TemplateError, Value};
+use crate::say::complain;
+use crate::template::{self, Root, Template, TemplateError, Value};
 use serde_json::Map;
 
 /// One row of a list: its columns by name, and the labels that `{{.Label "x"}}` asks for.
@@ -21,6 +22,8 @@ pub(crate) struct Layout {
     pub(crate) table: &'static str,
     /// What `--quiet` prints.
     pub(crate) quiet: &'static str,
+    /// What `--format raw` prints for each row; empty where there is no such format.
+    pub(crate) raw: &'static str,
 }
 
 /// Renders `rows`; `format` is what the user gave.
@@ -32,31 +35,41 @@ pub(crate) fn render(
 ) -> Result<String, Failure> {
     let format = format.filter(|f| !f.is_empty()).unwrap_or("table");
     let is_table = format == "table" || format.starts_with("table ");
-    if quiet && is_table {
-        return lines(&parse(layout.quiet)?, layout, rows);
+    if quiet {
+        if !is_table {
+            complain("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+        }
+        return lines(&parse_list(layout.quiet)?, layout, rows);
     }
     match format {
+        "raw" if !layout.raw.is_empty() => lines(&parse_list(layout.raw)?, layout, rows),
         "json" => json_lines(rows),
         "table" => with_titles(layout.table, layout, rows),
         _ => match format.strip_prefix("table ") {
             Some(template) => with_titles(&unescape(template), layout, rows),
-            None => lines(&parse(&unescape(format))?, layout, rows),
+            None => lines(&parse_list(&unescape(format))?, layout, rows),
         },
     }
 }
 
 /// `\t` and `\n` typed in a shell's quotes mean what they say.
-pub(crate) fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> String {
     text.replace("\\t", "\t").replace("\\n", "\n")
 }
 
-/// Parses a format the user gave.
-pub(crate) fn parse(text: &str) -> Result<Template, Failure> {
-    Template::parse(text).map_err(failure)
+/// Exit code of commands that show one thing, for a template that cannot be read; lists end with 1. Docker's is such.
+const BAD_TEMPLATE: i32 = 64;
+
+/// Parses the format of one thing that is shown, which errors call `what`.
+pub(crate) fn parse(text: &str, what: &str) -> Result<Template, Failure> {
+    let bad = |e: TemplateError| Failure::with_code(BAD_TEMPLATE, format!("{what}: template: {}", e.message));
+    Template::parse(&unescape(text)).map_err(bad)
 }
 
-fn failure(error: TemplateError) -> Failure {
-    Failure::new(error.message)
+/// Parses the format of a list.
+fn parse_list(text: &str) -> Result<Template, Failure> {
+    let bad = |e: TemplateError| Failure::new(format!("failed to parse template: template: {}", e.message));
+    Template::parse(text).map_err(bad)
 }
 
 /// A template of the user's that does not go with the data.
@@ -65,16 +78,11 @@ pub(crate) fn executing(error: TemplateError) -> Failure {
 }
 
 fn json_lines(rows: &[Row]) -> Result<String, Failure> {
-    Ok(rows.iter().map(|row| escape(&row.value().to_string()) + "\n").collect())
-}
-
-/// As Go writes JSON: what HTML would take for markup is escaped. In JSON these characters stand in strings only.
-fn escape(json: &str) -> String {
-    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    Ok(rows.iter().map(|row| template::escaped(&row.value()) + "\n").collect())
 }
 
 fn with_titles(template: &str, layout: &Layout, rows: &[Row]) -> Result<String, Failure> {
-    let template = parse(template.trim_start())?;
+    let template = parse_list(template.trim_start())?;
     let titles: Map<String, Value> =
         layout.titles.iter().map(|(name, title)| ((*name).to_owned(), Value::from(*title))).collect();
     let titles = Value::Object(titles);
@@ -95,7 +103,8 @@ fn lines(template: &Template, layout: &Layout, rows: &[Row]) -> Result<String, F
     for row in rows {
         let value = row.value();
         let label = |name: &str, args: &[Value]| (name == "Label").then(|| row.label(args));
-        let root = Root { kind: Some(layout.kind), method: &label, ..Root::plain(&value) };
+        let root =
+            Root { kind: Some(layout.kind), method: &label, empty: &|_| "<nil>", ..Root::plain(&value) };
         out.push_str(&template.execute(&root).map_err(executing)?);
         out.push('\n');
     }

@@ -57,7 +57,16 @@ fn durations_have_dockers_words() {
 fn text_is_cut_with_an_ellipsis() {
     assert_eq!(human::ellipsis("12345", 5), "12345");
     assert_eq!(human::ellipsis("éèêëé6", 5), "éèêë…");
+    assert_eq!(human::ellipsis("日本語", 6), "日本語", "two columns each");
+    assert_eq!(human::ellipsis("日本語x", 6), "日本…");
+    assert_eq!(human::ellipsis("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}", "what combines takes none");
+    assert_eq!(human::ellipsis("x", 0), "…");
     assert_eq!(human::short_id("sha256:0123456789abcdef"), "0123456789ab");
+}
+
+#[test]
+fn columns_are_counted_as_a_terminal_shows_them() {
+    assert_eq!(table::align("日本\tx\nabcde\tx\n", 0, 1), "日本  x\nabcde x\n");
 }
 
 #[test]
@@ -77,6 +86,7 @@ const LAYOUT: Layout = Layout {
     titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES")],
     table: "{{.ID}}\t{{.Names}}",
     quiet: "{{.ID}}",
+    raw: "id: {{.ID}}\n",
 };
 
 fn rows() -> Vec<Row> {
@@ -107,6 +117,40 @@ fn a_list_is_a_table_ids_json_or_a_template() {
 }
 
 #[test]
+fn whole_rows_are_escaped_as_go_does_and_their_fields_are_not() {
+    let rows = [Row { columns: vec![("Names", json!("<a&b>")), ("ID", json!(null))], labels: Vec::new() }];
+    let out = |format: &str| render(&LAYOUT, Some(format), false, &rows).expect("output");
+    let escaped = r#"{"ID":null,"Names":"\u003ca\u0026b\u003e"}"#.to_owned() + "\n";
+    assert_eq!(out("json"), escaped);
+    assert_eq!(out("{{json .}}"), escaped);
+    assert_eq!(out("{{. | json}}"), escaped);
+    assert_eq!(out("{{json .Names}}{{.Names}}"), "\"<a&b>\"<a&b>\n");
+    assert_eq!(out("{{.ID}}"), "<nil>\n");
+}
+
+#[test]
+fn ids_are_what_quiet_gives_whatever_the_format_and_raw_is_a_format() {
+    for format in [None, Some("json"), Some("{{.Names}}"), Some("table {{.Names}}")] {
+        assert_eq!(render(&LAYOUT, format, true, &rows()).expect("output"), "abc\ndef\n", "{format:?}");
+    }
+    assert_eq!(render(&LAYOUT, Some("raw"), false, &rows()).expect("output"), "id: abc\n\nid: def\n\n");
+}
+
+#[test]
+fn a_template_that_cannot_be_read_is_told_from_one_that_does_not_fit() {
+    let error = render(&LAYOUT, Some("{{.ID"), false, &rows()).expect_err("unclosed");
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (1, "failed to parse template: template: :1: unclosed action")
+    );
+    let error = format::parse("{{.ID", "template parsing error").expect_err("unclosed");
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (64, "template parsing error: template: :1: unclosed action")
+    );
+}
+
+#[test]
 fn a_column_that_is_not_there_is_named() {
     let error = render(&LAYOUT, Some("{{.Foo}}"), false, &rows()).expect_err("no such column");
     assert!(
@@ -128,6 +172,8 @@ fn json_is_laid_out_without_reordering() {
     let want = "{\n    \"b\": 1,\n    \"a\": [],\n    \"c\": {},\n    \"d\": [\n        1,\n        {\n            \"x\": \"a,{\\\"b\"\n        }\n    ],\n    \"e\": []\n}";
     assert_eq!(json::indent(raw), want);
     assert_eq!(json::quote("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\x01é\"");
+    assert_eq!(json::quote("\u{7}\u{7f}\u{1b}[2J"), r#""\a\x7f\x1b[2J""#);
+    assert_eq!(json::quote("a\u{202e}b\u{9b}c"), r#""a\u202eb\u009bc""#, "nothing turns the line around");
 }
 
 fn any_json() -> impl Strategy<Value = serde_json::Value> {

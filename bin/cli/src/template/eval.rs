@@ -208,8 +208,21 @@ impl Machine<'_> {
                 None => Ok(last),
             };
         }
+        if name == "json" && self.is_row(rest, piped.as_ref(), dot)? {
+            return Ok(Value::from(funcs::escaped(self.root.value)));
+        }
         let args = self.arguments(rest, piped, dot)?;
         funcs::call(name, &args, self.root.titles).map_err(|e| format!("error calling {name}: {e}"))
+    }
+
+    /// Whether the one argument is a whole row of a list, which Go turns into JSON in another way than its fields.
+    fn is_row(&mut self, words: &[Operand], piped: Option<&Data>, dot: &Data) -> Result<bool, String> {
+        let whole = match (words, piped) {
+            ([], Some(data)) => matches!(data, Data::Root),
+            ([word], None) => matches!(self.operand(word, dot)?, Data::Root),
+            _ => false,
+        };
+        Ok(whole && self.root.kind.is_some() && !self.root.titles)
     }
 
     fn arguments(

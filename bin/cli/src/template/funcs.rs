@@ -81,6 +81,12 @@ fn shape(name: &str, args: &[Value]) -> Result<Value, String> {
     }
 }
 
+/// JSON with what HTML would take for markup escaped, as Go writes it unless told not to. In JSON these characters stand
+/// in strings only.
+pub(crate) fn escaped(value: &Value) -> String {
+    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
 fn one(args: &[Value]) -> Result<&Value, String> {
     if let [a] = args { Ok(a) } else { Err(wrong_number(1, args)) }
 }

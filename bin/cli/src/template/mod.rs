@@ -15,6 +15,7 @@ mod lex;
 mod parse;
 mod value;
 
+pub(crate) use funcs::escaped;
 pub(crate) use value::Value;
 
 /// What the outermost dot is.
@@ -53,9 +54,7 @@ impl Template {
         let nodes = lex::lex(text).and_then(parse::parse);
         match nodes {
             Ok(nodes) => Ok(Self { nodes }),
-            Err(message) => {
-                Err(TemplateError { message: format!("template parsing error: template: :{message}") })
-            }
+            Err(message) => Err(TemplateError { message: format!(":{message}") }),
         }
     }
 

@@ -75,6 +75,8 @@ fn megabytes_pass_through_exec() {
 fn a_detached_exec_runs_on_its_own() {
     let engine = engine();
     engine.tare(["exec", "-d", "box-c", "sh", "-c", "echo done > /tmp/mark"]).ok();
+    let out = engine.tare(["exec", "-d", "box-c", "nosuch"]).run();
+    assert!(out.code == 1 && out.err().contains("executable file not found"), "as Docker's: {out}");
     wait::until(wait::PATIENCE, || {
         (engine.tare(["exec", "box-c", "cat", "/tmp/mark"]).run().out() == "done").then_some(())
     })

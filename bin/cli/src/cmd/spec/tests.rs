@@ -149,3 +149,21 @@ fn mistakes_name_their_flag() {
         assert!(error.contains(word), "{line}: {error}");
     }
 }
+
+#[test]
+fn what_cannot_be_is_refused_before_the_daemon_is_asked() {
+    for (line, part) in [
+        ("--rm --restart always img", "cannot specify both --restart and --rm"),
+        ("Bad/Name cmd", "invalid reference format"),
+        ("img:tag:tag cmd", "invalid reference format"),
+    ] {
+        assert!(request(line).is_err_and(|e| e.contains(part)), "{line}");
+    }
+    body("--rm --restart no img");
+    for image in ["img", "host", "host:full", "r.example:5000/a/b:c", "0123456789ab"] {
+        body(image);
+    }
+    body(&"ab".repeat(32));
+    body(&format!("sha256:{}", "ab".repeat(32)));
+    body(&format!("img@sha256:{}", "ab".repeat(32)));
+}
