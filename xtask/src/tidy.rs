@@ -12,6 +12,7 @@ pub(crate) fn run() -> Done {
     quick()?;
     commit_subject()?;
     shell::run(&mut shell::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    fuzzers()?;
     // Programs would collide with libraries of the same name in the output, so each kind has its own run.
     for kind in ["--lib", "--bins"] {
         let mut doc = shell::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", kind]);
@@ -20,6 +21,12 @@ pub(crate) fn run() -> Done {
         shell::run(doc.env("RUSTDOCFLAGS", flags))?;
     }
     licences()
+}
+
+/// The fuzzers still compile. They are a workspace of their own that needs libFuzzer to run, but not to be checked.
+fn fuzzers() -> Done {
+    let manifest = ["check", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features", "--locked"];
+    shell::run(shell::cargo(&manifest).args(["--target-dir", "target"]))
 }
 
 /// The checks that take no build: format and file headers.
