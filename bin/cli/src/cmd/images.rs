@@ -91,7 +91,7 @@ pub(crate) fn images(context: &Context, given: &Given) -> Outcome {
     let rows: Vec<Row> = found.iter().flat_map(|i| rows(i, given.on("no-trunc"), digests, now)).collect();
     let table = layout(if digests { TABLE_WITH_DIGESTS } else { TABLE });
     let mut text = render(&table, given.one("format"), given.on("quiet"), &rows)?;
-    if given.on("quiet") {
+    if given.on("quiet") && given.one("format").is_none() {
         text = without_repeats(&text);
     }
     print(&text)?;

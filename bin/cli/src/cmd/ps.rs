@@ -1,6 +1,6 @@
 //! `ps`.
 
-use crate::context::{Context, print};
+use crate::context::{Context, complain, print};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, integer, list, switch, text};
 use crate::options::filter;
@@ -60,7 +60,7 @@ const fn layout(table: &'static str) -> Layout {
 
 /// `tare ps`.
 pub(crate) fn ps(context: &Context, given: &Given) -> Outcome {
-    let format = given.one("format");
+    let format = format(given);
     let size = given.on("size") || format.is_some_and(|f| f.contains(".Size"));
     let mut request = Request::get("/containers/json").flag("all", given.on("all")).flag("size", size);
     let last = if given.on("latest") { Some(1) } else { given.number("last").filter(|n| *n > 0) };
@@ -77,6 +77,16 @@ pub(crate) fn ps(context: &Context, given: &Given) -> Outcome {
     let text: Result<String, Failure> = render(&table, format, given.on("quiet"), &rows);
     print(&text?)?;
     Ok(0)
+}
+
+/// The format that was given; beside `--quiet` it does not count here, though it does with images.
+fn format(given: &Given) -> Option<&str> {
+    let format = given.one("format").filter(|f| !f.is_empty());
+    if given.on("quiet") && format.is_some_and(|f| f != "table" && !f.starts_with("table ")) {
+        complain("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+        return None;
+    }
+    format
 }
 
 fn row(c: &Value, whole: bool, now: OffsetDateTime) -> Row {

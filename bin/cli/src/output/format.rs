@@ -2,7 +2,6 @@
 
 use super::table;
 use crate::failure::Failure;
-use crate::say::complain;
 use crate::template::{self, Root, Template, TemplateError, Value};
 use serde_json::Map;
 
@@ -35,10 +34,7 @@ pub(crate) fn render(
 ) -> Result<String, Failure> {
     let format = format.filter(|f| !f.is_empty()).unwrap_or("table");
     let is_table = format == "table" || format.starts_with("table ");
-    if quiet {
-        if !is_table {
-            complain("WARNING: Ignoring custom format, because both --format and --quiet are set.");
-        }
+    if quiet && is_table {
         return lines(&parse_list(layout.quiet)?, layout, rows);
     }
     match format {

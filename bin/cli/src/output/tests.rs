@@ -129,10 +129,11 @@ fn whole_rows_are_escaped_as_go_does_and_their_fields_are_not() {
 }
 
 #[test]
-fn ids_are_what_quiet_gives_whatever_the_format_and_raw_is_a_format() {
-    for format in [None, Some("json"), Some("{{.Names}}"), Some("table {{.Names}}")] {
+fn quiet_gives_ids_for_tables_and_raw_is_a_format() {
+    for format in [None, Some("table"), Some("table {{.Names}}")] {
         assert_eq!(render(&LAYOUT, format, true, &rows()).expect("output"), "abc\ndef\n", "{format:?}");
     }
+    assert_eq!(render(&LAYOUT, Some("{{.Names}}"), true, &rows()).expect("output"), "web\ndb\n");
     assert_eq!(render(&LAYOUT, Some("raw"), false, &rows()).expect("output"), "id: abc\n\nid: def\n\n");
 }
 

@@ -184,6 +184,8 @@ fn ps_shows_the_running_and_with_a_all() {
     let down = engine.background(&["--name", "down"], "exit 3");
     engine.tare(["wait", "down"]).ok();
     assert_eq!(engine.tare(["ps", "-q", "--no-trunc"]).ok(), up);
+    let ids = engine.tare(["ps", "-q", "--no-trunc", "--format", "{{.Names}}"]).run();
+    assert!(ids.out() == up.trim() && ids.err().contains("Ignoring custom format"), "as Docker's: {ids}");
     let all = engine.tare(["ps", "-a", "-q", "--no-trunc"]).ok();
     assert_eq!(lines(&all), [down.as_str(), up.as_str()], "newest first");
     let table = engine.tare(["ps", "-a"]).ok();
