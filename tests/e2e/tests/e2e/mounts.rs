@@ -130,7 +130,7 @@ fn an_images_volume_holds_its_data_and_goes_with_the_container() {
             "volume:1",
             "sh",
             "-c",
-            "cat /vol/seed; echo x > /vol/x; sleep 1000",
+            "echo x > /vol/x; cat /vol/seed; sleep 1000",
         ])
         .ok();
     engine.wait_for_log("box-v", "from image");
