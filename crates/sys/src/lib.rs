@@ -5,6 +5,7 @@ pub mod capability;
 pub mod child;
 pub mod dir;
 pub mod fd;
+pub mod ids;
 pub mod loopback;
 pub mod memory;
 pub mod mount;

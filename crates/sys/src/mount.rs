@@ -1,4 +1,5 @@
-//! Mounts: what `rustix` has not yet, which is changing attributes of a mount, or of all below it, at once.
+//! Mounts: what `rustix` has not yet, which is changing attributes of a mount, or of all below it, at once, and giving a
+//! mount the ids of a user namespace.
 //!
 //! See [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html).
 
@@ -106,7 +107,22 @@ pub fn mount_setattr(dir: BorrowedFd<'_>, path: &std::ffi::CStr, change: Change)
     };
     let attr =
         libc::mount_attr { attr_set: change.set.0, attr_clr: change.clear.0, propagation, userns_fd: 0 };
-    let recursive = if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    set(dir, path, &attr, change.recursive)
+}
+
+/// Maps the ids of a detached mount, and of every mount below it if `recursive`, by the user namespace `userns`: what is 0
+/// on disk shows as what that namespace has its 0 on, and what is written as that is 0 on disk.
+///
+/// # Errors
+/// `EINVAL` if a file system cannot be mapped, or the mount is attached; `EPERM` if it is mapped already.
+pub fn map_ids(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    let userns_fd = u64::try_from(userns.as_raw_fd()).unwrap_or(u64::MAX);
+    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    set(mount, c"", &attr, recursive)
+}
+
+fn set(dir: BorrowedFd<'_>, path: &std::ffi::CStr, attr: &libc::mount_attr, recursive: bool) -> Result<()> {
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | recursive;
     // SAFETY: `path` and `attr` live over the call, and the size given is that of `attr`.
     let answer = unsafe {
@@ -115,8 +131,8 @@ pub fn mount_setattr(dir: BorrowedFd<'_>, path: &std::ffi::CStr, change: Change)
             dir.as_raw_fd(),
             path.as_ptr(),
             flags,
-            std::ptr::from_ref(&attr),
-            std::mem::size_of_val(&attr),
+            std::ptr::from_ref(attr),
+            std::mem::size_of_val(attr),
         )
     };
     if answer < 0 { Err(last_errno()) } else { Ok(()) }

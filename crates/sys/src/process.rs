@@ -86,15 +86,28 @@ impl BitOr for Namespaces {
 /// # Errors
 /// `DEADLK` if this program has more than one thread; otherwise the kernel's refusal.
 pub fn fork(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    clone(namespaces, cgroup, 0)
+}
+
+/// As [`fork`], but the child is one of the caller's parent, as if that had made it.
+///
+/// # Errors
+/// As [`fork`]; `EINVAL` if the caller is the first process of its pid namespace.
+pub fn fork_sibling(namespaces: Namespaces) -> Result<Forked> {
+    clone(namespaces, None, libc::CLONE_PARENT as u64)
+}
+
+fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>, more: u64) -> Result<Forked> {
     if !is_single_threaded() {
         return Err(Errno::DEADLK);
     }
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero is a valid value of this structure of integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(namespaces.0) | libc::CLONE_PIDFD as u64;
+    args.flags = u64::from(namespaces.0) | libc::CLONE_PIDFD as u64 | more;
     args.pidfd = ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling's end is told as that of the caller itself.
+    args.exit_signal = if more == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
