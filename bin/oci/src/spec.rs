@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use tare_model::sandbox::{Rootfs, SandboxSpec, Seccomp};
+use tare_model::sandbox::{DiskIds, Rootfs, SandboxSpec, Seccomp};
 use tare_model::{ContainerId, Error, Result};
 
 use crate::cli::Spec as Args;
@@ -29,6 +29,7 @@ pub(crate) fn load(bundle: &Path, id: &str) -> Result<SandboxSpec> {
         seccomp: if filter { Seccomp::Spec } else { Seccomp::Unconfined },
         init: false,
         create_cwd: true,
+        disk_ids: DiskIds::Host,
     })
 }
 

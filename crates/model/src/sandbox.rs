@@ -47,6 +47,21 @@ pub struct SandboxSpec {
     pub init: bool,
     /// Create the working directory, below the root and without following symlinks out of it, if it is missing.
     pub create_cwd: bool,
+    /// Whose ids files on disk have, if the container has a user namespace.
+    #[serde(default)]
+    pub disk_ids: DiskIds,
+}
+
+/// Whose ids files on disk have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskIds {
+    /// The host's, as OCI has it: somebody has given the root file system to the ids of the user namespace.
+    #[default]
+    Host,
+    /// The container's: what root inside writes belongs to root on disk. The root is mapped; bind mounts are as far as
+    /// their options say so (`idmap`, `ridmap`), but for file systems that the kernel alone fills, such as /proc.
+    Mapped,
 }
 
 /// Where the init of `--init` containers is mounted, read-only.

@@ -3,6 +3,9 @@
 //! ```text
 //!   parent                                  child
 //!     │ clone3 ────────────────────────────▶ │
+//!     │ ◀──────────────── Sibling(pid, fd) ─ │ (a second child goes on in the place of the first)
+//!     │ Mapped ────────────────────────────▶ │ (the new user namespace has its ids)
+//!     │ Pieces(places, fds) … Last ────────▶ │ (what the parent made for it)
 //!     │                                      │ steps of the plan
 //!     │ ◀──────────────── Terminal(fd) ───── │ (if one was asked for)
 //!     │ ◀──────────────── Failed(error) ──── │ a step failed: it exits
@@ -16,6 +19,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -24,12 +28,21 @@ use rustix::net::{
 };
 
 use crate::error::{Call, Error, Result};
+use crate::mount::idmap::{self, Piece};
 
 const FAILED: u8 = b'F';
 const TERMINAL: u8 = b'T';
 const READY: u8 = b'R';
+const SIBLING: u8 = b'S';
+const MAPPED: u8 = b'M';
+const PIECES: u8 = b'P';
+const LAST: u8 = b'L';
 /// Longest message; an error text beyond it is cut.
 const LONGEST: usize = 4096;
+/// Pieces in one message: fewer than the kernel's limit of descriptors, and their places fit.
+const PIECES_AT_ONCE: usize = 96;
+/// Longest message of pieces: each place is a path.
+const LONGEST_PIECES: usize = 64 << 10;
 
 /// The parent's end.
 #[derive(Debug)]
@@ -62,9 +75,59 @@ pub(crate) fn pair() -> Result<(Launch, Report)> {
     Ok((Launch(ours), Report(theirs)))
 }
 
+/// A child that goes on in the place of another.
+pub(crate) struct Sibling {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Places of pieces as they travel: which of the things handed over, and where in it.
+type Places = Vec<(usize, Vec<u8>)>;
+
 // === impl Launch ===
 
 impl Launch {
+    /// Waits for the child that goes on in the place of the first.
+    pub(crate) fn sibling(&self) -> Result<Sibling> {
+        let (message, fd) = self.receive()?;
+        match (message.split_first(), fd) {
+            (Some((&SIBLING, text)), Some(pidfd)) => {
+                let pid = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+                let pid = pid.ok_or_else(|| Error::invalid("launch channel: no process id"))?;
+                Ok(Sibling { pid, pidfd })
+            }
+            (Some((&FAILED, text)), _) => Err(decode(text)),
+            _ => Err(Error::new(tare_model::ErrorKind::System, "the process was killed at its beginning")),
+        }
+    }
+
+    /// The user namespace has its ids.
+    pub(crate) fn mapped(&self) -> Result<()> {
+        send(self.0.as_fd(), MAPPED, &[], &[])
+    }
+
+    /// Hands over what was made, in order.
+    pub(crate) fn pieces(&self, made: &[Vec<Piece>]) -> Result<()> {
+        let all: Vec<(usize, &Piece)> =
+            made.iter().enumerate().flat_map(|(at, pieces)| pieces.iter().map(move |p| (at, p))).collect();
+        let mut rest = all.as_slice();
+        loop {
+            let fits = fitting(rest);
+            let (now, later) = rest.split_at(fits);
+            let places: Places =
+                now.iter().map(|(at, p)| (*at, p.place.as_os_str().as_bytes().to_vec())).collect();
+            let text = serde_json::to_vec(&places)
+                .map_err(|e| Error::invalid(format!("launch channel: places of mounts: {e}")))?;
+            let fds: Vec<BorrowedFd<'_>> = now.iter().map(|(_, piece)| piece.mount.as_fd()).collect();
+            let tag = if later.is_empty() { LAST } else { PIECES };
+            send(self.0.as_fd(), tag, &text, &fds)?;
+            if later.is_empty() {
+                return Ok(());
+            }
+            rest = later;
+        }
+    }
+
     /// Waits until the program runs or failed to; or, with `Until::Ready`, only until it stands at the gate. The child's
     /// end must be closed here by now.
     pub(crate) fn wait(self, until: Until) -> Result<Started> {
@@ -87,25 +150,8 @@ impl Launch {
     }
 
     fn receive(&self) -> Result<(Vec<u8>, Option<OwnedFd>)> {
-        let mut bytes = [0_u8; LONGEST];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let length = rustix::io::retry_on_intr(|| {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).map(|message| message.bytes)
-        });
-        // A child that was killed with unread data leaves a reset; to us that is an end as well.
-        let length = match length {
-            Err(Errno::CONNRESET) => 0,
-            other => other.call(|| "recvmsg(launch channel)")?,
-        };
-        let mut fd = None;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                fd = fds.last();
-            }
-        }
-        Ok((bytes[..length].to_vec(), fd))
+        let (message, mut fds) = receive(self.0.as_fd(), LONGEST)?;
+        Ok((message, fds.pop()))
     }
 }
 
@@ -115,6 +161,40 @@ impl Report {
     /// Only filter and `execve` are left.
     pub(crate) fn ready(&self) -> Result<()> {
         self.send(READY, &[], None)
+    }
+
+    /// Another child, `pid` in the parent's pid namespace, goes on from here.
+    pub(crate) fn sibling(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.send(SIBLING, pid.to_string().as_bytes(), Some(pidfd))
+    }
+
+    /// Waits until the user namespace has its ids.
+    pub(crate) fn await_ids(&self) -> Result<()> {
+        match receive(self.0.as_fd(), LONGEST)?.0.first() {
+            Some(&MAPPED) => Ok(()),
+            _ => Err(gone()),
+        }
+    }
+
+    /// Takes over `count` things made by the parent, each in one or more pieces.
+    pub(crate) fn take_pieces(&self, count: usize) -> Result<Vec<Vec<Piece>>> {
+        let mut all: Vec<Vec<Piece>> = (0..count).map(|_| Vec::new()).collect();
+        loop {
+            let (message, fds) = receive(self.0.as_fd(), LONGEST_PIECES)?;
+            let Some((tag @ (&PIECES | &LAST), text)) = message.split_first() else { return Err(gone()) };
+            let odd = || Error::invalid("launch channel: pieces and their places do not match");
+            let places: Places = serde_json::from_slice(text).map_err(|_| odd())?;
+            if places.len() != fds.len() {
+                return Err(odd());
+            }
+            for ((at, place), mount) in places.into_iter().zip(fds) {
+                let piece = Piece { mount, place: idmap::place_from(&place) };
+                all.get_mut(at).ok_or_else(odd)?.push(piece);
+            }
+            if *tag == LAST {
+                return if all.iter().any(Vec::is_empty) { Err(odd()) } else { Ok(all) };
+            }
+        }
     }
 
     /// Hands over the terminal's master.
@@ -128,17 +208,7 @@ impl Report {
     }
 
     fn send(&self, tag: u8, text: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
-        let tag = [tag];
-        let parts = [IoSlice::new(&tag), IoSlice::new(text)];
-        let fds = fd.as_slice();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(fds));
-        }
-        rustix::io::retry_on_intr(|| sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL))
-            .call(|| "sendmsg(launch channel)")
-            .map(drop)
+        send(self.0.as_fd(), tag, text, fd.as_slice())
     }
 }
 
@@ -146,6 +216,58 @@ impl AsFd for Report {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// How many of the pieces go into one message.
+fn fitting(pieces: &[(usize, &Piece)]) -> usize {
+    // In JSON each byte is a number of up to three digits and a comma.
+    let mut room = LONGEST_PIECES - 64;
+    let fits = pieces.iter().take(PIECES_AT_ONCE).take_while(|(_, piece)| {
+        let needs = 32 + 4 * piece.place.as_os_str().len();
+        room.checked_sub(needs).map(|left| room = left).is_some()
+    });
+    // One always does: a path has at most 4096 bytes.
+    fits.count().max(1).min(pieces.len())
+}
+
+fn gone() -> Error {
+    Error::new(tare_model::ErrorKind::System, "the process that sets the container up has ended")
+}
+
+fn send(socket: BorrowedFd<'_>, tag: u8, text: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let tag = [tag];
+    let parts = [IoSlice::new(&tag), IoSlice::new(text)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PIECES_AT_ONCE))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    rustix::io::retry_on_intr(|| sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL))
+        .call(|| "sendmsg(launch channel)")
+        .map(drop)
+}
+
+/// The next message with its descriptors; an empty one is the end.
+fn receive(socket: BorrowedFd<'_>, longest: usize) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0_u8; longest];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PIECES_AT_ONCE))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let length = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            // A peer that ended with something unread leaves a reset, which is told once and before its last words.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            other => break other.call(|| "recvmsg(launch channel)")?.bytes,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    bytes.truncate(length);
+    Ok((bytes, fds))
 }
 
 fn encode(error: Error) -> Vec<u8> {
@@ -209,6 +331,43 @@ mod tests {
         let error = launch.wait(Until::Executed).unwrap_err();
         assert_eq!(error.kind(), tare_model::ErrorKind::InvalidInput);
         assert!(error.to_string().starts_with("ä\"ä\""));
+    }
+
+    #[test]
+    fn pieces_arrive_in_order_however_many_they_are() {
+        let (launch, report) = pair().unwrap();
+        let file = || OwnedFd::from(tempfile::tempfile().unwrap());
+        let piece = |place: &str| Piece { mount: file(), place: place.into() };
+        let long = "a/".repeat(1500);
+        let many: Vec<Piece> = (0..150).map(|n| piece(&format!("{n}/{long}"))).collect();
+        let made = vec![vec![piece("")], many, vec![piece("")]];
+        let sender = std::thread::spawn(move || {
+            launch.mapped().unwrap();
+            launch.pieces(&made).unwrap();
+        });
+        report.await_ids().unwrap();
+        let taken = report.take_pieces(3).unwrap();
+        sender.join().unwrap();
+        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [1, 150, 1]);
+        let places = taken[1].iter().enumerate();
+        assert!(places.into_iter().all(|(n, piece)| piece.place.starts_with(n.to_string())));
+    }
+
+    #[test]
+    fn a_parent_that_ends_is_noticed() {
+        let (launch, report) = pair().unwrap();
+        drop(launch);
+        assert!(report.await_ids().unwrap_err().to_string().contains("has ended"));
+        assert!(report.take_pieces(1).unwrap_err().to_string().contains("has ended"));
+    }
+
+    #[test]
+    fn the_last_words_of_a_child_that_read_nothing_arrive() {
+        let (launch, report) = pair().unwrap();
+        launch.mapped().unwrap();
+        report.failed(Error::invalid("why"));
+        drop(report);
+        assert_eq!(launch.wait(Until::Executed).unwrap_err().to_string(), "why");
     }
 
     #[test]

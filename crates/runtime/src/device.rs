@@ -1,16 +1,21 @@
-//! Device nodes, made by descriptor of their directory inside the container's root.
+//! Device nodes, made by descriptor of their directory inside the container's root, or of a tmpfs that goes there.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, makedev, mknodat, readlinkat, statat, symlinkat,
-    unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, makedev, mknodat, openat, readlinkat, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
-use crate::error::{Call, Error, Result};
+use tare_sys::ids::FileIds;
+use tare_sys::mount::Attributes;
+
+use crate::error::{Call, Context, Error, Result};
+use crate::mount::options::Datum;
 use crate::mount::resolve::{self, Kind};
-use crate::plan::{Device, DeviceKind};
+use crate::mount::source;
+use crate::plan::{Device, DeviceKind, IdMaps};
 
 /// Makes a node, and directories on the way to it. One that is there already must be the same device.
 pub(crate) fn make(root: BorrowedFd<'_>, device: &Device) -> Result<()> {
@@ -37,9 +42,73 @@ pub(crate) fn make(root: BorrowedFd<'_>, device: &Device) -> Result<()> {
     if (device.uid, device.gid) == (0, 0) {
         return Ok(());
     }
-    let owner = (Some(Uid::from_raw(device.uid)), Some(Gid::from_raw(device.gid)));
-    chownat(&parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
-        .call(|| format!("fchownat(fd, {name:?}, {}, {})", device.uid, device.gid))
+    give(parent.as_fd(), name, device.uid, device.gid)
+}
+
+fn give(parent: BorrowedFd<'_>, name: &str, uid: u32, gid: u32) -> Result<()> {
+    let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
+        .call(|| format!("fchownat(fd, {name:?}, {uid}, {gid})"))
+}
+
+/// The tmpfs for /dev of a container with these ids, with its nodes, which belong to the same.
+pub(crate) fn file_system(
+    data: &[Datum],
+    attributes: Attributes,
+    nodes: &[Device],
+    ids: &IdMaps,
+) -> Result<OwnedFd> {
+    let tmpfs = tmpfs(data, attributes, ids)?;
+    let (uid, gid) = ids.root()?;
+    let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
+    for node in nodes {
+        let path = node.path.strip_prefix("/dev/").unwrap_or(&node.path).to_owned();
+        make(tmpfs.as_fd(), &outside(node, path, ids)?).context(|| format!("device {}", node.path))?;
+    }
+    Ok(tmpfs)
+}
+
+/// One node as a mount.
+pub(crate) fn alone(node: &Device, attributes: Attributes, ids: &IdMaps) -> Result<OwnedFd> {
+    let tmpfs = tmpfs(&[], Attributes::NONE, ids)?;
+    let (uid, gid) = ids.root()?;
+    let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
+    make(tmpfs.as_fd(), &outside(node, "node".to_owned(), ids)?)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file =
+        openat(&tmpfs, "node", flags, Mode::empty()).call(|| "openat(private tmpfs, \"node\", O_PATH)")?;
+    let mount = source::clone_of(file.as_fd(), false)?;
+    let change = tare_sys::mount::Change { set: attributes, ..Default::default() };
+    source::change(mount.as_fd(), change)?;
+    Ok(mount)
+}
+
+/// A tmpfs of which the ids given to it, and those of its root, are the container's.
+fn tmpfs(data: &[Datum], attributes: Attributes, ids: &IdMaps) -> Result<OwnedFd> {
+    let mut data = data.to_vec();
+    for (key, outside) in [("uid", IdMaps::uid as fn(&IdMaps, u32) -> Option<u32>), ("gid", IdMaps::gid)] {
+        let asked = data.iter().find(|datum| datum.key == key).and_then(|datum| datum.value.clone());
+        let inside = asked.map_or(Ok(0), |text| text.parse());
+        let mapped = inside.ok().and_then(|inside| outside(ids, inside));
+        let wrong = || Error::invalid(format!("option {key}: no id of the container's user namespace"));
+        let value = Some(mapped.ok_or_else(wrong)?.to_string());
+        data.retain(|datum| datum.key != key);
+        data.push(Datum { key: key.to_owned(), value });
+    }
+    source::new("tmpfs", Some("tmpfs"), &data, attributes)
+}
+
+/// The node at another path, with ids as the host has them. What is root's already belongs to whom it is made by.
+fn outside(node: &Device, path: String, ids: &IdMaps) -> Result<Device> {
+    let nobody = || {
+        let (uid, gid) = (node.uid, node.gid);
+        Error::invalid(format!("device {}: owner {uid}:{gid} is not mapped in the user namespace", node.path))
+    };
+    let (uid, gid) = match (node.uid, node.gid) {
+        (0, 0) => (0, 0),
+        (uid, gid) => (ids.uid(uid).ok_or_else(nobody)?, ids.gid(gid).ok_or_else(nobody)?),
+    };
+    Ok(Device { path, uid, gid, ..node.clone() })
 }
 
 /// Makes a link in /dev. What the image has there stays, but for `ptmx`, which must lead to the container's own devpts.

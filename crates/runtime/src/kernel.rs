@@ -16,23 +16,38 @@ use crate::plan::Sysctl;
 /// Writes a namespaced kernel parameter.
 pub(crate) fn sysctl(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<()> {
     let path = format!("sys/{}", sysctl.path);
-    write(proc, &path, &sysctl.value).context(|| format!("sysctl {}", sysctl.path.replace('/', ".")))
+    write(proc, &path, &sysctl.value).context(|| {
+        let name = sysctl.path.replace('/', ".");
+        let hint = match name.as_str() {
+            "net.ipv4.ping_group_range" => " (both ends must be groups of the container's user namespace)",
+            _ => "",
+        };
+        format!("sysctl {name}{hint}")
+    })
 }
 
 /// Sets how likely this process is killed for lack of memory. Lowering needs a privilege that a machine may lack; what
 /// is so already needs none. Called while the host's /proc is the one to be seen.
-pub(crate) fn oom_score(score: i32) -> Result<()> {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let file = rustix::fs::open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .call(|| format!("open({PATH:?}, O_RDWR)"))?;
+pub(crate) fn own_oom_score(score: i32) -> Result<()> {
+    oom_score_at("/proc/self/oom_score_adj", score)
+}
+
+/// The same for the process `pid`.
+pub(crate) fn oom_score(pid: i32, score: i32) -> Result<()> {
+    oom_score_at(&format!("/proc/{pid}/oom_score_adj"), score)
+}
+
+fn oom_score_at(path: &str, score: i32) -> Result<()> {
+    let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?}, O_RDWR)"))?;
     require_proc(file.as_fd())?;
     let mut text = [0_u8; 64];
-    let length = rustix::io::read(&file, &mut text).call(|| format!("read({PATH:?})"))?;
+    let length = rustix::io::read(&file, &mut text).call(|| format!("read({path:?})"))?;
     if String::from_utf8_lossy(&text[..length]).trim() == score.to_string() {
         return Ok(());
     }
     rustix::io::pwrite(&file, score.to_string().as_bytes(), 0)
-        .call(|| format!("write({PATH:?}, \"{score}\")"))
+        .call(|| format!("write({path:?}, \"{score}\")"))
         .context(|| "process.oomScoreAdj (lowering it needs CAP_SYS_RESOURCE, which the runtime may lack)")
         .map(drop)
 }

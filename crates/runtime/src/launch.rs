@@ -1,13 +1,18 @@
 //! The parent's half of starting a process: what the child cannot do for itself, the fork, and waiting for the outcome.
 //!
 //! ```text
-//!   open joined namespaces ─▶ (setns pid) ─▶ clone3 ─▶ (setns back) ─▶ wait on the channel ─▶ Launched
-//!                                              │                              │ failed
-//!                                              └─ child runs the plan         └─▶ child reaped, error
+//!   open joined namespaces ─▶ (setns) ─▶ clone3 ─▶ (setns back) ─▶ (outside) ─▶ wait on the channel ─▶ Launched
+//!                                          │                           │                │ failed
+//!                                          └─ child runs the plan ◀────┘                └─▶ child reaped, error
 //! ```
+//!
+//! In brackets: joining a pid namespace and, with a user namespace, any other; and [`outside`], what the parent does for a
+//! child that has no rights over the host.
 
 pub(crate) mod apply;
 pub(crate) mod become_program;
+pub(crate) mod outside;
+pub(crate) mod userns;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,11 +26,11 @@ use tare_model::sandbox::{Launched, Stdio, WindowSize};
 use tare_sys::process::{Forked, Namespaces, fork, setns};
 
 use crate::cgroup::Entry;
-use crate::channel::{self, Until};
+use crate::channel::{self, Launch, Sibling, Until};
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::source;
 use crate::mount::view::Hierarchy;
-use crate::plan::{Layout, Plan, Step};
+use crate::plan::{IdMaps, Layout, Plan, Step};
 use crate::seccomp::Program;
 
 use become_program::Streams;
@@ -50,6 +55,10 @@ pub(crate) struct Resources<'a> {
     pub(crate) terminal_size: WindowSize,
     /// How many descriptors after the three streams the program inherits.
     pub(crate) preserved: u32,
+    /// The ids of the container's user namespace, if it has one.
+    pub(crate) ids: Option<IdMaps>,
+    /// Detached mounts are tried as layers of an overlay.
+    pub(crate) detached_layers: bool,
 }
 
 /// Namespaces that exist already.
@@ -89,6 +98,25 @@ impl Resources<'_> {
         }
     }
 
+    /// Enters the user namespace that is joined.
+    pub(crate) fn join_user(&self) -> Result<()> {
+        let user = self.joined_user().ok_or_else(|| Error::invalid("plan: no user namespace to join"))?;
+        setns(user, Namespaces::USER).call(|| "setns(user namespace)")
+    }
+
+    /// The user namespace of the child `pid`: the one that it joins, be it there yet or not, or the one it was made in.
+    fn user_namespace(&self, pid: i32) -> Result<OwnedFd> {
+        match self.joined_user() {
+            Some(joined) => joined.try_clone_to_owned().map_err(|e| Error::invalid(format!("dup: {e}"))),
+            None => userns::open(pid),
+        }
+    }
+
+    fn joined_user(&self) -> Option<BorrowedFd<'_>> {
+        let Joins::Files(files) = &self.joins else { return None };
+        files.iter().find(|(kind, _)| *kind == Namespaces::USER).map(|(_, file)| file.as_fd())
+    }
+
     /// The mount of the init program, which the parent made.
     pub(crate) fn init_program(&self) -> Result<OwnedFd> {
         let mount = self.init.ok_or_else(|| Error::invalid("plan: init without a program"))?;
@@ -114,13 +142,18 @@ impl Resources<'_> {
         all
     }
 
-    /// What pid namespace the child is to be made in, if not in a new one or ours.
-    fn pid_namespace(&self) -> Option<BorrowedFd<'_>> {
+    /// Namespaces that the parent joins for the time of the fork: the pid namespace, which only a child can be made in;
+    /// with a user namespace any, because they need not belong to it.
+    fn joined_around_fork(&self, user: bool) -> Vec<(Namespaces, BorrowedFd<'_>)> {
         match &self.joins {
             Joins::Files(files) => {
-                files.iter().find(|(kind, _)| *kind == Namespaces::PID).map(|(_, file)| file.as_fd())
+                let around = |kind| kind == Namespaces::PID || (user && kind != Namespaces::USER);
+                let files = files.iter().filter(|(kind, _)| around(*kind));
+                files.map(|(kind, file)| (*kind, file.as_fd())).collect()
             }
-            Joins::Process { pidfd, kinds } => kinds.contains(Namespaces::PID).then_some(*pidfd),
+            Joins::Process { pidfd, kinds } => {
+                kinds.contains(Namespaces::PID).then_some((Namespaces::PID, *pidfd)).into_iter().collect()
+            }
         }
     }
 }
@@ -184,6 +217,9 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
         Stdio::Pipes { stdin, stdout, stderr } => Streams::Three([stdin, stdout, stderr]),
         Stdio::Terminal { .. } => Streams::Pending,
     };
+    if let Some(ids) = &given.ids {
+        become_program::give_to_root(&streams, ids.root()?)?;
+    }
     let (ours, report) = channel::pair()?;
     let forked = fork_into(plan, given)?;
     let Forked::Parent { pid, pidfd } = forked else {
@@ -193,32 +229,58 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
         tare_sys::process::exit_now(1);
     };
     drop((report, streams));
-    match ours.wait(until) {
-        Ok(started) => Ok(Launched { pid: pid.as_raw_nonzero().get(), pidfd, terminal: started.terminal }),
+    let first = Sibling { pid: pid.as_raw_nonzero().get(), pidfd };
+    let Sibling { pid, pidfd } = if plan.namespaces.forks_again() { second(&ours, first)? } else { first };
+    let started = match outside::serve(plan, given, pid, &ours) {
+        Ok(()) => ours.wait(until),
+        // The child has ended, and has said why.
+        Err(error) if matches!(error.errno(), Some(Errno::PIPE | Errno::CONNRESET)) => {
+            ours.wait(until).and(Err(error))
+        }
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(started) => Ok(Launched { pid, pidfd, terminal: started.terminal }),
         Err(error) => {
-            reap(&pidfd);
+            reap(&pidfd.as_fd());
             Err(error)
         }
     }
 }
 
+/// The child that has taken over from the first, which is reaped.
+fn second(ours: &Launch, first: Sibling) -> Result<Sibling> {
+    let second = ours.sibling();
+    reap(&first.pidfd.as_fd());
+    second
+}
+
 fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
-    let flags = plan.namespaces.new;
-    let call = || format!("clone3({flags:?}|CLONE_PIDFD)");
-    let Some(target) = given.pid_namespace() else {
-        return fork(flags, given.entry.clone_into()).call(call);
-    };
+    // Namespaces that are to belong to a user namespace which exists are made once the child is in it.
+    let user = plan.namespaces.has_own(Namespaces::USER);
+    let joins_user = plan.namespaces.joined(Namespaces::USER).is_some();
+    let flags = if joins_user { Namespaces::NONE } else { plan.namespaces.new };
+    let around = given.joined_around_fork(user);
+    let fork = || fork(flags, given.entry.clone_into()).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"));
+    if around.is_empty() {
+        return fork();
+    }
     let home = pidfd_open(getpid(), PidfdFlags::empty()).call(|| "pidfd_open(getpid())")?;
-    setns(target, Namespaces::PID).call(|| "setns(pid namespace)")?;
-    let forked = fork(flags, given.entry.clone_into()).call(call);
+    let mut joined = Namespaces::NONE;
+    let mut forked = Ok(());
+    for (kind, file) in around {
+        forked = forked.and_then(|()| setns(file, kind).call(|| format!("setns(fd, {kind:?})")));
+        joined = joined | kind;
+    }
+    let forked = forked.and_then(|()| fork());
     if !matches!(forked, Ok(Forked::Child)) {
-        setns(home.as_fd(), Namespaces::PID).call(|| "setns(own pid namespace)")?;
+        setns(home.as_fd(), joined).call(|| format!("setns(own namespaces, {joined:?})"))?;
     }
     forked
 }
 
 /// Ends a child that failed, and takes its status so that no zombie stays.
-fn reap(pidfd: &OwnedFd) {
-    let _ = tare_sys::child::pidfd_send_signal(pidfd.as_fd(), 9);
-    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED));
+fn reap(pidfd: &BorrowedFd<'_>) {
+    let _ = tare_sys::child::pidfd_send_signal(*pidfd, 9);
+    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(*pidfd), WaitIdOptions::EXITED));
 }

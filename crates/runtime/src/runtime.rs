@@ -38,6 +38,9 @@ pub struct Options {
     pub init: Option<PathBuf>,
     /// Who makes the control groups, and how `linux.cgroupsPath` names them.
     pub cgroups: Driver,
+    /// Layers with mapped ids go into an overlay without being attached anywhere. Kernels before 6.15 refuse that, which
+    /// is noticed; switched off it is not tried.
+    pub detached_layers: bool,
 }
 
 /// What may differ from container to container, beside its specification.
@@ -60,7 +63,7 @@ struct Shared {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { die_with_parent: true, init: None, cgroups: Driver::Cgroupfs }
+        Self { die_with_parent: true, init: None, cgroups: Driver::Cgroupfs, detached_layers: true }
     }
 }
 
@@ -171,6 +174,11 @@ impl Runtime {
         let named = self.options().init.as_deref();
         let init = needs(plan, &What::Init).then(|| launch::mount_init(named)).transpose()?;
         let oom = cgroup.oom_watch()?;
+        let joined = joins.iter().find(|(kind, _)| *kind == tare_sys::process::Namespaces::USER);
+        let ids = match joined {
+            Some((_, file)) => Some(launch::userns::ids_of_file(file.as_fd())?),
+            None => plan.namespaces.ids.clone(),
+        };
         let given = Resources {
             entry: &entry,
             joins: Joins::Files(joins),
@@ -181,6 +189,8 @@ impl Runtime {
             die_with_parent: self.options().die_with_parent,
             terminal_size: terminal_size(&stdio),
             preserved: extra.preserved,
+            ids,
+            detached_layers: self.options().detached_layers,
         };
         let until = if extra.gate.is_some() { Until::Ready } else { Until::Executed };
         Ok((oom, launch::launch(plan, &given, stdio, until)?))

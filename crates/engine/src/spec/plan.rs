@@ -75,6 +75,7 @@ pub(crate) fn plan(input: &Input<'_>) -> Result<SandboxSpec> {
         seccomp,
         init: config.init,
         create_cwd: !input.process.working_dir.is_empty(),
+        disk_ids: Default::default(),
     })
 }
 

@@ -10,15 +10,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use tare_sys::mount::Change;
-use tare_sys::process::{self, Namespaces};
+use tare_sys::process::{self, Forked, Namespaces};
 
 use crate::channel::Report;
 use crate::error::{Call, Context, Error, Result};
 use crate::identity::User;
+use crate::mount::idmap::Piece;
 use crate::mount::mask::{self, Covers};
 use crate::mount::view::View;
 use crate::mount::{attach, rootfs, source};
-use crate::plan::{Place, Plan, Source, Step, What, Who};
+use crate::plan::{Expected, IdMaps, Place, Plan, Source, Step, What, Who};
 use crate::{device, identity, kernel, program, terminal};
 
 use super::Resources;
@@ -35,14 +36,21 @@ pub(crate) struct Child<'a> {
     proc: Option<OwnedFd>,
     /// The root: before [`Step::EnterRoot`] detached, afterwards `/`.
     root: Option<OwnedFd>,
-    covers: Option<Covers>,
+    /// Mounts that go below the root before anything else.
+    root_pieces: Vec<Piece>,
+    /// What covers masked paths, if the parent has made it.
+    covers: Option<OwnedFd>,
+    /// What the parent makes, in order.
+    expected: Vec<Expected>,
     pub(crate) user: User,
     pub(crate) program: CString,
 }
 
 /// A source that waits for its place.
 enum Prepared {
-    Mount(OwnedFd),
+    /// Still to be received.
+    Nothing,
+    Mount(Vec<Piece>),
     Cgroups(View, tare_sys::mount::Attributes),
 }
 
@@ -61,7 +69,9 @@ pub(crate) fn run(
         prepared: VecDeque::new(),
         proc: None,
         root: None,
+        root_pieces: Vec::new(),
         covers: None,
+        expected: Vec::new(),
         user: User::default(),
         program: CString::default(),
     };
@@ -82,6 +92,9 @@ impl Child<'_> {
             }
             Step::JoinCgroups => self.given.join_cgroups(),
             Step::JoinNamespaces => self.join_namespaces(),
+            Step::EnterUser => self.enter_user(),
+            Step::AwaitIds => self.report.await_ids(),
+            Step::BecomeRoot => become_program::become_root(self.given.die_with_parent),
             Step::NewCgroupNamespace => {
                 process::unshare(Namespaces::CGROUP).call(|| "unshare(CLONE_NEWCGROUP)")
             }
@@ -94,7 +107,7 @@ impl Child<'_> {
                 rustix::system::setdomainname(name.as_bytes()).call(|| format!("setdomainname({name:?})"))
             }
             Step::Loopback => tare_sys::loopback::up().call(|| "ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)"),
-            Step::OomScore(score) => kernel::oom_score(*score),
+            Step::OomScore(score) => kernel::own_oom_score(*score),
             Step::Limit(resource, limit) => rustix::process::setrlimit(*resource, *limit)
                 .call(|| format!("setrlimit({resource:?}, {:?}, {:?})", limit.current, limit.maximum)),
             Step::Gate => {
@@ -109,10 +122,18 @@ impl Child<'_> {
     fn apply_to_files(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Propagate(propagation) => rootfs::set_propagation(*propagation),
-            Step::AssembleRoot(spec) => {
-                self.root = Some(rootfs::assemble(spec).context(|| "root file system")?);
+            Step::AssembleRoot { rootfs, .. } => {
+                self.root = Some(rootfs::assemble(rootfs).context(|| "root file system")?);
                 Ok(())
             }
+            Step::Expect(expected) => {
+                if matches!(expected, Expected::Source { .. }) {
+                    self.prepared.push_back(Prepared::Nothing);
+                }
+                self.expected.push(expected.clone());
+                Ok(())
+            }
+            Step::Receive => self.receive(),
             Step::Prepare(source) => {
                 let prepared = self.prepare(source).context(|| format!("mount {}", source.destination))?;
                 self.prepared.push_back(prepared);
@@ -121,17 +142,13 @@ impl Child<'_> {
             Step::Sysctl(sysctl) => kernel::sysctl(self.proc()?, sysctl),
             Step::EnterRoot => {
                 rootfs::enter(self.root()?)?;
-                self.open_root()
+                self.open_root()?;
+                attach::attach_below(self.root()?, &self.root_pieces).context(|| "root file system")
             }
             Step::Attach(place) => self.attach(place).context(|| format!("mount {}", place.destination)),
-            Step::Mask(path) => {
-                if self.covers.is_none() {
-                    self.covers = Some(Covers::new()?);
-                }
-                match &self.covers {
-                    Some(covers) => covers.cover(self.root()?, path).context(|| format!("mask {path}")),
-                    None => Ok(()),
-                }
+            Step::Mask(paths) => {
+                let covers = self.covers.take().map_or_else(Covers::make, Ok)?;
+                mask::mask(self.root()?, paths, covers)
             }
             Step::ReadOnly(path) => {
                 mask::read_only(self.root()?, path).context(|| format!("make {path} read-only"))
@@ -222,11 +239,14 @@ impl Child<'_> {
             What::New { kind, source: from, data } => {
                 source::new(kind, from.as_deref(), data, source.attributes)?
             }
-            What::Bind { path, recursive } => source::bind(path, *recursive)?,
+            What::Bind { path, recursive, .. } => source::bind(path, *recursive)?,
             What::Init => self.given.init_program()?,
             What::Cgroup => {
                 let view = View::prepare(self.given.cgroup_view, source.attributes)?;
                 return Ok(Prepared::Cgroups(view, source.attributes));
+            }
+            What::Devices { .. } | What::Node(_) => {
+                return Err(Error::invalid("plan: the parent makes device nodes for a user namespace"));
             }
         };
         for change in &source.changes {
@@ -235,14 +255,61 @@ impl Child<'_> {
         if self.proc.is_none() && matches!(&source.what, What::New { kind, .. } if kind == "proc") {
             self.proc = Some(rustix::io::fcntl_dupfd_cloexec(&mount, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")?);
         }
-        Ok(Prepared::Mount(mount))
+        Ok(Prepared::Mount(vec![Piece::whole(mount)]))
+    }
+
+    /// Takes over what the parent has made, each thing to where it is expected.
+    fn receive(&mut self) -> Result<()> {
+        let expected = std::mem::take(&mut self.expected);
+        let made = self.report.take_pieces(expected.len())?;
+        let mut slots = self.prepared.iter_mut().filter(|prepared| matches!(prepared, Prepared::Nothing));
+        for (expected, mut pieces) in expected.into_iter().zip(made) {
+            match expected {
+                Expected::Root => {
+                    self.root = Some(pieces.remove(0).mount);
+                    self.root_pieces = pieces;
+                }
+                Expected::Covers => self.covers = pieces.pop().map(|piece| piece.mount),
+                Expected::Source { proc, .. } => {
+                    if proc && self.proc.is_none() {
+                        let copy = rustix::io::fcntl_dupfd_cloexec(&pieces[0].mount, 3);
+                        self.proc = Some(copy.call(|| "fcntl(F_DUPFD_CLOEXEC)")?);
+                    }
+                    let slot =
+                        slots.next().ok_or_else(|| Error::invalid("plan: a source without a place"))?;
+                    *slot = Prepared::Mount(pieces);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Into a user namespace that exists, and into new ones that it owns. Where that takes a new pid namespace, another
+    /// process goes on from here and this one ends.
+    fn enter_user(&self) -> Result<()> {
+        let new = self.plan.namespaces.new;
+        self.given.join_user()?;
+        if !new.contains(Namespaces::PID) {
+            return process::unshare(new).call(|| format!("unshare({new:?})"));
+        }
+        match process::fork_sibling(new).call(|| format!("clone3({new:?}|CLONE_PARENT)"))? {
+            Forked::Child => Ok(()),
+            Forked::Parent { pid, pidfd } => {
+                self.report.sibling(pid.as_raw_nonzero().get(), pidfd.as_fd())?;
+                process::exit_now(0)
+            }
+        }
     }
 
     fn attach(&mut self, place: &Place) -> Result<()> {
         let next = self.prepared.pop_front();
         match next.ok_or_else(|| Error::invalid("plan: a place without a source"))? {
-            Prepared::Mount(mount) => {
-                attach::attach(mount.as_fd(), self.root()?, &place.destination, place.rules)
+            Prepared::Nothing => Err(Error::invalid("plan: a place before its source was received")),
+            Prepared::Mount(pieces) => {
+                let (first, below) =
+                    pieces.split_first().ok_or_else(|| Error::invalid("plan: a source of no mounts"))?;
+                attach::attach(first.mount.as_fd(), self.root()?, &place.destination, place.rules)?;
+                attach::attach_below(first.mount.as_fd(), below)
             }
             Prepared::Cgroups(view, attributes) => {
                 attach::attach(view.top.as_fd(), self.root()?, &place.destination, place.rules)?;
@@ -260,6 +327,23 @@ impl Child<'_> {
                 identity::resolve(asked, &passwd, &group)?
             }
         };
-        Ok(())
+        match &self.given.ids {
+            Some(ids) => require_mapped(&self.user, ids),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The kernel would only say that an argument is invalid.
+fn require_mapped(user: &User, ids: &IdMaps) -> Result<()> {
+    let user_id = Some(user.uid).filter(|uid| ids.uid(*uid).is_none()).map(|uid| ("user", uid));
+    let mut groups = user.groups.iter().chain([&user.gid]);
+    let group_id = groups.find(|gid| ids.gid(**gid).is_none()).map(|gid| ("group", *gid));
+    match user_id.or(group_id) {
+        None => Ok(()),
+        Some((what, id)) => Err(Error::invalid(format!(
+            "{what} {id}: the container's user namespace does not have this id; name it by number when the container is \
+             created, or use --userns=host"
+        ))),
     }
 }

@@ -52,12 +52,35 @@ pub(crate) fn guard(die_with_parent: bool, preserved: u32, needed: &[BorrowedFd<
     die_with(die_with_parent)
 }
 
-fn die_with(parent: bool) -> Result<()> {
+pub(crate) fn die_with(parent: bool) -> Result<()> {
     if !parent {
         return Ok(());
     }
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .call(|| "prctl(PR_SET_PDEATHSIG, SIGKILL)")
+}
+
+/// Becomes root of the user namespace that it is in; the ids that it came with are nobody there.
+///
+/// It stays out of reach: its memory still belongs to the namespace that the parent is in, where nobody inside has rights.
+pub(crate) fn become_root(die_with_parent: bool) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    set_thread_res_gid(gid, gid, gid).call(|| "setresgid(0, 0, 0)")?;
+    set_thread_res_uid(uid, uid, uid).call(|| "setresuid(0, 0, 0)")?;
+    // The change of ids, or of the process, has cleared it.
+    die_with(die_with_parent)
+}
+
+/// Pipes go to the container's root, which may then give them to the program's user (see [`give`]).
+pub(crate) fn give_to_root(streams: &Streams, (uid, gid): (u32, u32)) -> Result<()> {
+    let Streams::Three(three) = streams else { return Ok(()) };
+    for stream in three {
+        if is_pipe(stream.as_fd())? {
+            fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .call(|| format!("fchown(stream, {uid}, {gid})"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Becomes the program. Returns only if that failed.
@@ -114,11 +137,15 @@ fn give(stream: BorrowedFd<'_>, uid: u32) -> Result<()> {
     if uid == 0 {
         return Ok(());
     }
-    let stat = fstat(stream).call(|| "fstat(stream)")?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+    if !is_pipe(stream)? {
         return Ok(());
     }
     fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>).call(|| format!("fchown(stream, {uid}, -1)"))
+}
+
+fn is_pipe(stream: BorrowedFd<'_>) -> Result<bool> {
+    let stat = fstat(stream).call(|| "fstat(stream)")?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
 /// What was asked for as far as this machine lets us have it; the specification wants no error for the rest.

@@ -2,11 +2,12 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, Mode, chmodat, fstat, fstatfs};
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 
 use crate::error::{Call, Context, Error, Result};
+use crate::mount::idmap::Piece;
 use crate::mount::resolve::{self, Kind};
 
 /// `PROC_SUPER_MAGIC`.
@@ -63,6 +64,19 @@ pub(crate) fn attach(
             Kind::File => "the source is a file",
         },
     )
+}
+
+/// Puts the mounts that a tree was taken apart into back to their places below its first, which is attached by now. What
+/// is at a place may have changed meanwhile: it must still be there, and no symbolic link is followed.
+pub(crate) fn attach_below(top: BorrowedFd<'_>, pieces: &[Piece]) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    for piece in pieces {
+        let shown = piece.place.display();
+        let place = resolve::open_beneath(top, &piece.place, OFlags::PATH)
+            .call(|| format!("openat2(mount, {shown}, O_PATH, RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS)"))?;
+        move_mount(&piece.mount, "", &place, "", flags).call(|| format!("move_mount(mount, {shown})"))?;
+    }
+    Ok(())
 }
 
 /// A mount inside /proc could cover the files that the runtime and security modules trust (CVE-2015-3631).

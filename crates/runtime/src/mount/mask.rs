@@ -1,22 +1,24 @@
 //! Paths that the program must not see, or must not write.
 //!
-//! What covers them comes from a private, read-only tmpfs that is attached nowhere: a null device of our own making and
-//! an empty directory. The container's `/dev/null` is not used, it may be anything (CVE-2025-31133).
+//! What covers them comes from a private, read-only tmpfs: a null device of our own making and an empty directory. The
+//! container's `/dev/null` is not used, it may be anything (CVE-2025-31133). For a container in a user namespace, which
+//! can make no device, its parent makes the tmpfs. Only what is attached can be copied by everybody, so the tmpfs lies on
+//! top of the root for a moment, where no path from the root leads.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, mkdirat, mknodat, openat};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, move_mount};
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+use rustix::process::{chdir, fchdir};
 use tare_sys::mount::{Attributes, Change};
 
-use crate::error::{Call, Error, Result};
+use crate::error::{Call, Context, Error, Result};
 use crate::mount::{resolve, source};
 
 /// The two things that cover others.
 pub(crate) struct Covers {
-    /// Closing it would dissolve the mount, and what is no mount cannot be copied.
-    _tmpfs: OwnedFd,
+    tmpfs: OwnedFd,
     null: OwnedFd,
     empty: OwnedFd,
 }
@@ -24,38 +26,62 @@ pub(crate) struct Covers {
 // === impl Covers ===
 
 impl Covers {
-    /// Makes them.
-    pub(crate) fn new() -> Result<Self> {
+    /// Makes the tmpfs that they are in.
+    pub(crate) fn make() -> Result<OwnedFd> {
         let attributes = Attributes::NOSUID.with(Attributes::NOEXEC);
         let tmpfs = source::new("tmpfs", None, &[], attributes)?;
-        let null = makedev(1, 3);
-        mknodat(&tmpfs, "null", FileType::CharacterDevice, Mode::from_raw_mode(0o666), null)
+        mknodat(&tmpfs, "null", FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 3))
             .call(|| "mknodat(private tmpfs, \"null\", S_IFCHR, 1:3)")?;
         mkdirat(&tmpfs, "empty", Mode::from_raw_mode(0o555)).call(|| "mkdirat(private tmpfs, \"empty\")")?;
         let read_only = Change { set: Attributes::RDONLY, ..Change::default() };
         source::change(tmpfs.as_fd(), read_only)?;
+        Ok(tmpfs)
+    }
+
+    fn in_tmpfs(tmpfs: OwnedFd) -> Result<Self> {
         let open = |name: &str, flags: OFlags| {
             openat(&tmpfs, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags, Mode::empty())
                 .call(|| format!("openat(private tmpfs, {name:?}, O_PATH)"))
         };
-        let (null_file, empty) = (open("null", OFlags::empty())?, open("empty", OFlags::DIRECTORY)?);
-        Self { null: null_file, empty, _tmpfs: tmpfs }.verified(null)
-    }
-
-    fn verified(self, null: u64) -> Result<Self> {
-        let stat = fstat(&self.null).call(|| "fstat(null)")?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == null {
-            return Ok(self);
+        let (null, empty) = (open("null", OFlags::empty())?, open("empty", OFlags::DIRECTORY)?);
+        let stat = fstat(&null).call(|| "fstat(null)")?;
+        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        if !device || stat.st_rdev != makedev(1, 3) {
+            return Err(Error::forbidden("the null device just made is not character device 1:3"));
         }
-        Err(Error::forbidden("the null device just made is not character device 1:3"))
+        Ok(Self { tmpfs, null, empty })
     }
 
-    /// Covers `path` if it exists.
-    pub(crate) fn cover(&self, root: BorrowedFd<'_>, path: &str) -> Result<()> {
-        let Some(place) = existing(root, path)? else { return Ok(()) };
-        let cover = if resolve::is_directory(place.as_fd())? { &self.empty } else { &self.null };
-        put(source::clone_of(cover.as_fd(), false)?.as_fd(), place.as_fd(), path)
+    fn cover(&self, place: BorrowedFd<'_>, path: &str) -> Result<()> {
+        let cover = if resolve::is_directory(place)? { &self.empty } else { &self.null };
+        put(source::clone_of(cover.as_fd(), false)?.as_fd(), place, path)
     }
+
+    fn attach(&self, root: BorrowedFd<'_>) -> Result<()> {
+        put(self.tmpfs.as_fd(), root, "/")
+    }
+
+    fn detach(self) -> Result<()> {
+        fchdir(&self.tmpfs).call(|| "fchdir(private tmpfs)")?;
+        unmount(".", UnmountFlags::DETACH).call(|| "umount2(\".\", MNT_DETACH)")?;
+        chdir("/").call(|| "chdir(\"/\")")
+    }
+}
+
+/// Covers those of `paths` that exist, with what is in `tmpfs`.
+pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], tmpfs: OwnedFd) -> Result<()> {
+    let covers = Covers::in_tmpfs(tmpfs)?;
+    // Looked up while nothing lies on the root that `..` could lead into.
+    let mut places = Vec::with_capacity(paths.len());
+    for path in paths {
+        let place = existing(root, path).context(|| format!("mask {path}"))?;
+        places.extend(place.map(|place| (place, path)));
+    }
+    covers.attach(root)?;
+    for (place, path) in &places {
+        covers.cover(place.as_fd(), path).context(|| format!("mask {path}"))?;
+    }
+    covers.detach()
 }
 
 /// Makes `path`, and every mount below it, read-only if it exists.

@@ -8,13 +8,15 @@
 //! ```
 //!
 //! So a hostile root file system can lead a destination only to places inside itself: nothing of the host is there to
-//! be reached any more. Read: [`options`], [`source`], [`rootfs`], [`resolve`], [`attach`], [`mask`].
+//! be reached any more. Read: [`options`], [`source`], [`idmap`], [`rootfs`], [`resolve`], [`attach`], [`mask`].
 
 pub mod options;
 
 pub(crate) mod attach;
+pub(crate) mod idmap;
 pub(crate) mod mask;
 pub(crate) mod resolve;
 pub(crate) mod rootfs;
 pub(crate) mod source;
+pub(crate) mod table;
 pub(crate) mod view;

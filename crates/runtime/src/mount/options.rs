@@ -18,8 +18,19 @@ pub struct Options {
     pub propagation: Option<(Propagation, bool)>,
     /// `bind` (false) or `rbind` (true), if given.
     pub bind: Option<bool>,
+    /// `idmap` or `ridmap`, if given.
+    pub idmap: Option<Idmap>,
     /// Words for the file system.
     pub data: Vec<Datum>,
+}
+
+/// Whose ids are mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idmap {
+    /// Those of the mount itself.
+    Itself,
+    /// Those of every mount below it, too.
+    Recursive,
 }
 
 /// Attributes to switch on and off.
@@ -68,7 +79,9 @@ impl Options {
             "" | "defaults" | "loud" | "silent" | "norelatime" | "nostrictatime" => return Ok(()),
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
-            "remount" | "tmpcopyup" | "idmap" | "ridmap" => {
+            "idmap" => self.idmap = Some(self.idmap.unwrap_or(Idmap::Itself)),
+            "ridmap" => self.idmap = Some(Idmap::Recursive),
+            "remount" | "tmpcopyup" => {
                 return Err(Error::unsupported(format!("mount option {word:?} is not supported yet")));
             }
             _ => return self.add_other(word),
@@ -231,8 +244,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mapping_is_of_the_mount_or_of_all_below() {
+        assert_eq!(parse(&["bind"]).idmap, None);
+        assert_eq!(parse(&["bind", "idmap"]).idmap, Some(Idmap::Itself));
+        assert_eq!(parse(&["ridmap", "idmap"]).idmap, Some(Idmap::Recursive), "the wider one stays");
+        assert!(parse(&["ridmap"]).data.is_empty(), "no file system sees the word");
+    }
+
+    #[test]
     fn options_that_are_not_offered_are_refused_by_name() {
-        for word in ["remount", "tmpcopyup", "idmap"] {
+        for word in ["remount", "tmpcopyup"] {
             let error = Options::parse(&[word.to_owned()]).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }

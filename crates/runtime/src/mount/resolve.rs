@@ -5,6 +5,7 @@
 //! descriptor; nobody uses the path a second time.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat2, readlinkat};
 use rustix::io::Errno;
@@ -38,6 +39,12 @@ pub(crate) fn open_without_links(
     open_with(root, path, flags, strict)
 }
 
+/// Opens what is at `path` below `top`, across mounts and without symbolic links.
+pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let strict = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    open_with(top, path, flags, strict)
+}
+
 /// As [`open_without_links`], and the file must be on the very mount that `root` is.
 pub(crate) fn open_on_mount(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let strict = ResolveFlags::BENEATH
@@ -49,11 +56,11 @@ pub(crate) fn open_on_mount(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> 
 
 fn open_with(
     root: BorrowedFd<'_>,
-    path: &str,
+    path: impl AsRef<Path>,
     flags: OFlags,
     resolve: ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    let path = if path.is_empty() { "." } else { path };
+    let path = Some(path.as_ref()).filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for _ in 0..MOST_RETRIES {
         match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -157,7 +164,6 @@ pub(crate) fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     use super::*;
 

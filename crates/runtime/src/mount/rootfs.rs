@@ -1,7 +1,10 @@
 //! The root file system: assembled detached, then made the root, then the host's tree dropped.
 //!
-//! An overlay is made inside the container's own mount namespace, so that it shows in no table of the host and is
-//! gone with the namespace.
+//! An overlay is made inside the container's own mount namespace, or detached by its parent, so that it shows in no table
+//! of the host and is gone with the namespace.
+//!
+//! With ids mapped, its layers are mapped copies, and the overlay over them is made with the file ids of the container's
+//! root: to the kernel, whatever the overlay does on disk is done by that root, which is root on disk.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,9 +17,13 @@ use rustix::mount::{
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 use tare_model::sandbox::Rootfs;
-use tare_sys::mount::{Attributes, Change, Propagation, mount_setattr};
+use tare_sys::dir::proc_path;
+use tare_sys::ids::FileIds;
+use tare_sys::mount::{Attributes, Change, Propagation, map_ids, mount_setattr};
+use tare_sys::process::{Namespaces, setns, unshare};
 
-use crate::error::{Call, Error, Result};
+use crate::error::{Call, Context, Error, Result};
+use crate::mount::idmap::{self, Mapping, Piece};
 use crate::mount::source;
 
 /// Longest string that one `fsconfig` call takes.
@@ -43,18 +50,141 @@ pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
 }
 
 fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
     let mut held = Vec::new();
+    let mut layers = Layers::default();
     for lower in lowers {
-        source::set(fs.as_fd(), "lowerdir+", Some(&layer(lower, &mut held)?))?;
+        layers.lowers.push(layer(lower, &mut held)?);
     }
-    source::set(fs.as_fd(), "upperdir", Some(&layer(upper, &mut held)?))?;
-    source::set(fs.as_fd(), "workdir", Some(&layer(work, &mut held)?))?;
+    (layers.upper, layers.work) = (layer(upper, &mut held)?, layer(work, &mut held)?);
     if volatile {
         forget_volatile(work);
-        source::set(fs.as_fd(), "volatile", None)?;
     }
+    let fs = layers.describe(volatile)?;
     source::create(fs.as_fd(), "overlay", Attributes::NONE)
+}
+
+/// Layers by names that the kernel can look up.
+#[derive(Default)]
+struct Layers {
+    lowers: Vec<String>,
+    upper: String,
+    work: String,
+}
+
+impl Layers {
+    /// An overlay of them, described and not yet made.
+    fn describe(&self, volatile: bool) -> Result<OwnedFd> {
+        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
+        for lower in &self.lowers {
+            source::set(fs.as_fd(), "lowerdir+", Some(lower))?;
+        }
+        source::set(fs.as_fd(), "upperdir", Some(&self.upper))?;
+        source::set(fs.as_fd(), "workdir", Some(&self.work))?;
+        if volatile {
+            source::set(fs.as_fd(), "volatile", None)?;
+        }
+        Ok(fs)
+    }
+}
+
+/// As [`assemble`], with ids on disk mapped by `userns`, whose root is `owner` outside. `detached` says to try the layers
+/// as detached mounts, which kernels take since 6.15; else, and after a refusal, they are attached in a mount namespace
+/// made for that.
+pub(crate) fn assemble_mapped(
+    rootfs: &Rootfs,
+    userns: BorrowedFd<'_>,
+    owner: (u32, u32),
+    detached: bool,
+) -> Result<Vec<Piece>> {
+    let (lowers, upper, work, volatile) = match rootfs {
+        Rootfs::Directory { path } => {
+            return idmap::bind(path, true, Mapping { userns, recursive: true, lenient: true });
+        }
+        Rootfs::Overlay { lowers, upper, work, volatile } => (lowers, upper, work, *volatile),
+    };
+    let copies = Copies::of(lowers, upper, work, userns)?;
+    if volatile {
+        forget_volatile(work);
+    }
+    let made = if detached { copies.overlay(owner, volatile) } else { Err(Errno::INVAL).call(|| "detached") };
+    let root = match made {
+        Err(error) if error.errno() == Some(Errno::INVAL) => {
+            copies.overlay_attached(owner, volatile).context(|| WITHOUT)?
+        }
+        other => other?,
+    };
+    Ok(vec![Piece::whole(root)])
+}
+
+/// What is in the way on a kernel that cannot do it either way.
+const WITHOUT: &str = "an overlay of layers with mapped ids (Linux 5.19; --userns=host does without)";
+
+/// Mapped copies of layers.
+struct Copies {
+    lowers: Vec<OwnedFd>,
+    /// Of the directory that upper and work are in: they have to be on one mount.
+    parent: OwnedFd,
+    upper: String,
+    work: String,
+}
+
+impl Copies {
+    fn of(lowers: &[PathBuf], upper: &Path, work: &Path, userns: BorrowedFd<'_>) -> Result<Self> {
+        let copy = |path: &Path| {
+            let copy = source::bind(path, false)?;
+            map_ids(copy.as_fd(), userns, false).map_err(|errno| idmap::unmappable(path, errno))?;
+            Ok::<_, Error>(copy)
+        };
+        let (Some(parent), Some(upper_name), Some(work_name)) = (
+            upper.parent().filter(|parent| work.parent() == Some(parent)),
+            upper.file_name(),
+            work.file_name(),
+        ) else {
+            return Err(Error::invalid(format!("layers {upper:?} and {work:?} are not in one directory")));
+        };
+        Ok(Self {
+            lowers: lowers.iter().map(|lower| copy(lower)).collect::<Result<_>>()?,
+            parent: copy(parent)?,
+            upper: utf8(Path::new(upper_name))?.to_owned(),
+            work: utf8(Path::new(work_name))?.to_owned(),
+        })
+    }
+
+    fn overlay(&self, (uid, gid): (u32, u32), volatile: bool) -> Result<OwnedFd> {
+        let parent = proc_path(self.parent.as_fd());
+        let layers = Layers {
+            lowers: self.lowers.iter().map(|lower| proc_path(lower.as_fd())).collect(),
+            upper: format!("{parent}/{}", self.upper),
+            work: format!("{parent}/{}", self.work),
+        };
+        let fs = layers.describe(volatile)?;
+        // Without these the kernel could make nothing in the work directory, and would mount read-only without a word.
+        let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
+        source::create(fs.as_fd(), "overlay", Attributes::NONE)
+    }
+
+    /// The same with the copies attached: on top of the root of a mount namespace in which nothing else happens.
+    fn overlay_attached(&self, owner: (u32, u32), volatile: bool) -> Result<OwnedFd> {
+        let open = |path: &str, flags: OFlags| {
+            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).call(|| format!("open({path:?})"))
+        };
+        let home = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
+        let directory = open(".", OFlags::PATH | OFlags::DIRECTORY)?;
+        unshare(Namespaces::MOUNT).call(|| "unshare(CLONE_NEWNS)")?;
+        let made = self.attach().and_then(|()| self.overlay(owner, volatile));
+        setns(home.as_fd(), Namespaces::MOUNT).call(|| "setns(own mount namespace)")?;
+        fchdir(&directory).call(|| "fchdir(own working directory)")?;
+        made
+    }
+
+    fn attach(&self) -> Result<()> {
+        set_propagation(Propagation::Private)?;
+        for copy in self.lowers.iter().chain([&self.parent]) {
+            move_mount(copy, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                .call(|| "move_mount(layer, \"/\")")?;
+        }
+        Ok(())
+    }
 }
 
 /// The kernel marks a volatile upper layer and refuses it the next time, as a crash may have damaged it. A container

@@ -83,20 +83,23 @@ fn of_another(path: &Path) -> Option<(u32, &Path)> {
     Some((pid.parse().ok()?, Path::new(inside)))
 }
 
-/// A mount can only be copied in the mount namespace it is in: goes there, copies, comes back. Root and working
-/// directory are those of the own namespace afterwards. Links that the other container may have put are not followed.
+/// A mount can only be copied in the mount namespace it is in: goes there, copies, comes back. The root is that of the own
+/// namespace afterwards. Links that the other container may have put are not followed.
 fn bind_of_another(pid: u32, inside: &Path, recursive: bool) -> Result<OwnedFd> {
     let namespace = |name: &str| {
         rustix::fs::open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .call(|| format!("open({name:?})"))
     };
     let (home, away) = (namespace("/proc/self/ns/mnt")?, namespace(&format!("/proc/{pid}/ns/mnt"))?);
+    let directory = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| "open(\".\", O_PATH)")?;
     setns(away.as_fd(), Namespaces::MOUNT).call(|| format!("setns(mount namespace of {pid})"))?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let found = openat2(CWD, inside, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
         .call(|| format!("openat2({inside:?}, O_PATH, RESOLVE_NO_SYMLINKS)"))
         .and_then(|file| clone_of(file.as_fd(), recursive));
     setns(home.as_fd(), Namespaces::MOUNT).call(|| "setns(own mount namespace)")?;
+    rustix::process::fchdir(&directory).call(|| "fchdir(own working directory)")?;
     found
 }
 

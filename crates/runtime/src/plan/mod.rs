@@ -12,6 +12,9 @@
 //!  become   user found, terminal, limits, working directory, program found
 //!           user changed, capabilities dropped, filter loaded, execve
 //! ```
+//!
+//! A child in a user namespace of its own has no rights over the host. What takes such rights its parent does meanwhile
+//! ([`Plan::outside`], decided in `outside`), and hands over.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -27,8 +30,10 @@ use crate::identity::User;
 use crate::mount::attach::Rules;
 use crate::mount::options::Datum;
 
+mod ids;
 mod mounts;
 mod namespaces;
+mod outside;
 mod process;
 mod sysctl;
 mod unsupported;
@@ -36,6 +41,7 @@ mod unsupported;
 #[cfg(test)]
 mod tests;
 
+pub use ids::{Extent, IdMaps};
 pub use namespaces::{Join, Layout};
 pub use process::{Capabilities, Process, Who};
 pub use sysctl::Sysctl;
@@ -49,6 +55,8 @@ pub struct Plan {
     pub process: Process,
     /// What the child does, in order.
     pub steps: Vec<Step>,
+    /// What the parent does for it meanwhile, in order.
+    pub outside: Vec<Step>,
 }
 
 /// One thing the child does.
@@ -60,6 +68,12 @@ pub enum Step {
     JoinCgroups,
     /// Into namespaces that exist, through descriptors the parent opened.
     JoinNamespaces,
+    /// Into a user namespace that exists, and new other ones that belong to it.
+    EnterUser,
+    /// Waits until the new user namespace has its ids.
+    AwaitIds,
+    /// Root of the user namespace, which it is in by now.
+    BecomeRoot,
     /// A cgroup namespace of its own; only now, or its root would be the wrong group.
     NewCgroupNamespace,
     /// A session of its own.
@@ -75,9 +89,20 @@ pub enum Step {
     /// How mounts travel between host and container.
     Propagate(Propagation),
     /// The root file system, detached.
-    AssembleRoot(Rootfs),
+    AssembleRoot {
+        /// What it is made of.
+        rootfs: Rootfs,
+        /// Its ids on disk are the container's.
+        mapped: bool,
+    },
     /// A source, detached; [`Step::Attach`] puts it in place.
     Prepare(Source),
+    /// What covers masked paths, detached.
+    MakeCovers,
+    /// Something that the parent makes will be needed.
+    Expect(Expected),
+    /// Takes over everything that is expected.
+    Receive,
     /// A namespaced kernel parameter.
     Sysctl(Sysctl),
     /// How likely the kernel kills it for lack of memory.
@@ -95,8 +120,8 @@ pub enum Step {
         /// Where it points to.
         target: &'static str,
     },
-    /// Covered, if it exists.
-    Mask(String),
+    /// Covered, if they exist.
+    Mask(Vec<String>),
     /// Read-only with everything below, if it exists.
     ReadOnly(String),
     /// The root's propagation towards its own copies.
@@ -112,6 +137,8 @@ pub enum Step {
     },
     /// Resource limits.
     Limit(Resource, Rlimit),
+    /// The child may set this limit itself, even if it is above the present one.
+    AllowLimit(Resource, Rlimit),
     /// Into the working directory.
     WorkingDirectory,
     /// Which file the program is.
@@ -120,6 +147,22 @@ pub enum Step {
     Gate,
     /// User, groups, capabilities, `no_new_privs`, the filter, `execve`.
     Become,
+}
+
+/// What a parent hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The root file system.
+    Root,
+    /// The source of a mount.
+    Source {
+        /// Where it will go.
+        destination: String,
+        /// It is a procfs.
+        proc: bool,
+    },
+    /// What covers masked paths.
+    Covers,
 }
 
 /// A mount to prepare.
@@ -153,11 +196,33 @@ pub enum What {
         path: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
+        /// How its ids are mapped, if they are.
+        mapped: Option<Mapped>,
     },
+    /// A tmpfs with device nodes, which a user namespace cannot make.
+    Devices {
+        /// Parameters of the tmpfs.
+        data: Vec<Datum>,
+        /// Nodes; their paths begin with the place of the mount.
+        nodes: Vec<Device>,
+    },
+    /// A single device node.
+    Node(Device),
     /// The container's own cgroups, as the machine lays them out.
     Cgroup,
     /// The program that `--init` runs.
     Init,
+}
+
+/// How ids of a bind mount are mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// By these; absent: by the container's.
+    pub ids: Option<IdMaps>,
+    /// Mounts below it, too.
+    pub recursive: bool,
+    /// File systems that the kernel alone fills, and cannot map, stay as they are.
+    pub lenient: bool,
 }
 
 /// Where a mount goes.
@@ -228,13 +293,16 @@ impl Plan {
         if spec.init {
             process.run_under_init();
         }
-        let mut steps = Steps(Vec::with_capacity(96));
-        steps.gather(spec, manner, &namespaces)?;
-        steps.push_oom_score(&process);
+        let mut steps = Steps::new(&namespaces);
+        steps.push(Step::Guard);
+        // While the host's /proc is still there.
+        steps.privileges(&process);
+        let mounts = mounts::plan(spec, &namespaces)?;
+        steps.gather(spec, manner, &namespaces, &mounts)?;
         steps.settle(spec, &namespaces)?;
-        steps.furnish(spec)?;
+        steps.furnish(spec, &mounts)?;
         steps.become_program(&process, manner, true);
-        Ok(Self { namespaces, process, steps: steps.0 })
+        Ok(Self { namespaces, process, steps: steps.inside, outside: steps.outside })
     }
 
     /// The plan for a further process of the container that `container` was made from.
@@ -244,41 +312,72 @@ impl Plan {
     pub fn exec(container: &SandboxSpec, exec: &ExecSpec, manner: Manner) -> Result<Self> {
         let namespaces = Layout::joining(&container.oci)?;
         let process = Process::exec(container, exec)?;
-        let mut steps = Steps(Vec::with_capacity(32));
+        let mut steps = Steps::new(&namespaces);
         steps.push(Step::Guard);
-        steps.join(manner);
+        steps.join_cgroups(manner);
         // While the host's /proc is still there.
-        steps.push_oom_score(&process);
+        steps.privileges(&process);
         steps.push(Step::JoinNamespaces);
+        if steps.user {
+            steps.push(Step::BecomeRoot);
+        }
+        steps.new_session(manner);
         steps.become_program(&process, manner, false);
-        Ok(Self { namespaces, process, steps: steps.0 })
+        Ok(Self { namespaces, process, steps: steps.inside, outside: steps.outside })
     }
 }
 
-/// The list while it is being made.
-struct Steps(Vec<Step>);
+/// The lists while they are being made.
+struct Steps {
+    inside: Vec<Step>,
+    outside: Vec<Step>,
+    /// The child has a user namespace that is not the host's.
+    user: bool,
+}
 
 impl Steps {
-    fn push(&mut self, step: Step) {
-        self.0.push(step);
+    fn new(namespaces: &Layout) -> Self {
+        let user = namespaces.has_own(Namespaces::USER);
+        Self { inside: Vec::with_capacity(96), outside: Vec::new(), user }
     }
 
-    fn join(&mut self, manner: Manner) {
+    fn push(&mut self, step: Step) {
+        self.inside.push(step);
+    }
+
+    fn join_cgroups(&mut self, manner: Manner) {
         if manner.join_cgroups {
             self.push(Step::JoinCgroups);
         }
+    }
+
+    fn new_session(&mut self, manner: Manner) {
         self.push(Step::NewSession);
         if !manner.keep_keyring {
             self.push(Step::NewKeyring);
         }
     }
 
-    fn gather(&mut self, spec: &SandboxSpec, manner: Manner, namespaces: &Layout) -> Result<()> {
-        self.push(Step::Guard);
-        self.join(manner);
-        if !namespaces.join.is_empty() {
+    fn gather(
+        &mut self,
+        spec: &SandboxSpec,
+        manner: Manner,
+        namespaces: &Layout,
+        mounts: &[mounts::Mount],
+    ) -> Result<()> {
+        if self.user && !namespaces.new.contains(Namespaces::USER) {
+            self.push(Step::EnterUser);
+        }
+        self.join_cgroups(manner);
+        if namespaces.new.contains(Namespaces::USER) {
+            self.push(Step::AwaitIds);
+        }
+        if self.user {
+            self.push(Step::BecomeRoot);
+        } else if !namespaces.join.is_empty() {
             self.push(Step::JoinNamespaces);
         }
+        self.new_session(manner);
         if namespaces.new_cgroup {
             self.push(Step::NewCgroupNamespace);
         }
@@ -286,15 +385,8 @@ impl Steps {
         if namespaces.new.contains(Namespaces::NET) {
             self.push(Step::Loopback);
         }
-        let mounts = mounts::plan(&spec.oci)?;
-        self.push(Step::Propagate(mounts::host_propagation(&spec.oci, &mounts)?));
-        self.push(Step::AssembleRoot(spec.rootfs.clone()));
-        for mount in &mounts {
-            self.push(Step::Prepare(mount.source.clone()));
-        }
-        if spec.init {
-            self.push(Step::Prepare(mounts::init_source()));
-        }
+        self.push(Step::Propagate(mounts::host_propagation(&spec.oci, mounts)?));
+        self.prepare(spec, namespaces, mounts);
         Ok(())
     }
 
@@ -320,33 +412,31 @@ impl Steps {
         Ok(())
     }
 
-    fn push_oom_score(&mut self, process: &Process) {
-        if let Some(score) = process.oom_score {
-            self.push(Step::OomScore(score));
-        }
-    }
-
     fn settle(&mut self, spec: &SandboxSpec, namespaces: &Layout) -> Result<()> {
         let asked = spec.oci.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
         for sysctl in sysctl::plan(asked, namespaces)? {
-            self.push(Step::Sysctl(sysctl));
+            // Its file belongs to the host's root, whatever the namespace; the call asks whose the namespace is.
+            let name = sysctl.path == "kernel/domainname";
+            self.push(if name { Step::Domainname(sysctl.value) } else { Step::Sysctl(sysctl) });
         }
         Ok(())
     }
 
-    fn furnish(&mut self, spec: &SandboxSpec) -> Result<()> {
+    fn furnish(&mut self, spec: &SandboxSpec, mounts: &[mounts::Mount]) -> Result<()> {
         self.push(Step::EnterRoot);
-        let mounts = mounts::plan(&spec.oci)?;
-        for mount in &mounts {
+        for mount in mounts {
             self.push(Step::Attach(mount.place.clone()));
         }
         if spec.init {
             let rules = Rules::default();
             self.push(Step::Attach(Place { destination: INIT_PATH.to_owned(), rules }));
         }
-        if mounts::has_own_dev(&mounts) {
-            for device in mounts::devices(&spec.oci)? {
-                self.push(Step::Device(device));
+        if mounts::has_own_dev(mounts) {
+            // In a user namespace they are there already, or are mounts.
+            if !self.user {
+                for device in mounts::devices(&spec.oci)? {
+                    self.push(Step::Device(device));
+                }
             }
             for (name, target) in mounts::DEVICE_LINKS {
                 self.push(Step::DeviceLink { name, target });
@@ -360,8 +450,12 @@ impl Steps {
         for path in linux.readonly_paths().iter().flatten() {
             self.push(Step::ReadOnly(mounts::inside(path, "linux.readonlyPaths")?));
         }
-        for path in linux.masked_paths().iter().flatten() {
-            self.push(Step::Mask(mounts::inside(path, "linux.maskedPaths")?));
+        let masked = linux.masked_paths().iter().flatten();
+        let masked: Result<Vec<String>> =
+            masked.map(|path| mounts::inside(path, "linux.maskedPaths")).collect();
+        let masked = masked?;
+        if !masked.is_empty() {
+            self.push(Step::Mask(masked));
         }
         if let Some(propagation) = mounts::root_propagation(spec)? {
             self.push(Step::RootPropagation(propagation));

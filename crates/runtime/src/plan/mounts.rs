@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount as OciMount, Spec};
+use tare_model::sandbox::{DiskIds, SandboxSpec};
 use tare_sys::mount::{Attributes, Change, Propagation};
+use tare_sys::process::Namespaces;
 
-use super::{Device, DeviceKind, Place, Source, What};
+use super::{Device, DeviceKind, IdMaps, Layout, Mapped, Place, Source, What};
 use crate::error::{Context, Error, Result};
 use crate::mount::attach::Rules;
-use crate::mount::options::Options;
+use crate::mount::options::{Idmap, Options};
 
 /// One mount: its source and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,19 +32,59 @@ pub(crate) const DEVICE_LINKS: [(&str, &str); 5] = [
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// All mounts, in the order of the specification.
-pub(crate) fn plan(spec: &Spec) -> Result<Vec<Mount>> {
-    let all = spec.mounts().as_deref().unwrap_or_default();
-    all.iter()
-        .map(|mount| one(mount).context(|| format!("mount {}", mount.destination().display())))
-        .collect()
+/// All mounts, in the order of the specification; in a user namespace those that bring device nodes, too.
+pub(crate) fn plan(spec: &SandboxSpec, namespaces: &Layout) -> Result<Vec<Mount>> {
+    let user = namespaces.has_own(Namespaces::USER);
+    let all = spec.oci.mounts().as_deref().unwrap_or_default();
+    let mut planned = Vec::with_capacity(all.len());
+    for mount in all {
+        let what = || format!("mount {}", mount.destination().display());
+        let mut one = one(mount).context(what)?;
+        if let What::Bind { mapped: Some(mapped), .. } = &mut one.source.what {
+            mapped.lenient = spec.disk_ids == DiskIds::Mapped;
+            if mapped.ids.is_none() && !user {
+                let text =
+                    "option \"idmap\": there are neither uidMappings of the mount nor a user namespace";
+                return Err(Error::invalid(text)).context(what);
+            }
+        }
+        planned.push(one);
+    }
+    if user && has_own_dev(&planned) {
+        bring_devices(&mut planned, devices(&spec.oci)?);
+    }
+    Ok(planned)
+}
+
+/// Nodes below /dev come with the tmpfs there; those that something else would hide, or that lie elsewhere, are mounts of
+/// their own.
+fn bring_devices(mounts: &mut Vec<Mount>, devices: Vec<Device>) {
+    let at = |mount: &Mount| format!("{}/", mount.place.destination.trim_end_matches('/'));
+    let dev = mounts.iter().rposition(|mount| {
+        at(mount) == "/dev/" && matches!(&mount.source.what, What::New { kind, .. } if kind == "tmpfs")
+    });
+    let others: Vec<String> = mounts.iter().map(at).filter(|place| place != "/dev/").collect();
+    let (with_dev, alone): (Vec<Device>, Vec<Device>) = devices.into_iter().partition(|device| {
+        dev.is_some()
+            && device.path.starts_with("/dev/")
+            && !device.path.split('/').any(|part| part == "..")
+            && !others.iter().any(|place| place.starts_with("/dev/") && device.path.starts_with(place))
+    });
+    if let Some(mount) = dev.and_then(|at| mounts.get_mut(at))
+        && let What::New { data, .. } = &mount.source.what
+    {
+        mount.source.what = What::Devices { data: data.clone(), nodes: with_dev };
+    }
+    mounts.extend(alone.into_iter().map(|device| {
+        let destination = device.path.clone();
+        let what = What::Node(device);
+        let attributes = Attributes::NOSUID.with(Attributes::NOEXEC);
+        let source = Source { what, destination: destination.clone(), attributes, changes: Vec::new() };
+        Mount { source, place: Place { destination, rules: Rules::default() } }
+    }));
 }
 
 fn one(mount: &OciMount) -> Result<Mount> {
-    let mapped = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    if mapped(mount.uid_mappings()) || mapped(mount.gid_mappings()) {
-        return Err(Error::unsupported("uidMappings and gidMappings: not supported yet"));
-    }
     let destination = text(mount.destination(), "destination")?;
     let options = Options::parse(mount.options().as_deref().unwrap_or_default())?;
     let kind = mount.typ().as_deref().unwrap_or_default();
@@ -69,13 +111,29 @@ fn what(mount: &OciMount, kind: &str, options: &Options) -> Result<What> {
         if let Some(datum) = options.data.first() {
             return Err(Error::invalid(format!("option {:?} makes no sense for a bind mount", datum.key)));
         }
-        return Ok(What::Bind { path: source.into(), recursive: options.bind.unwrap_or(false) });
+        let recursive = options.bind.unwrap_or(false);
+        return Ok(What::Bind { path: source.into(), recursive, mapped: mapped(mount, options)? });
+    }
+    if mapped(mount, options)?.is_some() {
+        return Err(Error::unsupported("only the ids of bind mounts can be mapped (idmap, uidMappings)"));
     }
     match kind {
         "" | "none" => Err(Error::invalid("neither a type nor bind among the options")),
         "cgroup" | "cgroup2" => Ok(What::Cgroup),
         _ => Ok(What::New { kind: kind.to_owned(), source, data: options.data.clone() }),
     }
+}
+
+/// By what ids a bind mount is mapped. Its own lists count; without them the container's.
+fn mapped(mount: &OciMount, options: &Options) -> Result<Option<Mapped>> {
+    let uids = mount.uid_mappings().as_ref().filter(|list| !list.is_empty());
+    let gids = mount.gid_mappings().as_ref().filter(|list| !list.is_empty());
+    if uids.is_none() && gids.is_none() {
+        let mapped = |idmap| Mapped { ids: None, recursive: idmap == Idmap::Recursive, lenient: false };
+        return Ok(options.idmap.map(mapped));
+    }
+    let ids = Some(IdMaps::of(uids, gids, "")?);
+    Ok(Some(Mapped { ids, recursive: options.idmap == Some(Idmap::Recursive), lenient: false }))
 }
 
 /// What is to be changed after the mount exists; for a new file system its attributes are given when it is made.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use tare_sys::process::Namespaces;
 
+use super::IdMaps;
 use crate::error::{Error, Result};
 
 /// Namespaces of one container.
@@ -18,6 +19,8 @@ pub struct Layout {
     pub join: Vec<Join>,
     /// All that are not simply the host's.
     pub listed: Namespaces,
+    /// The ids of the user namespace, if one is made.
+    pub ids: Option<IdMaps>,
 }
 
 /// A namespace that exists.
@@ -58,17 +61,42 @@ impl Layout {
             let text = "linux.namespaces: mount: a mount namespace of its own is needed (joining one, or the host's, is not supported)";
             return Err(Error::unsupported(text));
         }
+        layout.ids = layout.new_ids(spec)?;
         Ok(layout)
+    }
+
+    fn new_ids(&self, spec: &Spec) -> Result<Option<IdMaps>> {
+        let linux = spec.linux().as_ref();
+        let uids = linux.and_then(|linux| linux.uid_mappings().as_ref()).filter(|list| !list.is_empty());
+        let gids = linux.and_then(|linux| linux.gid_mappings().as_ref()).filter(|list| !list.is_empty());
+        if self.new.contains(Namespaces::USER) {
+            let ids = IdMaps::of(uids, gids, "linux.")?;
+            ids.root()?;
+            return Ok(Some(ids));
+        }
+        // One that is joined has its ids already; what a specification says of them is for its reader.
+        if (uids.is_some() || gids.is_some()) && !self.has_own(Namespaces::USER) {
+            let text = "linux.uidMappings, linux.gidMappings: there is no user namespace in linux.namespaces";
+            return Err(Error::invalid(text));
+        }
+        Ok(None)
     }
 
     /// For a further process: everything the container does not share with the host is joined.
     pub(crate) fn joining(spec: &Spec) -> Result<Self> {
-        Ok(Self { listed: Self::of(spec)?.listed, ..Self::default() })
+        let Self { listed, ids, .. } = Self::of(spec)?;
+        Ok(Self { listed, ids, ..Self::default() })
     }
 
     /// Whether the container's differs from the host's by specification (a joined path may still turn out to be it).
     pub fn has_own(&self, kind: Namespaces) -> bool {
         self.listed.contains(kind)
+    }
+
+    /// A child has to make another that goes on in its place: a new pid namespace takes one to live in it, and is to belong
+    /// to a user namespace that exists.
+    pub fn forks_again(&self) -> bool {
+        self.joined(Namespaces::USER).is_some() && self.new.contains(Namespaces::PID)
     }
 
     /// The path by which a kind is joined.
@@ -85,7 +113,8 @@ fn kind(asked: LinuxNamespaceType) -> Result<Namespaces> {
         LinuxNamespaceType::Ipc => Namespaces::IPC,
         LinuxNamespaceType::Uts => Namespaces::UTS,
         LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
-        LinuxNamespaceType::User | LinuxNamespaceType::Time => {
+        LinuxNamespaceType::User => Namespaces::USER,
+        LinuxNamespaceType::Time => {
             return Err(Error::unsupported(format!("linux.namespaces: {asked:?} is not supported yet")));
         }
     })

@@ -49,6 +49,7 @@ fn sandbox(document: Value) -> SandboxSpec {
         seccomp: Seccomp::Default,
         init: false,
         create_cwd: false,
+        disk_ids: Default::default(),
     }
 }
 
@@ -80,7 +81,9 @@ fn sources_are_prepared_before_the_root_is_entered_and_attached_after() {
     let enter = position(&plan, |step| *step == Step::EnterRoot);
     for (at, step) in plan.steps.iter().enumerate() {
         match step {
-            Step::Prepare(_) | Step::AssembleRoot(_) | Step::Propagate(_) => assert!(at < enter, "{step:?}"),
+            Step::Prepare(_) | Step::AssembleRoot { .. } | Step::Propagate(_) => {
+                assert!(at < enter, "{step:?}")
+            }
             Step::Attach(_) | Step::Device(_) | Step::Mask(_) | Step::ReadOnly(_) | Step::FindUser => {
                 assert!(at > enter, "{step:?}");
             }
@@ -152,7 +155,7 @@ fn a_bind_is_changed_by_its_options_and_a_new_file_system_made_with_them() {
         })
     };
     let data = source("/data").unwrap();
-    assert_eq!(data.what, What::Bind { path: "/srv".into(), recursive: true });
+    assert_eq!(data.what, What::Bind { path: "/srv".into(), recursive: true, mapped: None });
     assert_eq!((data.attributes, data.changes.len()), (Attributes::NONE, 1));
     assert_eq!(data.changes[0].set, Attributes::RDONLY);
     let proc = source("/proc").unwrap();
@@ -233,11 +236,10 @@ fn a_name_for_the_hosts_uts_namespace_is_refused() {
 fn fields_that_are_not_offered_are_refused_by_name() {
     for (pointer, value, word) in [
         ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks"),
-        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}]), "uidMappings"),
         ("/linux/mountLabel", json!("system_u:object_r:x"), "mountLabel"),
         ("/process/apparmorProfile", json!("docker-default"), "apparmorProfile"),
         ("/process/selinuxLabel", json!("system_u:x"), "selinuxLabel"),
-        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "User"),
+        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "time"}]), "Time"),
         ("/linux/namespaces", json!([{"type": "pid"}]), "mount"),
     ] {
         refused(with(pointer, value), ErrorKind::Unsupported, word);
@@ -265,6 +267,9 @@ fn nonsense_is_refused() {
         ("/mounts", json!([{"destination": "/x"}]), "type"),
         ("/linux/maskedPaths", json!(["etc"]), "maskedPaths"),
         ("/linux/rootfsPropagation", json!("sideways"), "rootfsPropagation"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}]), "uidMappings"),
+        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "linux.uidMappings: missing"),
+        ("/mounts", json!([{"destination": "/x", "source": "/x", "options": ["bind", "idmap"]}]), "idmap"),
     ] {
         refused(with(pointer, value), ErrorKind::InvalidInput, word);
     }
@@ -326,4 +331,109 @@ fn a_gate_stands_right_before_the_program() {
     let manner = Manner { gate: true, ..MANNER };
     let plan = Plan::container(&sandbox(document()), manner).unwrap();
     assert_eq!(plan.steps[plan.steps.len() - 2..], [Step::Gate, Step::Become]);
+}
+
+/// The ordinary document with a user namespace.
+fn in_user_namespace() -> Value {
+    let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let mut document = with("/linux/uidMappings", ids.clone());
+    document["linux"]["gidMappings"] = ids;
+    document["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    document["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"}));
+    document
+}
+
+#[test]
+fn what_takes_rights_over_the_host_is_done_outside() {
+    let plan = planned(in_user_namespace()).unwrap();
+    let made: Vec<String> = plan
+        .outside
+        .iter()
+        .map(|step| match step {
+            Step::AssembleRoot { mapped, .. } => format!("root {mapped}"),
+            Step::Prepare(source) => source.destination.clone(),
+            other => format!("{other:?}").split(['(', ' ']).next().unwrap().to_owned(),
+        })
+        .collect();
+    assert_eq!(made, ["AllowLimit", "root false", "/dev", "/data", "MakeCovers"]);
+    let expected = plan.steps.iter().filter(|step| matches!(step, Step::Expect(_))).count();
+    assert_eq!(expected, 4, "each is expected");
+    let receive = position(&plan, |step| *step == Step::Receive);
+    assert!(receive < position(&plan, |step| *step == Step::EnterRoot));
+    let last =
+        plan.steps.iter().rposition(|step| matches!(step, Step::Prepare(_) | Step::Expect(_))).unwrap();
+    assert!(last < receive, "both work at the same time");
+    assert!(!plan.steps.iter().any(|step| matches!(step, Step::Device(_))), "nodes come with /dev");
+    assert!(planned(document()).unwrap().outside.is_empty(), "nothing without a user namespace");
+}
+
+#[test]
+fn what_belongs_to_a_namespace_is_made_by_who_owns_it() {
+    for (kind, place) in [("pid", "/proc"), ("network", "/sys")] {
+        let mut document = in_user_namespace();
+        document["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != kind);
+        let plan = planned(document).unwrap();
+        let outside = |step: &Step| matches!(step, Step::Prepare(source) if source.destination == place);
+        assert!(plan.outside.iter().any(outside), "{place}: the {kind} namespace is the host's");
+        assert!(!planned(in_user_namespace()).unwrap().outside.iter().any(outside), "{place}");
+    }
+}
+
+#[test]
+fn it_is_root_of_its_user_namespace_before_it_makes_anything() {
+    let plan = planned(in_user_namespace()).unwrap();
+    let root = position(&plan, |step| *step == Step::BecomeRoot);
+    assert!(position(&plan, |step| *step == Step::AwaitIds) < root);
+    assert!(position(&plan, |step| *step == Step::JoinCgroups) < root, "that takes the host's root");
+    assert!(root < position(&plan, |step| *step == Step::NewKeyring));
+    assert!(root < position(&plan, |step| matches!(step, Step::Prepare(_))));
+    let exec = ExecSpec { args: vec!["x".into()], ..ExecSpec::default() };
+    let plan = Plan::exec(&sandbox(in_user_namespace()), &exec, MANNER).unwrap();
+    let join = position(&plan, |step| *step == Step::JoinNamespaces);
+    assert_eq!(position(&plan, |step| *step == Step::BecomeRoot), join + 1);
+    assert!(plan.namespaces.listed.contains(Namespaces::USER));
+}
+
+#[test]
+fn nodes_that_another_mount_would_hide_are_mounts() {
+    let mut document = in_user_namespace();
+    document["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm"}));
+    let zero = |path: &str| json!({"path": path, "type": "c", "major": 1, "minor": 5});
+    document["linux"]["devices"] =
+        json!([zero("/dev/a"), zero("/dev/sub/b"), zero("/dev/shm/c"), zero("/opt/d"), zero("/dev/../e")]);
+    let plan = planned(document).unwrap();
+    let mut alone = Vec::new();
+    let mut with_dev = Vec::new();
+    for step in &plan.outside {
+        match step {
+            Step::Prepare(Source { what: What::Node(node), .. }) => alone.push(node.path.as_str()),
+            Step::Prepare(Source { what: What::Devices { nodes, .. }, .. }) => {
+                with_dev.extend(nodes.iter().map(|node| node.path.as_str()));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(alone, ["/dev/shm/c", "/opt/d", "/dev/../e"]);
+    assert!(with_dev.contains(&"/dev/null") && with_dev.ends_with(&["/dev/a", "/dev/sub/b"]), "{with_dev:?}");
+    let last = plan.steps.iter().rposition(|step| matches!(step, Step::Attach(_))).unwrap();
+    assert!(last < position(&plan, |step| matches!(step, Step::DeviceLink { .. })));
+}
+
+#[test]
+fn a_joined_user_namespace_is_entered_first_and_owns_what_is_made() {
+    let mut document = document();
+    let namespaces = document["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user", "path": "/proc/7/ns/user"}));
+    let plan = planned(document.clone()).unwrap();
+    assert!(plan.namespaces.forks_again(), "its new pid namespace takes another process");
+    assert_eq!(plan.steps[..2], [Step::Guard, Step::EnterUser]);
+    assert!(!plan.steps.contains(&Step::AwaitIds) && plan.steps.contains(&Step::BecomeRoot));
+    document["linux"]["namespaces"][1] = json!({"type": "pid", "path": "/proc/7/ns/pid"});
+    assert!(!planned(document).unwrap().namespaces.forks_again());
 }

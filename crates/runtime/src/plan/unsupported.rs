@@ -44,10 +44,7 @@ fn has_hooks(hooks: &oci_spec::runtime::Hooks) -> bool {
 }
 
 fn check_linux(linux: &Linux) -> Result<()> {
-    let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
     for (there, field) in [
-        (some(linux.uid_mappings()), "linux.uidMappings"),
-        (some(linux.gid_mappings()), "linux.gidMappings"),
         (text(linux.mount_label().as_ref()), "linux.mountLabel"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),

@@ -8,6 +8,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use tare_model::sandbox::{ExecSpec, InterfaceStats, Launched, Running, SandboxSpec, Stats, Stdio};
 use tare_model::{Error as ModelError, ErrorKind, Result as ModelResult, Signal};
+use tare_sys::process::Namespaces;
 
 use super::Runtime;
 use crate::cgroup::usage::Usage;
@@ -15,7 +16,7 @@ use crate::cgroup::{Cgroup, OomWatch};
 use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
-use crate::plan::{Manner, Plan};
+use crate::plan::{IdMaps, Manner, Plan};
 use crate::seccomp::Program;
 use crate::terminal_size;
 
@@ -82,8 +83,17 @@ impl Container {
             die_with_parent: manner.die_with_parent,
             terminal_size: terminal_size(&stdio),
             preserved,
+            ids: self.ids(&plan)?,
+            detached_layers: true,
         };
         launch::launch(&plan, &given, stdio, Until::Executed)
+    }
+
+    fn ids(&self, plan: &Plan) -> Result<Option<IdMaps>> {
+        match &plan.namespaces.ids {
+            None if plan.namespaces.has_own(Namespaces::USER) => launch::userns::ids_of(self.pid).map(Some),
+            known => Ok(known.clone()),
+        }
     }
 
     fn interfaces(&self) -> Option<BTreeMap<String, InterfaceStats>> {

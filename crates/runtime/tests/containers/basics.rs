@@ -238,7 +238,7 @@ fn a_memory_hog_dies_alone_and_is_noticed() {
 
 fn destroy_kills_what_is_left() {
     // Without a pid namespace of its own, processes outlive the first one.
-    let mut setup = Setup::new(&["sleep"]);
+    let mut setup = Setup::unmapped(&["sleep"]);
     setup.set("/linux/namespaces", json!([{"type": "mount"}, {"type": "uts"}, {"type": "cgroup"}]));
     let mut started = setup.start().unwrap();
     started.line();

@@ -4,9 +4,22 @@ use std::time::{Duration, Instant};
 
 use crate::setup::{Setup, pipes, wait};
 
-/// Measures `runs` starts and further processes.
+/// Measures `runs` starts and further processes, with the host's user namespace and with one of their own.
 pub(crate) fn print(runs: usize) {
-    let mut setup = Setup::new(&["exit", "0"]);
+    for _ in 0..2 {
+        println!("the host's user namespace");
+        measure(runs, Setup::unmapped);
+        println!("a user namespace of its own");
+        measure(runs, |args| {
+            let mut setup = Setup::new(args);
+            setup.mapped();
+            setup
+        });
+    }
+}
+
+fn measure(runs: usize, new: impl Fn(&[&str]) -> Setup) {
+    let mut setup = new(&["exit", "0"]);
     setup.runtime.warm_up();
     setup
         .set("/linux/resources", serde_json::json!({"pids": {"limit": 100}, "memory": {"limit": 512 << 20}}));
@@ -22,7 +35,7 @@ pub(crate) fn print(runs: usize) {
     }
     show("launch", launch);
     show("launch, wait, destroy", whole);
-    let mut setup = Setup::new(&["sleep"]);
+    let mut setup = new(&["sleep"]);
     let mut started = setup.start().unwrap();
     let mut exec = Vec::new();
     for _ in 0..runs {

@@ -84,7 +84,9 @@ fn masked_files_are_a_null_device_of_ours() {
 
 fn read_only_paths_cannot_be_written() {
     let out = Setup::new(&["append", "/proc/sys/kernel/core_pattern", "|/evil"]).output();
-    assert_eq!(out, "error: 30");
+    // Of a file that is the host's a user namespace hears first that it may not.
+    let own = crate::setup::MAPPED.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(out, if own { "error: 13" } else { "error: 30" });
     assert!(!std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap().contains("evil"));
 }
 

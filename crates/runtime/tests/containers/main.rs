@@ -19,6 +19,7 @@ mod isolation;
 mod mounts;
 mod terminal;
 mod user;
+mod userns;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -38,10 +39,14 @@ fn main() {
         mounts::TESTS,
         terminal::TESTS,
         user::TESTS,
+        userns::TESTS,
     ] {
         tests.extend(file);
     }
     let code = harness::run(&args[1..], &tests);
+    println!("the same in user namespaces of their own");
+    setup::MAPPED.store(true, std::sync::atomic::Ordering::Relaxed);
+    let code = code.max(harness::run(&args[1..], &tests[..tests.len() - userns::TESTS.len()]));
     setup::remove_parent();
     std::process::exit(code);
 }

@@ -31,6 +31,11 @@ fn act(args: &[String]) -> i32 {
         "stat" => show(stat(first)),
         "write" => show(fs::write(first, rest[1..].join(" ")).map(|()| "written".to_owned())),
         "append" => show(append(first, &rest[1..].join(" "))),
+        "mkdir" => show(fs::create_dir(first).map(|()| "made".to_owned())),
+        "rmdir" => show(fs::remove_dir(first).map(|()| "removed".to_owned())),
+        "rm" => show(fs::remove_file(first).map(|()| "removed".to_owned())),
+        "chown" => show(chown(first, &rest[1..])),
+        "setcap" => show(set_capability(first)),
         "id" => println!("{}", ids()),
         "pwd" => show(std::env::current_dir().map(|dir| dir.display().to_string())),
         "host" => show(fs::read_to_string("/proc/sys/kernel/hostname")),
@@ -91,6 +96,20 @@ fn stat(path: &str) -> std::io::Result<String> {
 fn append(path: &str, text: &str) -> std::io::Result<String> {
     fs::OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?;
     Ok("written".to_owned())
+}
+
+fn chown(path: &str, ids: &[String]) -> std::io::Result<String> {
+    let number = |at: usize| ids.get(at).and_then(|id| id.parse().ok());
+    std::os::unix::fs::chown(path, number(0), number(1)).map(|()| "given".to_owned())
+}
+
+/// Gives a file the capability to bind low ports, as setcap(8) does, and shows what is stored.
+fn set_capability(path: &str) -> std::io::Result<String> {
+    let revision_2_effective = 0x0200_0001_u32;
+    let words = [revision_2_effective, 1 << 10, 0, 0, 0];
+    let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    rustix::fs::setxattr(path, "security.capability", &value, rustix::fs::XattrFlags::empty())?;
+    Ok("capable".to_owned())
 }
 
 fn ids() -> String {

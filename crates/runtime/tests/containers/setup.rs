@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use serde_json::{Value, json};
@@ -36,6 +37,12 @@ pub(crate) struct Said {
     pub(crate) exit: Exit,
     pub(crate) out: String,
 }
+
+/// Containers have user namespaces of their own, and their binds show the host's owners, unless a test says otherwise.
+pub(crate) static MAPPED: AtomicBool = AtomicBool::new(false);
+
+/// The first of the ids that tests give to user namespaces.
+pub(crate) const FIRST_ID: u32 = 0x7ffc_0000;
 
 /// Docker's fourteen.
 pub(crate) const CAPABILITIES: [&str; 14] = [
@@ -89,9 +96,24 @@ impl Setup {
             seccomp: Seccomp::Default,
             init: false,
             create_cwd: false,
+            disk_ids: tare_model::sandbox::DiskIds::Host,
         };
         let runtime = Runtime::new(Options::default()).unwrap();
-        Self { dir, oci, spec, runtime }
+        let mut setup = Self { dir, oci, spec, runtime };
+        if MAPPED.load(Ordering::Relaxed) {
+            setup.mapped();
+        }
+        setup
+    }
+
+    /// As [`Setup::new`], in the host's user namespace whatever the suite is run in.
+    pub(crate) fn unmapped(args: &[&str]) -> Self {
+        let mut setup = Self::new(args);
+        setup.spec.disk_ids = tare_model::sandbox::DiskIds::Host;
+        let namespaces = setup.oci["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "user");
+        setup.set("/linux/uidMappings", Value::Null).set("/linux/gidMappings", Value::Null);
+        setup
     }
 
     /// Path below the lower layer.
@@ -117,6 +139,27 @@ impl Setup {
         self
     }
 
+    /// A user namespace of its own with 65,536 ids from [`FIRST_ID`] on; on disk everything is as without.
+    pub(crate) fn mapped(&mut self) -> &mut Self {
+        self.spec.disk_ids = tare_model::sandbox::DiskIds::Mapped;
+        self.namespace(json!({"type": "user"})).ids(65536)
+    }
+
+    /// Adds a namespace.
+    pub(crate) fn namespace(&mut self, namespace: Value) -> &mut Self {
+        let kind = namespace["type"].clone();
+        let all = self.oci["linux"]["namespaces"].as_array_mut().unwrap();
+        all.retain(|other| other["type"] != kind);
+        all.push(namespace);
+        self
+    }
+
+    /// The ids of its user namespace.
+    pub(crate) fn ids(&mut self, count: u32) -> &mut Self {
+        let maps = json!([{"containerID": 0, "hostID": FIRST_ID, "size": count}]);
+        self.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps)
+    }
+
     pub(crate) fn user(&mut self, user: &str) -> &mut Self {
         self.spec.identity =
             Some(tare_model::sandbox::Identity { user: user.to_owned(), groups: Vec::new() });
@@ -130,7 +173,11 @@ impl Setup {
     }
 
     pub(crate) fn start_with(&mut self, stdio: Stdio, stdout: Option<OwnedFd>) -> Result<Started, Error> {
-        self.spec.oci = serde_json::from_value(self.oci.clone()).unwrap();
+        let mut oci = self.oci.clone();
+        if MAPPED.load(Ordering::Relaxed) && self.spec.disk_ids == tare_model::sandbox::DiskIds::Mapped {
+            map_binds(&mut oci);
+        }
+        self.spec.oci = serde_json::from_value(oci).unwrap();
         let (running, launched) = self.runtime.launch(&self.spec, stdio)?;
         let cgroup = self.oci["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
         Ok(Started { running, launched, stdout, cgroup })
@@ -197,6 +244,18 @@ impl Started {
 
     pub(crate) fn exec_probe(&mut self, args: &[&str]) -> Said {
         self.exec(&exec(args)).unwrap_or_else(|error| panic!("exec: {error}"))
+    }
+}
+
+/// As the engine does.
+fn map_binds(oci: &mut Value) {
+    for mount in oci["mounts"].as_array_mut().into_iter().flatten() {
+        let options = mount["options"].as_array_mut();
+        match options {
+            Some(options) if options.contains(&json!("rbind")) => options.push(json!("ridmap")),
+            Some(options) if options.contains(&json!("bind")) => options.push(json!("idmap")),
+            _ => {}
+        }
     }
 }
 

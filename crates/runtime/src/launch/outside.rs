@@ -1,0 +1,146 @@
+//! What the parent does for a child that has no rights over the host: the interpreter of [`Plan::outside`].
+//!
+//! ```text
+//!   parent                                   child, in a user namespace of its own
+//!     │ its ids                                │ guard, cgroups
+//!     │ ── Mapped ───────────────────────────▶ │ becomes root
+//!     │ root, bind mounts, devices             │ its own file systems     (at the same time)
+//!     │ ── Pieces ───────────────────────────▶ │ enters the root …
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tare_sys::process::Namespaces;
+
+use crate::channel::Launch;
+use crate::error::{Call, Context, Error, Result};
+use crate::mount::idmap::{self, Mapping, Piece};
+use crate::mount::mask::Covers;
+use crate::mount::{rootfs, source};
+use crate::plan::{IdMaps, Plan, Source, Step, What};
+use crate::{device, kernel};
+
+use super::{Resources, userns};
+
+/// The parent, working for the child `pid`.
+struct Outside<'a> {
+    given: &'a Resources<'a>,
+    pid: i32,
+    userns: Option<OwnedFd>,
+}
+
+/// Does everything there is to do outside, and hands over what came of it.
+pub(crate) fn serve(plan: &Plan, given: &Resources<'_>, pid: i32, launch: &Launch) -> Result<()> {
+    if let Some(ids) = &plan.namespaces.ids
+        && plan.namespaces.new.contains(Namespaces::USER)
+    {
+        userns::write_ids(pid, ids).context(|| "user namespace")?;
+        launch.mapped()?;
+    }
+    let mounts = |step: &Step| matches!(step, Step::AssembleRoot { .. } | Step::Prepare(_));
+    let mapping = plan.namespaces.has_own(Namespaces::USER) && plan.outside.iter().any(mounts);
+    let userns = mapping.then(|| given.user_namespace(pid)).transpose()?;
+    let outside = Outside { given, pid, userns };
+    let made = outside.all(&plan.outside)?;
+    if made.is_empty() { Ok(()) } else { launch.pieces(&made) }
+}
+
+// === impl Outside ===
+
+impl Outside<'_> {
+    fn all(&self, steps: &[Step]) -> Result<Vec<Vec<Piece>>> {
+        // Modes of device nodes are meant as they are; the child has none of its own in its way, either.
+        let before = rustix::process::umask(Mode::empty());
+        let mut made = Vec::new();
+        let done = steps.iter().try_for_each(|step| {
+            made.extend(self.apply(step)?);
+            Ok(())
+        });
+        rustix::process::umask(before);
+        done.map(|()| made)
+    }
+
+    fn apply(&self, step: &Step) -> Result<Option<Vec<Piece>>> {
+        match step {
+            Step::OomScore(score) => kernel::oom_score(self.pid, *score).map(|()| None),
+            Step::AllowLimit(resource, limit) => self.allow(*resource, *limit).map(|()| None),
+            Step::AssembleRoot { rootfs, mapped } => {
+                let made = if *mapped {
+                    let owner = self.ids()?.root()?;
+                    rootfs::assemble_mapped(rootfs, self.userns()?, owner, self.given.detached_layers)
+                } else {
+                    rootfs::assemble(rootfs).map(|root| vec![Piece::whole(root)])
+                };
+                made.context(|| "root file system").map(Some)
+            }
+            Step::Prepare(source) => {
+                let made = self.prepare(source).context(|| format!("mount {}", source.destination))?;
+                Ok(Some(made))
+            }
+            Step::MakeCovers => Ok(Some(vec![Piece::whole(Covers::make()?)])),
+            other => Err(Error::unsupported(format!("step {other:?} is not one of the parent's"))),
+        }
+    }
+
+    fn prepare(&self, source: &Source) -> Result<Vec<Piece>> {
+        let made = match &source.what {
+            What::Bind { path, recursive, mapped: None } => {
+                vec![Piece::whole(source::bind(path, *recursive)?)]
+            }
+            What::Bind { path, recursive, mapped: Some(mapped) } => {
+                let own = mapped.ids.as_ref().map(userns::empty).transpose()?;
+                let userns = match &own {
+                    Some(own) => own.as_fd(),
+                    None => self.userns()?,
+                };
+                let (lenient, deep) = (mapped.lenient, mapped.recursive);
+                idmap::bind(path, *recursive, Mapping { userns, recursive: deep, lenient })?
+            }
+            What::Devices { data, nodes } => {
+                vec![Piece::whole(device::file_system(data, source.attributes, nodes, self.ids()?)?)]
+            }
+            What::Node(node) => vec![Piece::whole(device::alone(node, source.attributes, self.ids()?)?)],
+            What::New { kind, source: from, data } => {
+                vec![Piece::whole(source::new(kind, from.as_deref(), data, source.attributes)?)]
+            }
+            What::Cgroup | What::Init => {
+                return Err(Error::unsupported("this mount is not one of the parent's"));
+            }
+        };
+        for change in &source.changes {
+            // What is said of all mounts below goes for each of the pieces, the rest for the first.
+            for piece in &made[..if change.recursive { made.len() } else { 1 }] {
+                source::change(piece.mount.as_fd(), *change)?;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Lets the child go beyond the limit that it inherits from us.
+    fn allow(&self, resource: Resource, limit: Rlimit) -> Result<()> {
+        let now = getrlimit(resource);
+        // No number stands for no limit.
+        let above = match (limit.maximum, now.maximum) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(wanted), Some(there)) => wanted > there,
+        };
+        if !above {
+            return Ok(());
+        }
+        let allowed = Rlimit { current: now.current, maximum: limit.maximum };
+        prlimit(Pid::from_raw(self.pid), resource, allowed)
+            .call(|| format!("prlimit({}, {resource:?}, {:?})", self.pid, limit.maximum))
+            .map(drop)
+    }
+
+    fn userns(&self) -> Result<BorrowedFd<'_>> {
+        self.userns.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::invalid("plan: no user namespace"))
+    }
+
+    fn ids(&self) -> Result<&IdMaps> {
+        self.given.ids.as_ref().ok_or_else(|| Error::invalid("plan: no ids"))
+    }
+}

@@ -1,0 +1,87 @@
+//! User namespaces as the parent sees them: their ids written and read, and ones made for a mapping alone.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tare_model::ErrorKind;
+use tare_sys::process::{Forked, Namespaces, exit_now, fork, setns};
+
+use crate::error::{Call, Context, Error, Result};
+use crate::plan::IdMaps;
+
+/// Gives the user namespace that process `pid` was made in its ids.
+pub(crate) fn write_ids(pid: i32, ids: &IdMaps) -> Result<()> {
+    let (uids, gids) = ids.texts();
+    for (name, text) in [("uid_map", uids), ("gid_map", gids)] {
+        let path = format!("/proc/{pid}/{name}");
+        let file = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .call(|| format!("open({path:?}, O_WRONLY)"))?;
+        rustix::io::write(&file, text.as_bytes()).call(|| format!("write({path:?}, {text:?})"))?;
+    }
+    Ok(())
+}
+
+/// The ids of the user namespace that process `pid` is in.
+pub(crate) fn ids_of(pid: i32) -> Result<IdMaps> {
+    let read = |name: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        std::fs::read_to_string(&path)
+            .map_err(|e| Error::new(ErrorKind::System, format!("read({path:?}): {e}")))
+    };
+    IdMaps::from_kernel(&read("uid_map")?, &read("gid_map")?)
+}
+
+/// The user namespace of process `pid`.
+pub(crate) fn open(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?})"))
+}
+
+/// A user namespace with these ids that nobody lives in.
+pub(crate) fn empty(ids: &IdMaps) -> Result<OwnedFd> {
+    with_guest(Namespaces::USER, None, |pid| {
+        write_ids(pid, ids)?;
+        open(pid)
+    })
+    .context(|| "a user namespace for the mount's ids")
+}
+
+/// The ids of a user namespace that was opened: only those who are in it show them.
+pub(crate) fn ids_of_file(userns: BorrowedFd<'_>) -> Result<IdMaps> {
+    with_guest(Namespaces::NONE, Some(userns), ids_of).context(|| "the ids of the joined user namespace")
+}
+
+/// Runs `act` on a process that was made in `new`, has joined `joined`, and does nothing.
+fn with_guest<T>(
+    new: Namespaces,
+    joined: Option<BorrowedFd<'_>>,
+    act: impl FnOnce(i32) -> Result<T>,
+) -> Result<T> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).call(|| "pipe2(O_CLOEXEC)");
+    let ((here_read, here_write), (go_read, go_write)) = (pipe()?, pipe()?);
+    let (pid, pidfd) = match fork(new, None).call(|| format!("clone3({new:?})"))? {
+        Forked::Parent { pid, pidfd } => (pid.as_raw_nonzero().get(), pidfd),
+        Forked::Child => {
+            drop((here_read, go_write));
+            let joined = joined.is_none_or(|joined| setns(joined, Namespaces::USER).is_ok());
+            if joined && File::from(here_write).write_all(b"x").is_ok() {
+                let _ = File::from(go_read).read(&mut [0]);
+            }
+            exit_now(0)
+        }
+    };
+    drop((here_write, go_read));
+    let here = File::from(here_read).read(&mut [0]).is_ok_and(|count| count == 1);
+    let done = if here {
+        act(pid)
+    } else {
+        Err(Error::new(ErrorKind::System, "setns(user namespace) failed in a process made for it"))
+    };
+    drop(go_write);
+    super::reap(&pidfd.as_fd());
+    done
+}
