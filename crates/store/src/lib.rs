@@ -27,7 +27,14 @@
 //! # use tare_model::container::ImageSource;
 //! let source = store.root_source(&ImageSource::Image { name: "nginx:1.27".into() })?;
 //! let rootfs = store.prepare(&id, &source, Durability::Disk)?; // goes into the sandbox's spec; the monitor mounts it
-//! let record = ContainerRecord { id, name: "web".parse()?, body: b"{}".to_vec(), durability: Durability::Disk };
+//! let ids = store.containers().hold_ids(1)?; // of the host, for the container's user namespace
+//! let record = ContainerRecord {
+//!     id,
+//!     name: "web".parse()?,
+//!     body: b"{}".to_vec(),
+//!     durability: Durability::Disk,
+//!     ids: Some(ids.range()),
+//! };
 //! store.containers().put(&record)?; // on disk when it returns, or refused because the name is taken
 //! # drop(rootfs); Ok(()) }
 //! ```
@@ -70,6 +77,7 @@ mod layout;
 mod mask;
 mod merged;
 mod meta;
+mod pool;
 mod rows;
 mod snapshots;
 mod store;
@@ -86,7 +94,7 @@ use tare_model::Result;
 use crate::error::SystemContext;
 
 pub use archive::{ImportOptions, LoadReport, LoadedImage};
-pub use containers::{ContainerRecord, Containers};
+pub use containers::{ContainerRecord, Containers, HeldIds};
 pub use images::{InUse, Removed};
 pub use rows::Durability;
 pub use snapshots::RootSource;

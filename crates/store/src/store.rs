@@ -10,6 +10,7 @@ use crate::containers::Containers;
 use crate::images::{Images, InUse, Removed};
 use crate::layout::{Layout, names, open_private};
 use crate::meta::{Meta, Op, Table};
+use crate::pool::{self, Pool};
 use crate::rows::Rows;
 use crate::trash::Trash;
 
@@ -50,11 +51,11 @@ impl Store {
         let (records, run) = open_private(&config.run_dir.join("records"))?;
         let run_dir = records.parent().map_or_else(|| config.run_dir.clone(), PathBuf::from);
         let mut damage = Vec::new();
-        let containers =
-            Containers::open(Arc::clone(&meta), Rows::open(Table::Containers, &run)?, &mut damage)?;
+        let instance = instance_id(&meta)?;
+        let rows = Rows::open(Table::Containers, &run)?;
+        let containers = Containers::open(Arc::clone(&meta), rows, pool(&instance), &mut damage)?;
         let volume_rows = Rows::open(Table::Volumes, &run)?;
         let images = Images::open(Arc::clone(&meta), &layout, &mut damage)?;
-        let instance = instance_id(&meta)?;
         clear_leftovers(&layout, &meta, &containers, &volume_rows)?;
         let trash = Trash::start(&layout)?;
         Ok(Self { meta, layout, images, trash, volume_rows, run_dir, containers, damage, instance })
@@ -168,6 +169,14 @@ fn clear_leftovers(layout: &Layout, meta: &Meta, containers: &Containers, volume
         }
     }
     Ok(())
+}
+
+/// The ids of the host that are there to be lent.
+fn pool(instance: &str) -> Pool {
+    let given = |path: &str| pool::foreign(&std::fs::read_to_string(path).unwrap_or_default());
+    let foreign = ["/etc/subuid", "/etc/subgid"].into_iter().flat_map(given).collect();
+    let start = instance.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    Pool::new(foreign, start.unwrap_or(0))
 }
 
 fn instance_id(meta: &Meta) -> Result<String> {

@@ -106,6 +106,7 @@ impl Container {
             name: self.name.clone(),
             body,
             durability: self.durability(),
+            ids: None,
         })
     }
 
@@ -235,6 +236,7 @@ mod tests {
             name: "web".parse().expect("valid"),
             body: b"{".to_vec(),
             durability: Durability::Disk,
+            ids: None,
         };
         let e = Container::read(record, Path::new("/r"), Path::new("/n")).expect_err("damaged");
         assert_eq!(e.kind(), ErrorKind::Corrupt);

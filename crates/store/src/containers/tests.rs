@@ -15,7 +15,8 @@ fn open(scratch: &Path) -> Containers {
     let rows = Rows::open(Table::Containers, &Dir::open_trusted_path(&run).expect("run")).expect("rows");
     let mut damage = Vec::new();
     let meta = Arc::new(Meta::open(&root, false).expect("database"));
-    let containers = Containers::open(meta, rows, &mut damage).expect("containers");
+    let pool = Pool::new(Vec::new(), 0);
+    let containers = Containers::open(meta, rows, pool, &mut damage).expect("containers");
     assert_eq!(damage, Vec::<String>::new());
     containers
 }
@@ -27,7 +28,60 @@ fn record(n: u8, name: &str, durability: Durability) -> ContainerRecord {
         name: name.parse().expect("name"),
         body: format!("{{\"n\":{n}}}\n").into(),
         durability,
+        ids: None,
     }
+}
+
+fn with_ids(n: u8, durability: Durability, ids: &HeldIds) -> ContainerRecord {
+    ContainerRecord { ids: Some(ids.range()), ..record(n, &format!("name-{n}"), durability) }
+}
+
+#[test]
+fn ids_survive_with_their_record_and_are_not_lent_twice() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let containers = open(scratch.path());
+    let (a, b) = (containers.hold_ids(1).expect("ids"), containers.hold_ids(2).expect("ids"));
+    containers.put(&with_ids(1, Durability::Disk, &a)).expect("kept");
+    containers.put(&with_ids(2, Durability::Process, &b)).expect("kept");
+    let held = [a.range(), b.range()];
+    drop((a, b, containers));
+    let containers = open(scratch.path());
+    let mut kept: Vec<_> = containers.all().expect("read").into_iter().filter_map(|r| r.ids).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, held);
+    let next = containers.hold_ids(1).expect("ids").range();
+    assert!(held.iter().all(|other| !other.overlaps(next)), "{next}");
+}
+
+#[test]
+fn ids_are_free_when_the_last_record_with_them_is_gone() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let containers = open(scratch.path());
+    let held = containers.hold_ids(1).expect("ids");
+    let range = held.range();
+    containers.put(&with_ids(1, Durability::Disk, &held)).expect("kept");
+    let shared = containers.share_ids(range).expect("somebody has them");
+    containers.put(&with_ids(2, Durability::Process, &shared)).expect("kept");
+    drop((held, shared));
+    // A changed record does not count twice.
+    let record = containers.get(&ContainerId::from_bytes([1; 32])).expect("read").expect("there");
+    containers.put(&record).expect("kept");
+    containers.remove(&record.id).expect("removed");
+    assert!(containers.share_ids(range).is_ok(), "the other still has them");
+    containers.remove(&ContainerId::from_bytes([2; 32])).expect("removed");
+    assert_eq!(containers.share_ids(range).expect_err("free").kind(), ErrorKind::Conflict);
+}
+
+#[test]
+fn ids_of_a_creation_that_failed_are_free() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let containers = open(scratch.path());
+    containers.put(&record(1, "name-2", Durability::Disk)).expect("kept");
+    let held = containers.hold_ids(1).expect("ids");
+    let range = held.range();
+    containers.put(&with_ids(2, Durability::Disk, &held)).expect_err("the name is taken");
+    drop(held);
+    assert!(containers.share_ids(range).is_err());
 }
 
 #[test]
@@ -134,7 +188,8 @@ fn a_damaged_record_is_reported_and_does_not_hide_the_others() {
         Meta::open(&Dir::open_trusted_path(scratch.path()).expect("root"), false).expect("database"),
     );
     let mut damage = Vec::new();
-    let containers = Containers::open(meta, rows.expect("rows"), &mut damage).expect("opens");
+    let containers =
+        Containers::open(meta, rows.expect("rows"), Pool::new(Vec::new(), 0), &mut damage).expect("opens");
     assert_eq!(containers.all().expect("read").len(), 1);
     assert_eq!(damage.len(), 2, "{damage:?}");
     assert!(!files.join(".half").exists());

@@ -25,8 +25,10 @@ use crate::error::{SystemContext, corrupt};
 pub(crate) use group::Group;
 pub(crate) use tables::Table;
 
-/// The version of what is in the tables; a newer one is not touched.
-const FORMAT: &str = "1";
+/// The version of what is in the tables; a newer one is not touched. Since 2 a container's record may have ids.
+const FORMAT: &str = "2";
+/// A version that is a part of the present one.
+const OLDER: &str = "1";
 const FORMAT_KEY: &str = "format";
 /// Everything that is asked often is in memory above us, so redb's own cache need not be large.
 const CACHE_BYTES: usize = 4 << 20;
@@ -141,6 +143,9 @@ impl Meta {
         }
         match self.get(Table::Settings, FORMAT_KEY)?.as_deref() {
             Some(found) if found == FORMAT.as_bytes() => Ok(()),
+            Some(found) if found == OLDER.as_bytes() => {
+                self.write(&[Op::Put(Table::Settings, FORMAT_KEY.to_owned(), FORMAT.into())])
+            }
             None => Err(corrupt("the metadata database has no format version: put a good copy back")),
             Some(found) => Err(Error::unsupported(format!(
                 "the metadata database has format {:?}; this version writes {FORMAT}: use the version that wrote it",

@@ -49,9 +49,20 @@ fn garbage_in_place_of_the_database_is_reported_as_damage() {
 fn a_database_of_a_newer_version_is_left_alone() {
     let (_scratch, dir) = scratch();
     let meta = Meta::open(&dir, false).expect("opens");
-    meta.commit(vec![put(FORMAT_KEY, "2")]).expect("commits");
+    meta.commit(vec![put(FORMAT_KEY, "3")]).expect("commits");
     drop(meta);
     assert_eq!(Meta::open(&dir, false).err().expect("refused").kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_database_of_the_version_before_is_taken_on() {
+    let (_scratch, dir) = scratch();
+    let meta = Meta::open(&dir, false).expect("opens");
+    meta.commit(vec![put(FORMAT_KEY, "1"), put("a", "1")]).expect("commits");
+    drop(meta);
+    let meta = Meta::open(&dir, true).expect("opens again");
+    assert_eq!(meta.get(Table::Settings, FORMAT_KEY).expect("reads").as_deref(), Some(FORMAT.as_bytes()));
+    assert_eq!(meta.get(Table::Settings, "a").expect("reads").as_deref(), Some(b"1".as_slice()));
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn keep(store: &TestStore, n: u8) {
         name: "web".parse().expect("name"),
         body: vec![],
         durability: Durability::Disk,
+        ids: None,
     };
     store.containers().put(&record).expect("kept");
 }
