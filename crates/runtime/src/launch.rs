@@ -261,7 +261,10 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
     let joins_user = plan.namespaces.joined(Namespaces::USER).is_some();
     let flags = if joins_user { Namespaces::NONE } else { plan.namespaces.new };
     let around = given.joined_around_fork(user);
-    let fork = || fork(flags, given.entry.clone_into()).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"));
+    let fork = || {
+        let forked = fork(flags, given.entry.clone_into()).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"));
+        if flags.contains(Namespaces::USER) { forked.context(|| NO_USER_NAMESPACE) } else { forked }
+    };
     if around.is_empty() {
         return fork();
     }
@@ -278,6 +281,9 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
     }
     forked
 }
+
+/// What may be in the way of a child in a new user namespace, besides what the kernel says.
+const NO_USER_NAMESPACE: &str = "make the container's user namespace (is user.max_user_namespaces large enough? --userns=host does without)";
 
 /// Ends a child that failed, and takes its status so that no zombie stays.
 fn reap(pidfd: &BorrowedFd<'_>) {

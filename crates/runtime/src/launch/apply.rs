@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use tare_sys::mount::Change;
 use tare_sys::process::{self, Forked, Namespaces};
 
@@ -237,7 +238,8 @@ impl Child<'_> {
     fn prepare(&mut self, source: &Source) -> Result<Prepared> {
         let mount = match &source.what {
             What::New { kind, source: from, data } => {
-                source::new(kind, from.as_deref(), data, source.attributes)?
+                let made = source::new(kind, from.as_deref(), data, source.attributes);
+                self.explained(kind, made)?
             }
             What::Bind { path, recursive, .. } => source::bind(path, *recursive)?,
             What::Init => self.given.init_program()?,
@@ -256,6 +258,22 @@ impl Child<'_> {
             self.proc = Some(rustix::io::fcntl_dupfd_cloexec(&mount, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")?);
         }
         Ok(Prepared::Mount(vec![Piece::whole(mount)]))
+    }
+
+    /// The kernel refuses a user namespace what would uncover something that is covered on the host, without a word of why.
+    fn explained(&self, kind: &str, made: Result<OwnedFd>) -> Result<OwnedFd> {
+        match made {
+            Err(error)
+                if self.given.ids.is_some()
+                    && error.errno() == Some(Errno::PERM)
+                    && matches!(kind, "proc" | "sysfs") =>
+            {
+                Err(error).context(|| {
+                    format!("{kind} in a user namespace (if parts of the host's are covered, only --userns=host helps)")
+                })
+            }
+            other => other,
+        }
     }
 
     /// Takes over what the parent has made, each thing to where it is expected.

@@ -443,10 +443,14 @@ fn ids_that_are_not_mapped_are_refused() {
     assert!(error.message().contains("70000") && error.message().contains("user namespace"), "{error}");
     let maps = json!([{"containerID": 0, "hostID": FIRST_ID, "size": 65536},
         {"containerID": 70000, "hostID": FIRST_ID + 65536, "size": 1}]);
-    let mut setup = mapped(&["id"]);
+    let mut setup = mapped(&["then", "icmp", ",", "id"]);
     setup.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
-    let out = setup.user("70000:70000").output();
-    assert!(out.starts_with("Uid: 70000 70000 70000 70000\nGid: 70000 70000"), "{out}");
+    for (groups, outcome) in [("0 70000", "may ping"), ("0 65535", "error: 13"), ("5 5", "error: 13")] {
+        setup.set("/linux/sysctl", json!({"net.ipv4.ping_group_range": groups}));
+        let out = setup.user("70000:70000").output();
+        let want = format!("{outcome}\nUid: 70000 70000 70000 70000\nGid: 70000 70000");
+        assert!(out.starts_with(&want), "{groups}: {out}");
+    }
 }
 
 fn without_mapping_the_root_belongs_to_its_ids() {
