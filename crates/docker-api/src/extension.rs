@@ -6,7 +6,7 @@
 //! | document | meaning |
 //! |---|---|
 //! | `POST /containers/create` body | [`CreateExtension`]: what else the container is made of |
-//! | `GET /containers/{id}/json` answer | the same, if it was given |
+//! | `GET /containers/{id}/json` answer | [`InspectExtension`]: the same, if it was given, and what became of it |
 
 use bollard_stubs::models::ContainerCreateBody;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,37 @@ pub struct RootfsDirectory {
     /// Write to the directory itself instead of to a private layer above it.
     #[serde(default)]
     pub writable: bool,
+}
+
+/// Extensions of a container's inspection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectExtension {
+    /// As it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<RootfsDirectory>,
+    /// Whose user and group ids the container has.
+    pub user_namespace: UserNamespace,
+}
+
+/// Whose user and group ids a container has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UserNamespace {
+    /// `private`, `container` (shared with another one) or `host`.
+    pub mode: String,
+    /// Why it is not private, in the words of the command line; empty if it is.
+    pub reason: String,
+    /// The host's id of id 0 inside; 0 with the host's.
+    pub first_id: u32,
+    /// How many ids of the host are the container's; 0 with the host's.
+    pub count: u32,
+    /// Ids of users above 65535 inside, which are mapped one by one after the first 65536.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_user_ids: Vec<u32>,
+    /// The same of groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_group_ids: Vec<u32>,
 }
 
 /// Body of `POST /containers/create` with its extensions.

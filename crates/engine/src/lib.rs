@@ -27,7 +27,9 @@ pub use api::options::{
 };
 pub use api::stream::{AttachStream, DetachKeys, EventStream, LogLine, LogStream};
 pub use api::system::{Info, StatsSample, Top, Version};
-pub use api::view::{ContainerView, Fixed, MergedProcess, MountKind, MountView, Paths, StateView};
+pub use api::view::{
+    ContainerView, Fixed, MergedProcess, MountKind, MountView, Paths, StateView, UserIds, UserNamespace,
+};
 pub use engine::{Engine, EngineConfig};
 pub use lifecycle::handle::Change;
 pub use spec::defaults::{MASKED_PATHS, READONLY_PATHS};

@@ -245,6 +245,8 @@ pub struct Namespaces {
     pub uts: HostOrPrivate,
     /// Cgroup view.
     pub cgroup: HostOrPrivate,
+    /// User and group ids. The container's own, unless something else that is asked for needs the host's.
+    pub user: HostOrPrivate,
 }
 
 /// Network of a container.

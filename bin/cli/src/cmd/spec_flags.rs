@@ -106,7 +106,7 @@ pub(crate) const CONTAINER: &[Flag] = &[
     switch("tty", Some('t'), "Allocate a pseudo-TTY"),
     list("ulimit", None, "Ulimit options").valued("ulimit").checked(resource::check_ulimit),
     text("user", Some('u'), "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
-    text("userns", None, "string", "User namespace to use"),
+    text("userns", None, "string", "User namespace to use (host: not one of its own)"),
     text("uts", None, "string", "UTS namespace to use"),
     list("volume", Some('v'), "Bind mount a volume"),
     text("workdir", Some('w'), "string", "Working directory inside the container"),

@@ -131,7 +131,7 @@ const HOST: &[(&str, Rule)] = &[
     ("Tmpfs", Honoured),
     ("UTSMode", Honoured),
     ("Ulimits", Honoured),
-    ("UsernsMode", Words(&["host"], "user namespaces are not supported yet")),
+    ("UsernsMode", Words(&["host"], "leave it empty: then the container has a user namespace of its own")),
     ("VolumeDriver", Words(&["local"], "volume drivers are not supported")),
     (
         "VolumesFrom",

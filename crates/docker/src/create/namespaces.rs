@@ -14,6 +14,7 @@ pub(super) fn namespaces(host: &HostConfig) -> Result<Namespaces> {
             Some(CgroupnsMode::HOST) => HostOrPrivate::Host,
             None | Some(CgroupnsMode::PRIVATE | CgroupnsMode::EMPTY) => HostOrPrivate::Private,
         },
+        user: user(host.userns_mode.as_deref().unwrap_or(""))?,
     })
 }
 
@@ -54,6 +55,14 @@ fn uts(mode: &str) -> Result<HostOrPrivate> {
         "" | "private" => Ok(HostOrPrivate::Private),
         "host" => Ok(HostOrPrivate::Host),
         _ => Err(Error::invalid(format!("invalid UTS mode: {mode} (HostConfig.UTSMode)"))),
+    }
+}
+
+fn user(mode: &str) -> Result<HostOrPrivate> {
+    match mode {
+        "" => Ok(HostOrPrivate::Private),
+        "host" => Ok(HostOrPrivate::Host),
+        _ => Err(Error::invalid(format!("invalid USER mode: {mode} (HostConfig.UsernsMode)"))),
     }
 }
 

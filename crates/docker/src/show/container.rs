@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tare_docker_api::extension::{self, CreateExtension, RootfsDirectory};
+use tare_docker_api::extension::{self, InspectExtension, RootfsDirectory};
 use tare_docker_api::models::{
     ContainerConfig as WireConfig, ContainerInspectResponse, DriverData, MountPoint,
 };
 use tare_docker_api::{Version, stamp};
-use tare_engine::{ContainerView, Fixed, MountKind, MountView};
+use tare_engine::{ContainerView, Fixed, MountKind, MountView, UserNamespace};
 use tare_model::container::ImageSource;
 
 use super::{host_config, network, object, state};
@@ -43,14 +43,39 @@ pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
     let mut shown = object(&document);
     let execs: Vec<String> = view.execs.iter().map(ToString::to_string).collect();
     shown.insert("ExecIDs".to_owned(), if execs.is_empty() { Value::Null } else { json!(execs) });
-    shown.insert("HostConfig".to_owned(), host_config::host_config(&fixed.config));
+    let mut host = host_config::host_config(&fixed.config);
+    if matches!(fixed.user_namespace, UserNamespace::Host { .. }) {
+        host["UsernsMode"] = json!("host");
+    }
+    shown.insert("HostConfig".to_owned(), host);
     shown.insert("Config".to_owned(), config(fixed));
     shown.insert("NetworkSettings".to_owned(), network::settings(&fixed.config.namespaces.network, version));
-    if let ImageSource::Directory { path, writable } = &fixed.config.image {
-        let rootfs = Some(RootfsDirectory { path: path.clone(), writable: *writable });
-        shown.insert(extension::FIELD.to_owned(), json!(CreateExtension { rootfs }));
-    }
+    shown.insert(extension::FIELD.to_owned(), json!(ours(fixed)));
     Value::Object(shown)
+}
+
+/// What Docker has no field for.
+fn ours(fixed: &Fixed) -> InspectExtension {
+    let rootfs = match &fixed.config.image {
+        ImageSource::Directory { path, writable } => {
+            Some(RootfsDirectory { path: path.clone(), writable: *writable })
+        }
+        ImageSource::Image { .. } => None,
+    };
+    let user_namespace = match &fixed.user_namespace {
+        UserNamespace::Host { reason } => {
+            extension::UserNamespace { mode: "host".into(), reason: reason.clone(), ..Default::default() }
+        }
+        UserNamespace::Own { ids, shared } => extension::UserNamespace {
+            mode: if shared.is_empty() { "private" } else { "container" }.into(),
+            reason: shared.clone(),
+            first_id: ids.range.first,
+            count: ids.range.count,
+            large_user_ids: ids.uids.clone(),
+            large_group_ids: ids.gids.clone(),
+        },
+    };
+    InspectExtension { rootfs, user_namespace }
 }
 
 fn path(path: &Path) -> String {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tare_docker_api::Version;
-use tare_engine::{ContainerView, Fixed, MergedProcess, MountKind, MountView, Paths, StateView, StatsSample};
+use tare_engine::{
+    ContainerView, Fixed, MergedProcess, MountKind, MountView, Paths, StateView, StatsSample, UserIds,
+    UserNamespace,
+};
 use tare_model::container::ContainerConfig;
 use tare_model::sandbox::{BlockIo, CpuStats, InterfaceStats, MemoryStats, PidsStats, Stats};
-use tare_model::{ContainerId, Digest, Status, VolumeId};
+use tare_model::{ContainerId, Digest, IdRange, Status, VolumeId};
 
 use super::*;
 use crate::create;
@@ -49,6 +52,14 @@ pub(crate) fn view(body: Value) -> ContainerView {
             ..Default::default()
         },
         warnings: Vec::new(),
+        user_namespace: UserNamespace::Own {
+            ids: UserIds {
+                range: IdRange { first: 7 << 16, count: 2 << 16 },
+                uids: vec![100_000],
+                gids: vec![],
+            },
+            shared: String::new(),
+        },
         config,
     };
     ContainerView {
@@ -97,7 +108,9 @@ fn inspection_has_dockers_shape() {
     assert_eq!(shown["ExecIDs"], Value::Null);
     assert_eq!((&shown["Config"]["Tty"], &shown["Config"]["Entrypoint"]), (&json!(true), &Value::Null));
     assert_eq!(shown["NetworkSettings"]["Ports"], json!({}));
-    assert_eq!(shown.get("Tare"), None);
+    let ids = json!({"Mode": "private", "Reason": "", "FirstId": 7 << 16, "Count": 2 << 16, "LargeUserIds": [100_000]});
+    assert_eq!(shown["Tare"], json!({"UserNamespace": ids}));
+    assert_eq!(shown["HostConfig"]["UsernsMode"], json!(""));
 }
 
 #[test]
@@ -148,7 +161,19 @@ fn privileged_containers_mask_nothing() {
 #[test]
 fn a_directory_is_shown_in_the_extension() {
     let shown = container::inspect(&view(json!({"Tare": {"Rootfs": {"Path": "/srv/root"}}})), Version::MAX);
-    assert_eq!(shown["Tare"], json!({"Rootfs": {"Path": "/srv/root", "Writable": false}}));
+    assert_eq!(shown["Tare"]["Rootfs"], json!({"Path": "/srv/root", "Writable": false}));
+}
+
+#[test]
+fn the_reason_for_the_hosts_user_namespace_is_shown() {
+    let mut view = view(json!({"Image": "nginx"}));
+    let mut fixed = (*view.fixed).clone();
+    fixed.user_namespace = UserNamespace::Host { reason: "--privileged".into() };
+    view.fixed = Arc::new(fixed);
+    let shown = container::inspect(&view, Version::MAX);
+    assert_eq!(shown["HostConfig"]["UsernsMode"], json!("host"));
+    let host = json!({"Mode": "host", "Reason": "--privileged", "FirstId": 0, "Count": 0});
+    assert_eq!(shown["Tare"], json!({"UserNamespace": host}));
 }
 
 #[test]

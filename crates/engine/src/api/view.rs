@@ -43,6 +43,56 @@ pub struct Fixed {
     pub paths: Paths,
     /// The warnings `create` gave.
     pub warnings: Vec<String>,
+    /// Whose ids it has.
+    pub user_namespace: UserNamespace,
+}
+
+/// Whose user and group ids a container has.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum UserNamespace {
+    /// Ids that no other container has, but for those that share its user namespace.
+    Own {
+        /// Which.
+        ids: UserIds,
+        /// Why it shares those of another container; empty if it does not.
+        shared: String,
+    },
+    /// The host's own.
+    Host {
+        /// Why, in the words of the command line.
+        reason: String,
+    },
+}
+
+/// Ids of the host that are a container's: 0 to 65,535 inside are the first of the range, others follow one by one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct UserIds {
+    /// All of them.
+    pub range: tare_model::IdRange,
+    /// Ids of users above 65,535 inside, ascending.
+    pub uids: Vec<u32>,
+    /// Ids of groups above 65,535 inside, ascending.
+    pub gids: Vec<u32>,
+}
+
+// === impl UserNamespace ===
+
+impl UserNamespace {
+    /// Its ids, if they are not the host's.
+    pub fn ids(&self) -> Option<&UserIds> {
+        match self {
+            Self::Own { ids, .. } => Some(ids),
+            Self::Host { .. } => None,
+        }
+    }
+}
+
+impl Default for UserNamespace {
+    /// Of containers that were created before there were any.
+    fn default() -> Self {
+        Self::Host { reason: "created by a version without user namespaces".into() }
+    }
 }
 
 /// The process with every default resolved.

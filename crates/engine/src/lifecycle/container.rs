@@ -9,7 +9,7 @@ use tare_model::sandbox::Rootfs;
 use tare_model::{ContainerId, ContainerName, Digest, Error, ErrorKind, ExitRecord, Result, VolumeId};
 use tare_store::{ContainerRecord, Durability};
 
-use crate::api::view::{Fixed, MergedProcess, MountView, Paths};
+use crate::api::view::{Fixed, MergedProcess, MountView, Paths, UserNamespace};
 
 /// The body's form; a later one must still read this.
 const VERSION: u32 = 1;
@@ -71,6 +71,8 @@ struct Body {
     rootfs: Rootfs,
     volumes: Vec<VolumeId>,
     life: Life,
+    #[serde(default)]
+    user_namespace: UserNamespace,
 }
 
 // === impl Container ===
@@ -99,6 +101,7 @@ impl Container {
             rootfs: made.rootfs.clone(),
             volumes: made.volumes.clone(),
             life: self.life.clone(),
+            user_namespace: fixed.user_namespace.clone(),
         };
         let body = serde_json::to_vec(&body).map_err(|e| Error::system(format!("container record: {e}")))?;
         Ok(ContainerRecord {
@@ -106,7 +109,7 @@ impl Container {
             name: self.name.clone(),
             body,
             durability: self.durability(),
-            ids: None,
+            ids: fixed.user_namespace.ids().map(|ids| ids.range),
         })
     }
 
@@ -131,6 +134,7 @@ impl Container {
             hostname: body.hostname,
             mounts: body.mounts,
             warnings: body.warnings,
+            user_namespace: body.user_namespace,
         };
         let made = Made {
             created: body.created,
@@ -210,6 +214,7 @@ mod tests {
                 &ContainerConfig::default(),
             ),
             warnings: vec!["w".into()],
+            user_namespace: UserNamespace::Host { reason: "--privileged".into() },
         };
         let container = Container {
             id: ContainerId::from_bytes([1; 32]),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tare_model::container::{ContainerConfig, MountConfig, MountSource};
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
-use tare_store::RootSource;
+use tare_store::{HeldIds, RootSource};
 
 use super::container::{Container, Life, Made, durability, image_name, paths};
 use super::core::Core;
@@ -13,8 +13,9 @@ use super::driver;
 use super::prepare;
 use crate::api::event::Action;
 use crate::api::options::Created;
-use crate::api::view::{Fixed, MountKind, MountView};
+use crate::api::view::{Fixed, MountKind, MountView, UserIds, UserNamespace};
 use crate::assets::{self, Base};
+use crate::spec::userns::{self, Choice};
 use crate::spec::{merge, mounts, plan, tmpfs};
 use crate::{clock, names};
 
@@ -40,7 +41,9 @@ impl Core {
         }
         let id = ContainerId::from_bytes(random()?);
         let source = base.source.clone();
-        let (made, volumes) = self.made(&id, config, base, warnings)?;
+        // Held until the record has them.
+        let (user_namespace, _held) = self.user_namespace(&config, &base)?;
+        let (made, volumes) = self.made(&id, config, base, warnings, user_namespace)?;
         let (name, given) = match name {
             Some(name) => (name, true),
             None => (self.free_name(0)?, false),
@@ -68,6 +71,7 @@ impl Core {
         mut config: ContainerConfig,
         base: Base,
         warnings: Vec<String>,
+        user_namespace: UserNamespace,
     ) -> Result<(Made, Vec<NewVolume>)> {
         let process = merge::merge(&config, &base.config)?;
         let hostname = merge::hostname(&config, id, &self.host)?;
@@ -82,6 +86,7 @@ impl Core {
             hostname,
             config,
             warnings,
+            user_namespace,
         };
         let made = Made {
             created: clock::now(),
@@ -90,6 +95,34 @@ impl Core {
             volumes: volumes.iter().map(|v| v.id.clone()).collect(),
         };
         Ok((made, volumes))
+    }
+
+    /// Whose ids the container has. Ids of its own, or shared ones, are held by what comes with them.
+    fn user_namespace(
+        &self,
+        config: &ContainerConfig,
+        base: &Base,
+    ) -> Result<(UserNamespace, Option<HeldIds>)> {
+        let mut lent = Vec::new();
+        for (words, container) in userns::lenders(config) {
+            let namespace = self.table.get(container)?.view().fixed.user_namespace.clone();
+            lent.push((words, namespace));
+        }
+        match userns::choose(config, &lent)? {
+            Choice::Host(reason) => Ok((UserNamespace::Host { reason }, None)),
+            Choice::Shared(ids, shared) => {
+                let held = self.store.containers().share_ids(ids.range)?;
+                Ok((UserNamespace::Own { ids, shared }, Some(held)))
+            }
+            Choice::Own => {
+                let user =
+                    [config.process.user.as_str(), &base.config.user].into_iter().find(|u| !u.is_empty());
+                let (uids, gids) = userns::large_ids(user.unwrap_or_default(), &config.group_add)?;
+                let held = self.store.containers().hold_ids(userns::blocks(&uids, &gids))?;
+                let ids = UserIds { range: held.range(), uids, gids };
+                Ok((UserNamespace::Own { ids, shared: String::new() }, Some(held)))
+            }
+        }
     }
 
     /// Makes volumes while the record is written. A random name that was taken meanwhile is drawn anew.

@@ -19,7 +19,7 @@ use crate::assets;
 use crate::spec::mounts::clean;
 use crate::spec::{
     self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
-    namespaces, tmpfs,
+    namespaces, tmpfs, userns,
 };
 
 /// What `/dev` of the host has that a privileged container makes itself.
@@ -47,6 +47,7 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
         devices: &devices,
         block_device,
         namespaces: resolve_namespaces(core, me)?,
+        user_namespace: &fixed.user_namespace,
         files: generate(&fixed.paths, me)?,
         cgroup_parent: &core.cgroup_parent,
         host: &core.host,
@@ -93,9 +94,10 @@ fn generate(paths: &Paths, me: &Container) -> Result<GeneratedFiles> {
     let fixed = &me.made.fixed;
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let own_network = namespaces::own_network(&fixed.config.namespaces);
-    write(&paths.resolv_conf, &files::resolv_conf(&fixed.config.dns, &host, own_network))?;
-    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname))?;
-    write(&paths.hostname, &files::hostname(&fixed.hostname))?;
+    let owner = fixed.user_namespace.ids().map(|ids| ids.range.first);
+    write(&paths.resolv_conf, &files::resolv_conf(&fixed.config.dns, &host, own_network), owner)?;
+    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname), owner)?;
+    write(&paths.hostname, &files::hostname(&fixed.hostname), owner)?;
     Ok(GeneratedFiles {
         resolv_conf: paths.resolv_conf.clone(),
         hosts: paths.hosts.clone(),
@@ -103,9 +105,15 @@ fn generate(paths: &Paths, me: &Container) -> Result<GeneratedFiles> {
     })
 }
 
-/// The directory is closed to everyone but root, and the container has only the file, never its name.
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|e| Error::system(format!("write({}): {e}", path.display())))
+/// The directory is closed to everyone but root, and the container has only the file, never its name. The file belongs to
+/// the container's root, so that no mapping is needed to have it written there.
+fn write(path: &Path, text: &str, owner: Option<u32>) -> Result<()> {
+    fs::write(path, text).map_err(|e| Error::system(format!("write({}): {e}", path.display())))?;
+    match owner {
+        None => Ok(()),
+        Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id))
+            .map_err(|e| Error::system(format!("lchown({}, {id}, {id}): {e}", path.display()))),
+    }
 }
 
 fn resolve_mounts(me: &Container, core: &Core) -> Result<Vec<ResolvedMount>> {
@@ -188,7 +196,27 @@ fn resolve_namespaces(core: &Core, me: &Container) -> Result<ResolvedNamespaces>
         // Its /dev/shm is a mount point of the engine's making, which a container without CAP_SYS_ADMIN cannot swap.
         resolved.shm = Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm")));
     }
+    resolved.user = lent_user_namespace(core, me)?;
     Ok(resolved)
+}
+
+/// The user namespace of the containers that lend others. The same ids were theirs when this one was created; meanwhile the
+/// name may be another container's.
+fn lent_user_namespace(core: &Core, me: &Container) -> Result<Option<PathBuf>> {
+    let fixed = &me.made.fixed;
+    let mut path = None;
+    for (words, container) in userns::lenders(&fixed.config) {
+        let pid = lender(core, container)?;
+        let theirs = core.table.get(container)?.view().fixed.user_namespace.clone();
+        if theirs.ids() != fixed.user_namespace.ids() {
+            return Err(Error::conflict(format!(
+                "{words}: that container has another user namespace than the one that was there when this container was \
+                 created; create this one anew"
+            )));
+        }
+        path = theirs.ids().map(|_| PathBuf::from(format!("/proc/{pid}/ns/user")));
+    }
+    Ok(path)
 }
 
 fn lender(core: &Core, container: &str) -> Result<i32> {

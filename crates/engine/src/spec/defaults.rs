@@ -73,8 +73,9 @@ pub(crate) const DEVICE_RULES: &[(char, Option<i64>, Option<i64>, &str)] = &[
 ];
 
 /// Sysctls of a network namespace of its own: services may bind low ports and ping without capabilities.
-pub(crate) const NETWORK_SYSCTLS: &[(&str, &str)] =
-    &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+pub(crate) const NETWORK_SYSCTLS: &[(&str, &str)] = &[("net.ipv4.ip_unprivileged_port_start", "0")];
+/// Groups that may ping without a capability: all that the container has.
+pub(crate) const PING_GROUPS: &str = "net.ipv4.ping_group_range";
 
 /// Addresses every hosts file has.
 pub(crate) const HOSTS: &[(&str, &str)] = &[

@@ -7,7 +7,7 @@ use tare_model::container::ContainerConfig;
 use tare_model::sandbox::Rootfs;
 
 use super::host::HostFacts;
-use crate::api::view::MergedProcess;
+use crate::api::view::{MergedProcess, UserNamespace};
 
 /// One container about to be started.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Input<'a> {
     pub(crate) block_device: super::limits::Lookup,
     /// Namespaces lent by others.
     pub(crate) namespaces: ResolvedNamespaces,
+    /// Whose ids it has.
+    pub(crate) user_namespace: &'a UserNamespace,
     /// Files made by the engine.
     pub(crate) files: GeneratedFiles,
     /// Parent of the container's cgroup when the user names none: absolute.
@@ -100,6 +102,8 @@ pub(crate) struct ResolvedNamespaces {
     pub(crate) ipc: Option<PathBuf>,
     /// X's /dev/shm.
     pub(crate) shm: Option<PathBuf>,
+    /// X's user namespace, if it is not the host's.
+    pub(crate) user: Option<PathBuf>,
 }
 
 /// Files that the engine writes and binds in.

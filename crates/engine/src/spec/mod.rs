@@ -23,6 +23,7 @@ pub(crate) mod seccomp;
 pub(crate) mod security;
 pub(crate) mod sysctl;
 pub(crate) mod tmpfs;
+pub(crate) mod userns;
 
 pub(crate) use host::HostFacts;
 pub(crate) use input::{

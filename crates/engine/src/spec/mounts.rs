@@ -89,8 +89,9 @@ pub(crate) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>> {
         options.extend(readonly_root.then(|| "ro".to_owned()));
         all.push(mount(path, "bind", source, options)?);
     }
+    let mapped = input.user_namespace.ids().is_some();
     for user in input.mounts {
-        all.push(user_mount(user)?);
+        all.push(user_mount(user, mapped)?);
     }
     // Stable, so what was given first is mounted first among equals.
     all.sort_by_key(|m| m.destination().components().count());
@@ -98,13 +99,17 @@ pub(crate) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>> {
 }
 
 fn shm(input: &Input<'_>) -> Result<Option<Mount>> {
-    let bind =
-        |source: &Path| mount("/dev/shm", "bind", source, ["rbind", "rprivate"].map(String::from).to_vec());
+    let bind = |source: &Path, options: &[&str]| {
+        mount("/dev/shm", "bind", source, options.iter().map(|o| (*o).to_owned()).collect())
+    };
+    let mapped = input.user_namespace.ids().is_some();
     Ok(Some(match &input.config.namespaces.ipc {
         IpcMode::None => return Ok(None),
-        IpcMode::Host => bind(Path::new("/dev/shm"))?,
+        IpcMode::Host if mapped => bind(Path::new("/dev/shm"), &["rbind", "rprivate", "ridmap"])?,
+        IpcMode::Host => bind(Path::new("/dev/shm"), &["rbind", "rprivate"])?,
+        // The same user namespace has made it: its ids are right.
         IpcMode::Container { .. } => match &input.namespaces.shm {
-            Some(path) => bind(path)?,
+            Some(path) => bind(path, &["rbind", "rprivate"])?,
             None => return Ok(None),
         },
         IpcMode::Private | IpcMode::Shareable => {
@@ -116,7 +121,8 @@ fn shm(input: &Input<'_>) -> Result<Option<Mount>> {
     }))
 }
 
-fn user_mount(user: &ResolvedMount) -> Result<Mount> {
+/// On disk the ids of what the user mounts are those of the host, whatever they are elsewhere.
+fn user_mount(user: &ResolvedMount, mapped: bool) -> Result<Mount> {
     match &user.source {
         ResolvedSource::Tmpfs { options } => {
             mount(&user.target, "tmpfs", Path::new("tmpfs"), options.clone())
@@ -124,6 +130,7 @@ fn user_mount(user: &ResolvedMount) -> Result<Mount> {
         ResolvedSource::Bind { path, propagation, recursive, readonly_non_recursive } => {
             let mut options = vec![if *recursive { "rbind" } else { "bind" }.to_owned()];
             options.push(if propagation.is_empty() { "rprivate".to_owned() } else { propagation.clone() });
+            options.extend(mapped.then(|| if *recursive { "ridmap" } else { "idmap" }.to_owned()));
             if user.readonly {
                 options.push("ro".to_owned());
                 options.extend((*recursive && !readonly_non_recursive).then(|| "rro".to_owned()));

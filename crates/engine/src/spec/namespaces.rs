@@ -8,10 +8,22 @@ use tare_model::{Error, Result};
 
 use super::input::ResolvedNamespaces;
 use super::plan::built;
+use crate::api::view::UserNamespace;
 
 /// The list of the specification: an entry without path is a new namespace, no entry is the host's.
-pub(crate) fn namespaces(asked: &Namespaces, resolved: &ResolvedNamespaces) -> Result<Vec<LinuxNamespace>> {
+pub(crate) fn namespaces(
+    asked: &Namespaces,
+    resolved: &ResolvedNamespaces,
+    user: &UserNamespace,
+) -> Result<Vec<LinuxNamespace>> {
     let mut list = vec![namespace(Kind::Mount, None)?];
+    match user {
+        UserNamespace::Host { .. } => {}
+        UserNamespace::Own { shared, .. } if shared.is_empty() => list.push(namespace(Kind::User, None)?),
+        UserNamespace::Own { shared, .. } => {
+            list.push(namespace(Kind::User, Some(lent(&resolved.user, "the user namespace", shared)?))?);
+        }
+    }
     if own_network(asked) {
         list.push(namespace(Kind::Network, None)?);
     }

@@ -7,12 +7,12 @@ use oci_spec::runtime::{
     BoxBuilder, Linux, LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use tare_model::container::{ContainerConfig, HostOrPrivate, NetworkMode};
-use tare_model::sandbox::{Identity, SandboxSpec};
+use tare_model::sandbox::{DiskIds, Identity, SandboxSpec};
 use tare_model::{Error, Result};
 
 use super::host::HostFacts;
 use super::input::Input;
-use super::{devices, files, limits, merge, mounts, namespaces, security, sysctl};
+use super::{devices, files, limits, merge, mounts, namespaces, security, sysctl, userns};
 
 /// What a container on the default network is told while there are no networks.
 const NO_NETWORK: &str = "there are no container networks yet: this container has a loopback interface only, \
@@ -29,7 +29,7 @@ pub(crate) fn check(config: &mut ContainerConfig, host: &HostFacts) -> Result<Ve
     mounts::check(&config.mounts)?;
     devices::check(&config.devices)?;
     files::check(config)?;
-    sysctl::sysctls(&config.sysctls, &config.namespaces)?;
+    sysctl::sysctls(&config.sysctls, &config.namespaces, "")?;
     let caps = security::capability_set(&config.security, host)?;
     security::filter(&config.security, caps)?;
     for group in &config.group_add {
@@ -75,7 +75,7 @@ pub(crate) fn plan(input: &Input<'_>) -> Result<SandboxSpec> {
         seccomp,
         init: config.init,
         create_cwd: !input.process.working_dir.is_empty(),
-        disk_ids: Default::default(),
+        disk_ids: input.user_namespace.ids().map_or(DiskIds::Host, |_| DiskIds::Mapped),
     })
 }
 
@@ -114,15 +114,22 @@ fn linux(input: &Input<'_>) -> Result<Linux> {
     let mut rules = devices::rules(input.devices, config.security.privileged)?;
     rules.extend(limits::device_rules(&config.resources)?);
     resources.set_devices(Some(rules));
+    let user = input.user_namespace;
+    let ping_groups = userns::ping_groups(user);
     let linux = LinuxBuilder::default()
-        .namespaces(namespaces::namespaces(&config.namespaces, &input.namespaces)?)
+        .namespaces(namespaces::namespaces(&config.namespaces, &input.namespaces, user)?)
         .resources(resources)
         .devices(devices::nodes(input.devices)?)
         .cgroups_path(cgroups_path(config, input.cgroup_parent, input.id.as_str()))
-        .sysctl(sysctl::sysctls(&config.sysctls, &config.namespaces)?)
+        .sysctl(sysctl::sysctls(&config.sysctls, &config.namespaces, &ping_groups)?)
         .masked_paths(security::masked(&config.security, input.host))
         .readonly_paths(security::readonly(&config.security));
-    built(linux.build())
+    let mut linux = built(linux.build())?;
+    if let Some(ids) = user.ids() {
+        let (uids, gids) = userns::mappings(ids)?;
+        linux.set_uid_mappings(Some(uids)).set_gid_mappings(Some(gids));
+    }
+    Ok(linux)
 }
 
 /// Builders only fail when a required field is missing, which the golden tests would show.

@@ -9,6 +9,7 @@ use tare_model::{ContainerId, ImageConfig, ImageDocument};
 
 use super::super::input::{DeviceNode, GeneratedFiles, ResolvedMount, ResolvedNamespaces, ResolvedSource};
 use super::*;
+use crate::api::view::{UserIds, UserNamespace};
 
 struct Case {
     config: ContainerConfig,
@@ -16,6 +17,13 @@ struct Case {
     mounts: Vec<ResolvedMount>,
     devices: Vec<DeviceNode>,
     namespaces: ResolvedNamespaces,
+    user_namespace: UserNamespace,
+}
+
+/// Ids for a container's user namespace.
+fn own() -> UserNamespace {
+    let range = tare_model::IdRange { first: 0x7000_0000, count: 0x10000 };
+    UserNamespace::Own { ids: UserIds { range, uids: vec![], gids: vec![] }, shared: String::new() }
 }
 
 fn case() -> Case {
@@ -29,6 +37,7 @@ fn case() -> Case {
         mounts: vec![],
         devices: vec![],
         namespaces: ResolvedNamespaces::default(),
+        user_namespace: own(),
     }
 }
 
@@ -48,6 +57,7 @@ impl Case {
             mounts: &self.mounts,
             devices: &self.devices,
             namespaces: self.namespaces.clone(),
+            user_namespace: &self.user_namespace,
             files: GeneratedFiles {
                 resolv_conf: "/run/r".into(),
                 hosts: "/run/h".into(),
@@ -103,6 +113,7 @@ fn the_default_container_is_the_golden_one() {
 fn a_privileged_container_is_the_golden_one() {
     let mut case = case();
     case.config.security.privileged = true;
+    case.user_namespace = UserNamespace::Host { reason: "--privileged".into() };
     let golden: Value =
         serde_json::from_str(include_str!("golden/privileged.json")).expect("golden document");
     let got = case.json();
@@ -132,7 +143,7 @@ fn an_image_cannot_choose_a_security_setting() {
 
 #[test]
 fn every_namespace_is_private_by_default() {
-    let all = BTreeSet::from(["mount", "network", "pid", "ipc", "uts", "cgroup"]);
+    let all = BTreeSet::from(["mount", "network", "pid", "ipc", "uts", "cgroup", "user"]);
     assert_eq!(kinds(&case().json()), all);
 }
 
@@ -142,6 +153,7 @@ fn namespaces_of_the_host_are_left_out() {
     case.config.namespaces.network = NetworkMode::Host;
     case.config.namespaces.pid = NamespaceMode::Host;
     case.config.namespaces.ipc = IpcMode::Host;
+    case.user_namespace = UserNamespace::Host { reason: "--network=host".into() };
     let spec = case.json();
     assert_eq!(kinds(&spec), BTreeSet::from(["mount", "uts", "cgroup"]));
     assert_eq!(mount(&spec, "/dev/shm")["source"], "/dev/shm");
@@ -175,7 +187,8 @@ fn a_users_mount_replaces_the_engines() {
     case.mounts = vec![bind("/etc/hosts"), bind("/dev/shm"), bind("/a/b/c"), bind("/a")];
     let spec = case.json();
     assert_eq!(mount(&spec, "/etc/hosts")["source"], "/src");
-    assert_eq!(mount(&spec, "/etc/hosts")["options"], serde_json::json!(["rbind", "rprivate", "ro", "rro"]));
+    let options = serde_json::json!(["rbind", "rprivate", "ridmap", "ro", "rro"]);
+    assert_eq!(mount(&spec, "/etc/hosts")["options"], options);
     let order = destinations(&spec);
     assert_eq!(order.iter().filter(|d| **d == "/dev/shm").count(), 1);
     let at = |d: &str| order.iter().position(|x| *x == d).expect(d);
@@ -267,4 +280,28 @@ fn only_who_asked_for_a_network_is_told_that_there_is_none() {
     };
     assert!(told(NetworkMode::Default) && told(NetworkMode::Bridge));
     assert!(!told(NetworkMode::None) && !told(NetworkMode::Host));
+}
+
+#[test]
+fn with_the_hosts_user_namespace_no_id_is_mapped() {
+    let mut case = case();
+    case.user_namespace = UserNamespace::Host { reason: "--userns=host".into() };
+    let spec = case.json();
+    assert_eq!(spec["disk_ids"], "host");
+    assert!(!kinds(&spec).contains("user"));
+    assert!(spec["oci"]["linux"].get("uidMappings").is_none());
+    assert_eq!(spec["oci"]["linux"]["sysctl"]["net.ipv4.ping_group_range"], "0 2147483647");
+}
+
+#[test]
+fn a_shared_user_namespace_is_joined_by_path() {
+    let mut case = case();
+    let UserNamespace::Own { ids, .. } = own() else { panic!("its own") };
+    case.user_namespace = UserNamespace::Own { ids, shared: "--ipc=container:web".into() };
+    case.namespaces.user = Some("/proc/7/ns/user".into());
+    let spec = case.json();
+    let namespaces = spec["oci"]["linux"]["namespaces"].as_array().expect("a list");
+    let user = namespaces.iter().find(|n| n["type"] == "user").expect("there is one");
+    assert_eq!(user["path"], "/proc/7/ns/user");
+    assert_eq!(spec["disk_ids"], "mapped");
 }

@@ -19,17 +19,19 @@ const IPC_KEYS: &[&str] = &[
     "kernel.shm_rmid_forced",
 ];
 
-/// What the container's kernel parameters are: the engine's defaults under the user's.
+/// What the container's kernel parameters are: the engine's defaults under the user's. `ping_groups` may ping.
 ///
 /// # Errors
 /// `InvalidInput` for a parameter that belongs to the host, or a value that could be read as more than one.
 pub(crate) fn sysctls(
     asked: &BTreeMap<String, String>,
     namespaces: &Namespaces,
+    ping_groups: &str,
 ) -> Result<HashMap<String, String>> {
     let mut all = HashMap::new();
     if own_network(namespaces) {
         all.extend(defaults::NETWORK_SYSCTLS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        all.insert(defaults::PING_GROUPS.to_owned(), ping_groups.to_owned());
     }
     for (key, value) in asked {
         check(key, value, namespaces)?;
@@ -66,14 +68,14 @@ mod tests {
     use super::*;
 
     fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<HashMap<String, String>> {
-        sysctls(&BTreeMap::from([(key.to_owned(), value.to_owned())]), namespaces)
+        sysctls(&BTreeMap::from([(key.to_owned(), value.to_owned())]), namespaces, "0 1")
     }
 
     #[test]
     fn an_own_network_opens_low_ports_and_ping() {
-        let all = sysctls(&BTreeMap::new(), &Namespaces::default()).expect("valid");
+        let all = sysctls(&BTreeMap::new(), &Namespaces::default(), "0 65535").expect("valid");
         assert_eq!(all["net.ipv4.ip_unprivileged_port_start"], "0");
-        assert_eq!(all["net.ipv4.ping_group_range"], "0 2147483647");
+        assert_eq!(all["net.ipv4.ping_group_range"], "0 65535");
     }
 
     #[test]
@@ -81,7 +83,7 @@ mod tests {
         let host_net = Namespaces { network: NetworkMode::Host, ..Default::default() };
         let host_ipc = Namespaces { ipc: IpcMode::Host, ..Default::default() };
         let lent_ipc = Namespaces { ipc: IpcMode::Container { container: "x".into() }, ..Default::default() };
-        assert!(sysctls(&BTreeMap::new(), &host_net).expect("valid").is_empty());
+        assert!(sysctls(&BTreeMap::new(), &host_net, "0 1").expect("valid").is_empty());
         assert!(one("net.ipv4.ip_forward", "1", &Namespaces::default()).is_ok());
         assert!(one("net.ipv4.ip_forward", "1", &host_net).is_err());
         assert!(one("kernel.shmmax", "1", &Namespaces::default()).is_ok());
