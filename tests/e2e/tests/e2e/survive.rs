@@ -43,15 +43,15 @@ fn what_happened_meanwhile_is_known() {
         return;
     }
     let mut engine = Engine::start();
-    engine
-        .background(&["--name", "ends"], "while [ ! -e /go ]; do sleep 0.02; done; echo last words; exit 42");
-    engine.background(&["--name", "gone", "--rm"], "while [ ! -e /go ]; do sleep 0.02; done");
-    let roots = ["ends", "gone"].map(|n| format!("/proc/{}/root/go", engine.pid_of(n)));
+    // A word from outside: root of the host is nobody inside, and cannot leave one by way of /proc/PID/root.
+    let (word, bind) = (engine.path("word"), format!("{}:/word", engine.path("word")));
+    fs::create_dir(&word).unwrap();
+    let wait = "while [ ! -e /word/go ]; do sleep 0.02; done";
+    engine.background(&["--name", "ends", "-v", &bind], &format!("{wait}; echo last words; exit 42"));
+    engine.background(&["--name", "gone", "--rm", "-v", &bind], wait);
     let pids = ["ends", "gone"].map(|n| engine.pid_of(n));
     engine.kill_daemon();
-    for root in roots {
-        fs::write(root, "").unwrap();
-    }
+    fs::write(format!("{word}/go"), "").unwrap();
     wait::until(wait::PATIENCE, || {
         pids.iter().all(|p| !fs::exists(format!("/proc/{p}")).unwrap()).then_some(())
     })
