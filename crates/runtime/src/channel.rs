@@ -4,6 +4,7 @@
 //!   parent                                  child
 //!     │ clone3 ────────────────────────────▶ │
 //!     │ ◀──────────────── Sibling(pid, fd) ─ │ (a second child goes on in the place of the first)
+//!     │ GoOn ──────────────────────────────▶ │ (its parent knows it)
 //!     │ Mapped ────────────────────────────▶ │ (the new user namespace has its ids)
 //!     │ Pieces(places, fds) … Last ────────▶ │ (what the parent made for it)
 //!     │                                      │ steps of the plan
@@ -35,6 +36,7 @@ const TERMINAL: u8 = b'T';
 const READY: u8 = b'R';
 const SIBLING: u8 = b'S';
 const MAPPED: u8 = b'M';
+const GO_ON: u8 = b'G';
 const PIECES: u8 = b'P';
 const LAST: u8 = b'L';
 /// Longest message; an error text beyond it is cut.
@@ -99,6 +101,11 @@ impl Launch {
             (Some((&FAILED, text)), _) => Err(decode(text)),
             _ => Err(Error::new(tare_model::ErrorKind::System, "the process was killed at its beginning")),
         }
+    }
+
+    /// The child that goes on is known.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        send(self.0.as_fd(), GO_ON, &[], &[])
     }
 
     /// The user namespace has its ids.
@@ -170,8 +177,17 @@ impl Report {
 
     /// Waits until the user namespace has its ids.
     pub(crate) fn await_ids(&self) -> Result<()> {
+        self.await_word(MAPPED)
+    }
+
+    /// Waits until the parent knows this child.
+    pub(crate) fn await_go_on(&self) -> Result<()> {
+        self.await_word(GO_ON)
+    }
+
+    fn await_word(&self, word: u8) -> Result<()> {
         match receive(self.0.as_fd(), LONGEST)?.0.first() {
-            Some(&MAPPED) => Ok(()),
+            Some(said) if *said == word => Ok(()),
             _ => Err(gone()),
         }
     }

@@ -98,6 +98,14 @@ impl Resources<'_> {
         }
     }
 
+    /// Joins the pid namespace for the next child.
+    pub(crate) fn join_processes(&self) -> Result<()> {
+        let Joins::Process { pidfd, .. } = &self.joins else {
+            return Err(Error::invalid("plan: a process joins, and there is none to join"));
+        };
+        setns(*pidfd, Namespaces::PID).call(|| "setns(pidfd, CLONE_NEWPID)")
+    }
+
     /// Enters the user namespace that is joined.
     pub(crate) fn join_user(&self) -> Result<()> {
         let user = self.joined_user().ok_or_else(|| Error::invalid("plan: no user namespace to join"))?;
@@ -132,7 +140,14 @@ impl Resources<'_> {
 
     /// Everything above that is a descriptor.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut all: Vec<BorrowedFd<'_>> = self.entry.tasks().iter().map(AsFd::as_fd).collect();
+        let mut all = self.other_descriptors();
+        all.extend(self.entry.tasks().iter().map(AsFd::as_fd));
+        all
+    }
+
+    /// The same without the way into the cgroups.
+    pub(crate) fn other_descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all = Vec::new();
         all.extend(self.gate);
         all.extend(self.init);
         match &self.joins {
@@ -252,7 +267,14 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
 fn second(ours: &Launch, first: Sibling) -> Result<Sibling> {
     let second = ours.sibling();
     reap(&first.pidfd.as_fd());
-    second
+    let second = second?;
+    // It waits for that, or its own words could come before those of the first.
+    match ours.go_on() {
+        // It has ended; the channel tells why.
+        Ok(()) => Ok(second),
+        Err(error) if matches!(error.errno(), Some(Errno::PIPE | Errno::CONNRESET)) => Ok(second),
+        Err(error) => Err(error),
+    }
 }
 
 fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
@@ -260,7 +282,7 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
     let user = plan.namespaces.has_own(Namespaces::USER);
     let joins_user = plan.namespaces.joined(Namespaces::USER).is_some();
     let flags = if joins_user { Namespaces::NONE } else { plan.namespaces.new };
-    let around = given.joined_around_fork(user);
+    let around = if plan.namespaces.enters_late { Vec::new() } else { given.joined_around_fork(user) };
     let fork = || {
         let forked = fork(flags, given.entry.clone_into()).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"));
         if flags.contains(Namespaces::USER) { forked.context(|| NO_USER_NAMESPACE) } else { forked }

@@ -89,8 +89,10 @@ impl Child<'_> {
         match step {
             Step::Guard => {
                 let given = self.given;
-                become_program::guard(given.die_with_parent, given.preserved, &self.needed())
+                let needed = self.needed(given.descriptors());
+                become_program::guard(given.die_with_parent, given.preserved, &needed)
             }
+            Step::EnterProcesses => self.enter_processes(),
             Step::JoinCgroups => self.given.join_cgroups(),
             Step::JoinNamespaces => self.join_namespaces(),
             Step::EnterUser => self.enter_user(),
@@ -196,8 +198,7 @@ impl Child<'_> {
     }
 
     /// Descriptors that later steps use.
-    fn needed(&self) -> Vec<BorrowedFd<'_>> {
-        let mut needed = self.given.descriptors();
+    fn needed<'a>(&'a self, mut needed: Vec<BorrowedFd<'a>>) -> Vec<BorrowedFd<'a>> {
         needed.push(self.report.as_fd());
         match &self.streams {
             Streams::Three(three) => needed.extend(three.iter().map(AsFd::as_fd)),
@@ -302,6 +303,18 @@ impl Child<'_> {
         Ok(())
     }
 
+    /// Another process goes on inside; this one, which was never there, ends. The cgroups were joined by now, so that the
+    /// files to do it with are not there any more when somebody inside can look (CVE-2016-9962).
+    fn enter_processes(&self) -> Result<()> {
+        let given = self.given;
+        given.join_processes()?;
+        let needed = self.needed(given.other_descriptors());
+        become_program::guard(given.die_with_parent, given.preserved, &needed)?;
+        self.go_on(Namespaces::NONE)?;
+        // The other process has inherited neither.
+        become_program::guard(given.die_with_parent, given.preserved, &needed)
+    }
+
     /// Into a user namespace that exists, and into new ones that it owns. Where that takes a new pid namespace, another
     /// process goes on from here and this one ends.
     fn enter_user(&self) -> Result<()> {
@@ -310,8 +323,13 @@ impl Child<'_> {
         if !new.contains(Namespaces::PID) {
             return process::unshare(new).call(|| format!("unshare({new:?})"));
         }
+        self.go_on(new)
+    }
+
+    /// Returns in a sibling of this process.
+    fn go_on(&self, new: Namespaces) -> Result<()> {
         match process::fork_sibling(new).call(|| format!("clone3({new:?}|CLONE_PARENT)"))? {
-            Forked::Child => Ok(()),
+            Forked::Child => self.report.await_go_on(),
             Forked::Parent { pid, pidfd } => {
                 self.report.sibling(pid.as_raw_nonzero().get(), pidfd.as_fd())?;
                 process::exit_now(0)

@@ -68,6 +68,8 @@ pub enum Step {
     JoinCgroups,
     /// Into namespaces that exist, through descriptors the parent opened.
     JoinNamespaces,
+    /// Into the pid namespace that is joined, as another process that has none of the host's cgroup files.
+    EnterProcesses,
     /// Into a user namespace that exists, and new other ones that belong to it.
     EnterUser,
     /// Waits until the new user namespace has its ids.
@@ -310,11 +312,17 @@ impl Plan {
     /// # Errors
     /// As [`Plan::container`].
     pub fn exec(container: &SandboxSpec, exec: &ExecSpec, manner: Manner) -> Result<Self> {
-        let namespaces = Layout::joining(&container.oci)?;
+        let mut namespaces = Layout::joining(&container.oci)?;
         let process = Process::exec(container, exec)?;
         let mut steps = Steps::new(&namespaces);
         steps.push(Step::Guard);
         steps.join_cgroups(manner);
+        // With the host's user namespace, processes inside may have rights over this one as soon as they see it.
+        let seen = namespaces.has_own(Namespaces::PID) && !steps.user;
+        if manner.join_cgroups && seen {
+            steps.push(Step::EnterProcesses);
+            namespaces.enters_late = true;
+        }
         // While the host's /proc is still there.
         steps.privileges(&process);
         steps.push(Step::JoinNamespaces);

@@ -19,6 +19,8 @@ pub struct Layout {
     pub join: Vec<Join>,
     /// All that are not simply the host's.
     pub listed: Namespaces,
+    /// The pid namespace is joined by the child, for another that goes on in its place.
+    pub enters_late: bool,
     /// The ids of the user namespace, if one is made.
     pub ids: Option<IdMaps>,
 }
@@ -93,10 +95,10 @@ impl Layout {
         self.listed.contains(kind)
     }
 
-    /// A child has to make another that goes on in its place: a new pid namespace takes one to live in it, and is to belong
+    /// A child has to make another that goes on in its place: a pid namespace is joined late, or a new one takes one to live in it, and is to belong
     /// to a user namespace that exists.
     pub fn forks_again(&self) -> bool {
-        self.joined(Namespaces::USER).is_some() && self.new.contains(Namespaces::PID)
+        self.enters_late || self.joined(Namespaces::USER).is_some() && self.new.contains(Namespaces::PID)
     }
 
     /// The path by which a kind is joined.

@@ -437,3 +437,18 @@ fn a_joined_user_namespace_is_entered_first_and_owns_what_is_made() {
     document["linux"]["namespaces"][1] = json!({"type": "pid", "path": "/proc/7/ns/pid"});
     assert!(!planned(document).unwrap().namespaces.forks_again());
 }
+
+#[test]
+fn an_exec_has_no_cgroup_files_once_it_is_seen_by_those_who_may_trace_it() {
+    let exec = ExecSpec { args: vec!["x".into()], ..ExecSpec::default() };
+    let plan = Plan::exec(&sandbox(document()), &exec, MANNER).unwrap();
+    assert_eq!(plan.steps[..3], [Step::Guard, Step::JoinCgroups, Step::EnterProcesses]);
+    assert!(plan.namespaces.forks_again());
+    let unseen = [
+        Plan::exec(&sandbox(in_user_namespace()), &exec, MANNER),
+        Plan::exec(&sandbox(document()), &exec, Manner { join_cgroups: false, ..MANNER }),
+    ];
+    for plan in unseen {
+        assert!(!plan.unwrap().namespaces.forks_again(), "one process does");
+    }
+}
