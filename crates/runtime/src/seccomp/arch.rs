@@ -13,6 +13,10 @@ pub enum Arch {
     X32,
     /// 64-bit ARM.
     Aarch64,
+    /// 32-bit ARM (EABI), also on 64-bit processors that still run it.
+    Arm,
+    /// 64-bit RISC-V.
+    Riscv64,
 }
 
 impl Arch {
@@ -22,6 +26,13 @@ impl Arch {
     /// What this program was built for.
     #[cfg(target_arch = "aarch64")]
     pub const NATIVE: Self = Self::Aarch64;
+    /// What this program was built for.
+    #[cfg(target_arch = "riscv64")]
+    pub const NATIVE: Self = Self::Riscv64;
+
+    /// All that there are tables for.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::X86_64, Self::I386, Self::X32, Self::Aarch64, Self::Arm, Self::Riscv64];
 
     /// The `AUDIT_ARCH_*` token in `seccomp_data.arch`.
     pub(crate) fn token(self) -> u32 {
@@ -29,18 +40,25 @@ impl Arch {
             Self::X86_64 | Self::X32 => 0xc000_003e,
             Self::I386 => 0x4000_0003,
             Self::Aarch64 => 0xc000_00b7,
+            Self::Arm => 0x4000_0028,
+            Self::Riscv64 => 0xc000_00f3,
         }
     }
 
-    /// Whether a kernel for `native` can run calls of this architecture.
-    pub(crate) fn runs_on(self, native: Self) -> bool {
-        match native {
-            Self::Aarch64 => self == Self::Aarch64,
-            Self::X86_64 | Self::I386 | Self::X32 => self != Self::Aarch64,
+    /// Every architecture that a kernel for this one may run, itself first.
+    pub(crate) fn family(self) -> &'static [Self] {
+        match self {
+            Self::X86_64 => &[Self::X86_64, Self::I386, Self::X32],
+            Self::I386 => &[Self::I386],
+            Self::X32 => &[Self::X32],
+            Self::Aarch64 => &[Self::Aarch64, Self::Arm],
+            Self::Arm => &[Self::Arm],
+            Self::Riscv64 => &[Self::Riscv64],
         }
     }
 
-    /// The architecture an OCI document names, if we have its numbers.
+    /// The architecture an OCI document names, if we have its numbers. We have those of every architecture that runs on
+    /// a machine this program can be built for.
     pub(crate) fn from_oci(arch: OciArch, native: Self) -> Option<Self> {
         match arch {
             OciArch::ScmpArchNative => Some(native),
@@ -48,6 +66,8 @@ impl Arch {
             OciArch::ScmpArchX86_64 => Some(Self::X86_64),
             OciArch::ScmpArchX32 => Some(Self::X32),
             OciArch::ScmpArchAarch64 => Some(Self::Aarch64),
+            OciArch::ScmpArchArm => Some(Self::Arm),
+            OciArch::ScmpArchRiscv64 => Some(Self::Riscv64),
             _ => None,
         }
     }

@@ -65,7 +65,7 @@ fn ranges(profile: &Profile<'_>, token: u32) -> Vec<Range> {
     let names = profile.named();
     let on = |arch: Arch| profile.arches.contains(&arch) && arch.token() == token;
     let mut points = BTreeMap::new();
-    for arch in [Arch::X86_64, Arch::I386, Arch::Aarch64, Arch::X32].into_iter().filter(|arch| on(*arch)) {
+    for arch in Arch::ALL.into_iter().filter(|arch| on(*arch)) {
         let base = if arch == Arch::X32 { X32_BIT } else { 0 };
         let numbers =
             names.iter().filter_map(|name| Some((syscalls::number(arch, name)?, profile.decision(name))));

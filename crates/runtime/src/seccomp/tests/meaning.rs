@@ -37,7 +37,7 @@ fn arch_of(profile: &Profile<'_>, call: Call) -> Option<Arch> {
     let fits = |arch: &Arch| match arch {
         Arch::X86_64 => !is_x32,
         Arch::X32 => is_x32,
-        Arch::I386 | Arch::Aarch64 => true,
+        _ => true,
     };
     profile.arches.iter().copied().find(|arch| arch.token() == call.arch && fits(arch))
 }
