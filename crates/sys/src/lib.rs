@@ -13,6 +13,7 @@ pub mod probe;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod words;
 
 /// Why the last call through `libc` failed.
 fn last_errno() -> rustix::io::Errno {

@@ -87,6 +87,44 @@ pub fn int80(number: u32, args: [u32; 3]) -> Result<i64> {
     if (-4095..0).contains(&narrow) { Err(Errno::from_raw_os_error(-narrow)) } else { Ok(i64::from(narrow)) }
 }
 
+/// `socketcall(SYS_SOCKET, {family, kind, 0})` through the 32-bit entry.
+#[cfg(target_arch = "x86_64")]
+pub fn socketcall(family: u32, kind: u32) -> Result<()> {
+    const SOCKETCALL: u32 = 102;
+    const SYS_SOCKET: u32 = 1;
+    // SAFETY: a new mapping touches no memory of ours. The 32-bit entry needs an address below 4 GiB.
+    let page = unsafe {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        libc::mmap(std::ptr::null_mut(), 12, protection, flags | libc::MAP_32BIT, -1, 0)
+    };
+    let Ok(address) = u32::try_from(page as usize) else { return Err(Errno::NOMEM) };
+    // SAFETY: the mapping is ours alone, writable, aligned and has room for three words.
+    unsafe { page.cast::<[u32; 3]>().write([family, kind, 0]) };
+    let answer = int80(SOCKETCALL, [SYS_SOCKET, address, 0]);
+    // SAFETY: mapped above, and nothing refers to it any more.
+    unsafe { libc::munmap(page, 12) };
+    answer.and_then(close)
+}
+
+/// `socket(family, kind, 0)` through the 32-bit entry.
+#[cfg(target_arch = "x86_64")]
+pub fn socket_i386(family: u32, kind: u32) -> Result<()> {
+    int80(359, [family, kind, 0]).and_then(close)
+}
+
+/// `socket(family, kind, 0)` by a number of one's choice: with the x32 flag, say.
+pub fn socket_by_number(number: i64, family: u64, kind: u64) -> Result<()> {
+    // SAFETY: for numbers of `socket`; other calls would get two small numbers and nulls, no memory of ours.
+    close(unsafe { libc::syscall(number, family, kind, 0, 0, 0, 0) })
+}
+
+/// `fsopen("tmpfs", 0)`.
+pub fn fsopen() -> Result<()> {
+    // SAFETY: the name is a constant with its NUL.
+    close(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0) })
+}
+
 fn answered(answer: libc::c_long) -> Result<libc::c_long> {
     if answer < 0 {
         return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
