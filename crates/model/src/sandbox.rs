@@ -109,6 +109,12 @@ pub struct Identity {
 pub enum Seccomp {
     /// The built-in allow-list for the process's capabilities.
     Default,
+    /// The same, with the calls of 32-bit programs.
+    DefaultThirtyTwoBit,
+    /// A shorter allow-list.
+    Strict,
+    /// Docker's allow-list.
+    Docker,
     /// None.
     Unconfined,
     /// The profile in `oci.linux.seccomp`.

@@ -30,6 +30,8 @@
 pub mod cgroup;
 pub mod error;
 pub mod foreground;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod harden;
 pub mod identity;
 pub mod init;

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
 use crate::mount::view::Hierarchy;
 use crate::plan::{Manner, Plan, Step, What};
-use crate::seccomp::Program;
+use crate::seccomp::{Builtin, Program, ThirtyTwoBit};
 use crate::{seccomp, terminal_size};
 use tare_model::capability::CapSet;
 
@@ -81,7 +81,7 @@ impl Runtime {
 
     /// Compiles what nearly every container needs, so that a copy of this process has it ready.
     pub fn warm_up(&self) {
-        let _ = seccomp::default_program(CapSet::CONTAINER_DEFAULT);
+        seccomp::warm_up();
     }
 
     /// Launches with extras; [`Sandbox::launch`] is this without.
@@ -197,17 +197,24 @@ impl Runtime {
     }
 
     fn filter(&self, spec: &SandboxSpec) -> Result<Option<Arc<Program>>> {
+        let builtin = |kind, thirty_two| {
+            let program = seccomp::builtin_program(kind, bounding(spec), thirty_two);
+            Ok(Some(program))
+        };
         match spec.seccomp {
             Seccomp::Unconfined => Ok(None),
-            Seccomp::Default => Ok(Some(seccomp::default_program(bounding(spec)))),
+            Seccomp::Default => builtin(Builtin::Default, ThirtyTwoBit::Refused),
+            Seccomp::DefaultThirtyTwoBit => builtin(Builtin::Default, ThirtyTwoBit::Allowed),
+            Seccomp::Strict => builtin(Builtin::Strict, ThirtyTwoBit::Refused),
+            Seccomp::Docker => builtin(Builtin::Docker, ThirtyTwoBit::Allowed),
             Seccomp::Spec => {
                 let asked = spec.oci.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
                 let Some(asked) = asked else { return Ok(None) };
-                let program = seccomp::compile(asked).map_err(|error| Error::invalid(error.to_string()))?;
+                let program = seccomp::compiled(asked).map_err(|error| Error::invalid(error.to_string()))?;
                 if program.needs_listener() {
                     return Err(Error::unsupported("linux.seccomp.listenerPath: not supported yet"));
                 }
-                Ok(Some(Arc::new(program)))
+                Ok(Some(program))
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The table of the default filter: which calls are allowed, by subject, and which come with a capability.
+//! The table of the filters: which calls are allowed, by subject, and which come with a capability; then what Docker's and
+//! the strict filter leave out of it.
 //!
 //! A name that an architecture lacks is passed over there. What is *not* here is refused; the last comment says why for
 //! each group of it.
@@ -8,17 +9,42 @@ use tare_model::capability::Capability as Cap;
 /// Allowed in every container, by subject.
 pub(super) const ALWAYS: &[&[&str]] = &[
     FILES, MORE_FILES, ATTRIBUTES, DIRECTORIES, STATUS, PIPES_AND_POLLING, MEMORY, PROCESSES, IDENTITY, LIMITS, SIGNALS, TIME, TIMERS,
-    SOCKETS, IPC, ASYNC_IO, SANDBOXING, MACHINE, TRACING, OLD_FORMS,
+    SOCKETS, IPC, ASYNC_IO, SANDBOXING, MACHINE, TRACING, OLD_FORMS, ARM, RISCV,
+];
+
+/// Old i386 forms that Docker's list has forgotten.
+pub(super) const NOT_DOCKER: &[&str] = &["nice", "sigaction", "signal", "sigpending", "sigsuspend"];
+
+/// What the strict filter refuses beyond the default one.
+pub(super) const NOT_STRICT: &[&str] = &[
+    // Into other processes: debuggers, and whoever has taken over one process of several.
+    "process_mrelease", "process_vm_readv", "process_vm_writev", "ptrace",
+    // Pages of files moved by reference: what Dirty Pipe and Copy Fail wrote with. Programs copy instead.
+    "splice", "tee", "vmsplice",
+    // Files by handle, watches on whole mounts: nothing without a capability that strict containers lack.
+    "fanotify_mark", "name_to_handle_at",
+    // Message queues of the kernel: services have sockets.
+    "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedreceive_time64", "mq_timedsend",
+    "mq_timedsend_time64", "mq_unlink",
+    // The machine's clock, which a container could only read.
+    "adjtimex", "clock_adjtime", "clock_adjtime64",
+    // Memory that even the kernel cannot look into, and oddities that nothing but Wine and old emulators use.
+    "memfd_secret", "modify_ldt", "remap_file_pages",
+    // Never implemented.
+    "epoll_ctl_old", "epoll_wait_old",
+    // With rules of their own, on their arguments.
+    "ioctl", "mknod", "mknodat",
 ];
 
 /// Allowed with any one of the capabilities: the kernel asks for the capability itself, the filter only shuts the door
 /// earlier for containers that lack it.
 pub(super) const BY_CAPABILITY: &[(&[Cap], &[&str])] = &[
-    (&[Cap::DAC_READ_SEARCH], &["open_by_handle_at"]),
+    (&[Cap::DAC_READ_SEARCH], &["name_to_handle_at", "open_by_handle_at"]),
+    (&[Cap::MKNOD], &["mknod", "mknodat"]),
     (
         &[Cap::SYS_ADMIN],
         &[
-            "bpf", "clone", "clone3", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie",
+            "bpf", "clone", "clone3", "fanotify_init", "fanotify_mark", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie",
             "mount", "mount_setattr", "move_mount", "open_tree", "open_tree_attr", "perf_event_open", "quotactl",
             "quotactl_fd", "setdomainname", "sethostname", "setns", "syslog", "umount", "umount2", "unshare",
         ],
@@ -27,9 +53,18 @@ pub(super) const BY_CAPABILITY: &[(&[Cap], &[&str])] = &[
     (&[Cap::SYS_CHROOT], &["chroot"]),
     (&[Cap::SYS_MODULE], &["delete_module", "finit_module", "init_module"]),
     (&[Cap::SYS_PACCT], &["acct"]),
-    (&[Cap::SYS_PTRACE], &["kcmp", "pidfd_getfd", "process_madvise"]),
+    (
+        &[Cap::SYS_PTRACE],
+        &["kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace"],
+    ),
     (&[Cap::SYS_RAWIO], &["ioperm", "iopl"]),
-    (&[Cap::SYS_TIME], &["clock_settime", "clock_settime64", "settimeofday", "stime"]),
+    (
+        &[Cap::SYS_TIME],
+        &[
+            "adjtimex", "clock_adjtime", "clock_adjtime64", "clock_settime", "clock_settime64", "settimeofday",
+            "stime",
+        ],
+    ),
     (&[Cap::SYS_TTY_CONFIG], &["vhangup"]),
     (&[Cap::SYS_NICE], &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
     (&[Cap::SYSLOG], &["syslog"]),
@@ -130,7 +165,7 @@ const TIMERS: &[&str] = &[
 /// `socket` and `socketpair` have rules of their own: families by equality.
 const SOCKETS: &[&str] = &[
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recvfrom",
-    "recvmmsg", "recvmmsg_time64", "recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
+    "recv", "recvmmsg", "recvmmsg_time64", "recvmsg", "send", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
 ];
 
 const IPC: &[&str] = &[
@@ -155,6 +190,12 @@ const TRACING: &[&str] = &["process_vm_readv", "process_vm_writev", "ptrace", "u
 
 /// i386 only: what today's calls replaced, with the same rights.
 const OLD_FORMS: &[&str] = &["sigaction", "signal", "sigpending", "sigprocmask", "sigreturn", "sigsuspend"];
+
+/// ARM only: calls with a number of their own, and the processor's own matters that are calls there.
+const ARM: &[&str] = &["arm_fadvise64_64", "breakpoint", "cacheflush", "set_tls", "sync_file_range2"];
+
+/// RISC-V only: what instructions there are, and making new code visible.
+const RISCV: &[&str] = &["riscv_flush_icache", "riscv_hwprobe"];
 
 // Not here, and why:
 // - io_uring_*: does other calls' work past every filter, and had the most exploited bugs of recent kernels.

@@ -46,9 +46,10 @@ pub(crate) fn generate(profile: &Profile<'_>) -> Result<Vec<Instruction>> {
         tokens.retain(|token| *token != first.token());
         tokens.insert(0, first.token());
     }
+    let decisions = profile.decisions();
     let mut next = foreign;
     for token in tokens.into_iter().rev() {
-        let tree = program.tree(&ranges(profile, token));
+        let tree = program.tree(&ranges(profile, &decisions, token));
         let section = program.code.load(OFFSET_NR, tree);
         next = program.code.branch(Compare::Equal, token, section, next);
     }
@@ -61,14 +62,14 @@ pub(crate) fn generate(profile: &Profile<'_>) -> Result<Vec<Instruction>> {
 }
 
 /// Every number of one architecture token, without gaps, neighbours with the same outcome joined.
-fn ranges(profile: &Profile<'_>, token: u32) -> Vec<Range> {
-    let names = profile.named();
+fn ranges(profile: &Profile<'_>, decisions: &BTreeMap<&str, Decision>, token: u32) -> Vec<Range> {
     let on = |arch: Arch| profile.arches.contains(&arch) && arch.token() == token;
     let mut points = BTreeMap::new();
     for arch in Arch::ALL.into_iter().filter(|arch| on(*arch)) {
         let base = if arch == Arch::X32 { X32_BIT } else { 0 };
-        let numbers =
-            names.iter().filter_map(|name| Some((syscalls::number(arch, name)?, profile.decision(name))));
+        let numbers = decisions
+            .iter()
+            .filter_map(|(name, decision)| Some((syscalls::number(arch, name)?, decision.clone())));
         let mut newest = None;
         points.insert(base, Decision::Always(profile.default));
         for (number, decision) in numbers {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use tare_model::capability::CapSet;
 use tare_sys::probe;
 
-use super::builtin::default_program;
+use super::builtin::{Builtin, ThirtyTwoBit, builtin_program};
 use super::compile;
 
 const STORY: &str = "TARE_SECCOMP_STORY";
@@ -41,7 +41,12 @@ fn a_story_told_in_a_process_of_its_own() {
 }
 
 fn default_filter() {
-    assert!(default_program(CapSet::CONTAINER_DEFAULT).load().unwrap().is_none());
+    assert!(
+        builtin_program(Builtin::Default, CapSet::CONTAINER_DEFAULT, ThirtyTwoBit::Refused)
+            .load()
+            .unwrap()
+            .is_none()
+    );
 }
 
 fn families() {
@@ -160,7 +165,7 @@ fn a_rule_that_notifies_gives_a_listener() {
 fn cost_of_the_default_filter() {
     use std::time::Instant;
     let start = Instant::now();
-    let program = default_program(CapSet::CONTAINER_DEFAULT);
+    let program = builtin_program(Builtin::Default, CapSet::CONTAINER_DEFAULT, ThirtyTwoBit::Refused);
     println!("compile once    {:?} ({} instructions)", start.elapsed(), program.instructions().len());
     let load = |_| {
         let program = std::sync::Arc::clone(&program);

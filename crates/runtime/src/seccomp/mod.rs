@@ -16,8 +16,10 @@
 //! Read in this order: `profile`, `oci`, `codegen`, `assembler`, `builtin`.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::runtime::LinuxSeccomp;
+use tare_model::capability::CapSet;
 use tare_sys::seccomp::{self as kernel, Flags, Instruction};
 
 #[rustfmt::skip] // lists in lines
@@ -30,15 +32,19 @@ mod oci;
 mod profile;
 mod syscalls;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+#[cfg(any(test, feature = "fuzzing"))]
 mod interpreter;
 #[cfg(test)]
 mod kernel_tests;
+#[cfg(any(test, feature = "fuzzing"))]
+mod meaning;
 #[cfg(test)]
 mod tests;
 
 pub use arch::Arch;
-pub use builtin::{ThirtyTwoBit, default_program, default_program_for};
+pub use builtin::{Builtin, ThirtyTwoBit, builtin_program};
 
 /// A compiled filter.
 #[derive(Clone, Debug)]
@@ -79,6 +85,28 @@ pub enum Error {
     /// Notification with nobody to notify.
     #[error("seccomp profile: a rule has SCMP_ACT_NOTIFY but there is no listenerPath")]
     NoListener,
+    /// A message to nobody.
+    #[error("seccomp profile: listenerMetadata without listenerPath; give both or neither")]
+    MetadataForNobody,
+    /// Rules that contradict each other.
+    #[error(
+        "seccomp profile: {call}: one rule says {first}, another {second}, and one of them could never apply; \
+         remove one, or give conditions to both"
+    )]
+    Conflict {
+        /// The call.
+        call: String,
+        /// What one says.
+        first: String,
+        /// What the other says.
+        second: String,
+    },
+    /// A flag that this kernel does not have.
+    #[error("seccomp profile: flag {flag}: this kernel does not have it; leave it out")]
+    NoSuchFlag {
+        /// As the profile names it.
+        flag: &'static str,
+    },
     /// A rule for nothing.
     #[error("seccomp profile: a rule has an empty list of names")]
     NoNames,
@@ -117,11 +145,62 @@ pub fn compile(spec: &LinuxSeccomp) -> Result<Program> {
     compile_for(spec, Arch::NATIVE)
 }
 
+/// As [`compile`], from memory where the same profile was compiled by this process or the one it was forked from.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compiled(spec: &LinuxSeccomp) -> Result<Arc<Program>> {
+    // A panic elsewhere leaves the list whole: entries are inserted complete.
+    let mut cache = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, program)) = cache.iter().find(|(known, _)| known == spec) {
+        return Ok(Arc::clone(program));
+    }
+    let program = Arc::new(compile(spec)?);
+    if cache.len() >= COMPILED_MAX {
+        cache.remove(0);
+    }
+    cache.push((spec.clone(), Arc::clone(&program)));
+    Ok(program)
+}
+
+/// Profiles are many rules; few machines have more than a handful in use.
+const COMPILED_MAX: usize = 16;
+static COMPILED: Mutex<Vec<(LinuxSeccomp, Arc<Program>)>> = Mutex::new(Vec::new());
+
 fn compile_for(spec: &LinuxSeccomp, native: Arch) -> Result<Program> {
     let read = oci::read(spec, native)?;
+    check_flags(read.flags)?;
     let code = codegen::generate(&read.profile)?;
     let notifies = read.profile.rules.iter().any(|rule| rule.action == profile::Action::Notify);
     Ok(Program { code, flags: read.flags, notes: read.notes, notifies })
+}
+
+/// Compiles what nearly every container needs, so that a copy of this process has it ready.
+pub fn warm_up() {
+    let usual = [
+        (Builtin::Default, CapSet::CONTAINER_DEFAULT),
+        (Builtin::Strict, CapSet::CONTAINER_STRICT),
+        (Builtin::Docker, CapSet::CONTAINER_DEFAULT),
+    ];
+    for (kind, caps) in usual {
+        let thirty_two = if kind == Builtin::Docker { ThirtyTwoBit::Allowed } else { ThirtyTwoBit::Refused };
+        builtin_program(kind, caps, thirty_two);
+    }
+}
+
+/// Names a flag that this kernel would refuse without a word.
+fn check_flags(flags: Flags) -> Result<()> {
+    for (flag, with, name) in [
+        (Flags::LOG, Flags::NONE, "SECCOMP_FILTER_FLAG_LOG"),
+        (Flags::TSYNC, Flags::NONE, "SECCOMP_FILTER_FLAG_TSYNC"),
+        (Flags::SPEC_ALLOW, Flags::NONE, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+        (Flags::WAIT_KILLABLE_RECV, Flags::NEW_LISTENER, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+    ] {
+        if flags.contains(flag) && !kernel::supports(flag | with) {
+            return Err(Error::NoSuchFlag { flag: name });
+        }
+    }
+    Ok(())
 }
 
 // === impl Program ===

@@ -3,7 +3,10 @@
 //! Where the specification leaves room, this does what runc does, so that profiles written for it mean the same here:
 //! several conditions on *one* argument in a rule are alternatives; calls newer than any the profile names answer
 //! `ENOSYS` if the default forbids (programs then fall back instead of failing); the native architecture is always
-//! there; names and architectures that are unknown are noted and passed over.
+//! there; unknown names, and architectures that this machine cannot run, are noted and passed over.
+//!
+//! Stricter in two ways: rules that contradict each other are refused, where one would win silently; and a rule for
+//! `socket` or `connect` does not open i386's `socketcall` as well, which no filter can look into.
 
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction as OciAction, LinuxSeccompArg, LinuxSeccompFilterFlag as OciFlag,
@@ -12,7 +15,7 @@ use oci_spec::runtime::{
 use tare_sys::seccomp::Flags;
 
 use super::arch::Arch;
-use super::profile::{Action, Condition, ENOSYS, EPERM, Profile, Rule, Test};
+use super::profile::{Action, Condition, Conflict, ENOSYS, EPERM, Profile, Rule, Test};
 use super::{Error, Result, syscalls};
 
 /// Largest error number a system call can answer.
@@ -37,11 +40,26 @@ pub(crate) fn read(spec: &LinuxSeccomp, native: Arch) -> Result<Read<'_>> {
     for rule in spec.syscalls().iter().flatten() {
         read_rule(rule, &mut rules, &mut notes)?;
     }
-    if rules.iter().any(|rule| rule.action == Action::Notify) && spec.listener_path().is_none() {
+    let notifies = rules.iter().any(|rule| rule.action == Action::Notify);
+    let has_listener = spec.listener_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty());
+    if notifies && !has_listener {
         return Err(Error::NoListener);
     }
+    if spec.listener_metadata().is_some() && !has_listener {
+        return Err(Error::MetadataForNobody);
+    }
     let profile = Profile { default, foreign: Action::KillProcess, newer: newer(default), arches, rules };
-    Ok(Read { profile, flags: flags(spec), notes })
+    if let Some(Conflict { call, first, second }) = profile.conflict() {
+        let (call, first, second) = (call.to_owned(), first.to_string(), second.to_string());
+        return Err(Error::Conflict { call, first, second });
+    }
+    let mut flags = flags(spec);
+    if !notifies && flags.contains(Flags::WAIT_KILLABLE_RECV) {
+        // The kernel refuses the flag without a listener; without one nobody waits.
+        flags = flags.without(Flags::WAIT_KILLABLE_RECV);
+        notes.push("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV does nothing without SCMP_ACT_NOTIFY".to_owned());
+    }
+    Ok(Read { profile, flags, notes })
 }
 
 /// The answer to calls that did not exist when the profile was written.
@@ -104,12 +122,14 @@ fn flags(spec: &LinuxSeccomp) -> Flags {
 }
 
 fn read_rule<'a>(rule: &'a LinuxSyscall, rules: &mut Vec<Rule<'a>>, notes: &mut Vec<String>) -> Result<()> {
-    let names: Vec<&str> = rule.names().iter().map(String::as_str).collect();
-    let place = names.first().copied().ok_or(Error::NoNames)?;
+    let place = rule.names().first().map(String::as_str).ok_or(Error::NoNames)?;
     let action = action(rule.action(), rule.errno_ret(), place)?;
-    for name in names.iter().filter(|name| !syscalls::is_known(name)) {
-        notes.push(format!("unknown system call {name:?} is left out of the filter"));
-    }
+    let names = rule.names().iter().map(|name| syscalls::canonical(name));
+    let (mut names, unknown): (Vec<&str>, Vec<&str>) = names.partition(|name| syscalls::is_known(name));
+    names.sort_unstable();
+    names.dedup();
+    notes
+        .extend(unknown.iter().map(|name| format!("unknown system call {name:?} is left out of the filter")));
     let conditions =
         rule.args().iter().flatten().map(|arg| condition(arg, place)).collect::<Result<Vec<Condition>>>()?;
     let mut alternatives = vec![conditions];

@@ -6,13 +6,18 @@
 //!    (Number -1 is no call of any architecture and goes to point 5.)
 //! 2. A call that is newer than every call the profile names gets [`Profile::newer`], if that is set.
 //! 3. Of the rules that name the call, the first *without* conditions decides, wherever it stands: it was written for
-//!    every use of the call.
+//!    every use of the call. One with the default action says nothing and is passed over.
 //! 4. Otherwise the first rule all of whose conditions hold decides.
 //! 5. Otherwise [`Profile::default`].
 //!
+//! Rules of which one would silently undo another are no profile: [`Profile::conflict`] finds them.
+//!
 //! Conditions compare the full 64-bit argument, except where the kernel itself takes only 32 bits ([`is_narrow`]):
 //! there the upper half is ignored, as the kernel ignores it. A rule "family is not 40" otherwise lets
-//! `40 + 2^32` through, which the kernel takes for 40.
+//! `40 + 2^32` through, which the kernel takes for 40. A negative number written with 64 bits is cut alike.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use super::arch::Arch;
 
@@ -57,7 +62,11 @@ impl Condition {
     }
 
     fn narrowed(self, call: &str) -> Self {
-        Self { narrow: is_narrow(call, self.argument), ..self }
+        if is_narrow(call, self.argument) {
+            Self { narrow: true, test: self.test.narrowed(), ..self }
+        } else {
+            self
+        }
     }
 }
 
@@ -76,6 +85,26 @@ pub(crate) enum Test {
         value: u64,
     },
 }
+
+impl Test {
+    /// For an argument of 32 bits: a negative number is the one that the kernel sees. (Other numbers beyond 32 bits stay:
+    /// no argument equals them.)
+    fn narrowed(self) -> Self {
+        let cut = |value: u64| if value >= NEGATIVE { value & 0xffff_ffff } else { value };
+        match self {
+            Self::Equal(value) => Self::Equal(cut(value)),
+            Self::NotEqual(value) => Self::NotEqual(cut(value)),
+            Self::Less(value) => Self::Less(cut(value)),
+            Self::LessOrEqual(value) => Self::LessOrEqual(cut(value)),
+            Self::Greater(value) => Self::Greater(cut(value)),
+            Self::GreaterOrEqual(value) => Self::GreaterOrEqual(cut(value)),
+            Self::Masked { mask, value } => Self::Masked { mask: mask & 0xffff_ffff, value: cut(value) },
+        }
+    }
+}
+
+/// The smallest `int`, as 64 bits hold it.
+const NEGATIVE: u64 = 0xffff_ffff_8000_0000;
 
 /// What the kernel does with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,17 +144,41 @@ impl Action {
     }
 }
 
-/// Whether the kernel takes only the lower 32 bits of this argument (an `int` or `unsigned int` in its definition).
-pub(crate) fn is_narrow(call: &str, argument: u8) -> bool {
-    match call {
-        "socket" | "socketpair" => argument <= 2,
-        "personality" | "prctl" | "clone" | "seccomp" | "bpf" | "keyctl" | "quotactl" | "socketcall" => {
-            argument == 0
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KillProcess => out.write_str("SCMP_ACT_KILL_PROCESS"),
+            Self::KillThread => out.write_str("SCMP_ACT_KILL_THREAD"),
+            Self::Trap => out.write_str("SCMP_ACT_TRAP"),
+            Self::Errno(number) => write!(out, "SCMP_ACT_ERRNO {number}"),
+            Self::Trace(number) => write!(out, "SCMP_ACT_TRACE {number}"),
+            Self::Notify => out.write_str("SCMP_ACT_NOTIFY"),
+            Self::Log => out.write_str("SCMP_ACT_LOG"),
+            Self::Allow => out.write_str("SCMP_ACT_ALLOW"),
         }
-        "ioctl" | "fcntl" | "setns" | "futex" | "kill" => argument == 1,
-        _ => false,
     }
 }
+
+/// Whether the kernel takes only the lower 32 bits of this argument.
+pub(crate) fn is_narrow(call: &str, argument: u8) -> bool {
+    NARROW.binary_search_by(|row| row.0.cmp(call)).is_ok_and(|at| NARROW[at].1.contains(&argument))
+}
+
+/// The arguments that profiles test and that are `int`, `unsigned int` or cut to 32 bits in the kernel's definition of the
+/// call. Only calls of which this is known are here; by name, in byte order.
+#[rustfmt::skip]
+const NARROW: &[(&str, &[u8])] = &[
+    ("accept4", &[0, 3]), ("bpf", &[0, 2]), ("clock_gettime", &[0]), ("clock_settime", &[0]), ("clone", &[0]),
+    ("fcntl", &[0, 1]), ("fcntl64", &[0, 1]), ("futex", &[1, 2]), ("getsockopt", &[0, 1, 2]),
+    ("io_uring_setup", &[0]), ("ioctl", &[0, 1]), ("keyctl", &[0]), ("kill", &[0, 1]), ("madvise", &[2]),
+    ("memfd_create", &[1]), ("mlock2", &[2]), ("mlockall", &[0]), ("msgctl", &[0, 1]), ("open", &[1]),
+    ("openat", &[0, 2]), ("perf_event_open", &[1, 2, 3]), ("personality", &[0]), ("pidfd_send_signal", &[0, 1, 3]),
+    ("prctl", &[0]), ("prlimit64", &[0, 1]), ("quotactl", &[0]), ("sched_setscheduler", &[0, 1]),
+    ("seccomp", &[0, 1]), ("semctl", &[0, 1, 2]), ("semget", &[0, 1, 2]), ("setns", &[0, 1]),
+    ("setsockopt", &[0, 1, 2, 4]), ("shmctl", &[0, 1]), ("shmget", &[0, 2]), ("socket", &[0, 1, 2]),
+    ("socketcall", &[0]), ("socketpair", &[0, 1, 2]), ("tgkill", &[0, 1, 2]), ("tkill", &[0, 1]), ("umount2", &[1]),
+    ("userfaultfd", &[0]),
+];
 
 /// What decides one call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,28 +189,65 @@ pub(crate) enum Decision {
     ByArguments(Vec<(Vec<Condition>, Action)>, Action),
 }
 
-impl Profile<'_> {
-    /// Points 3 to 5 of the meaning, for one call of a listed architecture.
-    pub(crate) fn decision(&self, call: &str) -> Decision {
-        let mut alternatives = Vec::new();
-        for rule in self.rules.iter().filter(|rule| rule.names.contains(&call)) {
-            if rule.conditions.is_empty() {
-                return Decision::Always(rule.action);
-            }
-            let conditions = rule.conditions.iter().map(|condition| condition.narrowed(call)).collect();
-            alternatives.push((conditions, rule.action));
-        }
-        if alternatives.is_empty() {
-            return Decision::Always(self.default);
-        }
-        Decision::ByArguments(alternatives, self.default)
+/// What a rule says about one call: alternatives in their order, and what stands without conditions.
+#[derive(Default)]
+struct Said {
+    alternatives: Vec<(Vec<Condition>, Action)>,
+    whatever: Option<Action>,
+}
+
+/// Two rules of which one would silently undo the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict<'a> {
+    pub(crate) call: &'a str,
+    pub(crate) first: Action,
+    pub(crate) second: Action,
+}
+
+impl<'a> Profile<'a> {
+    /// Points 3 to 5 of the meaning, for every call of a listed architecture that is named.
+    pub(crate) fn decisions(&self) -> BTreeMap<&'a str, Decision> {
+        let decide = |said: Said| match (said.whatever, said.alternatives) {
+            (Some(action), _) => Decision::Always(action),
+            (None, alternatives) if alternatives.is_empty() => Decision::Always(self.default),
+            (None, alternatives) => Decision::ByArguments(alternatives, self.default),
+        };
+        self.said().into_iter().map(|(call, said)| (call, decide(said))).collect()
     }
 
-    /// Every name in any rule, once.
-    pub(crate) fn named(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.rules.iter().flat_map(|rule| rule.names.iter().copied()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// The first call about which two rules contradict each other: the same conditions with different actions, or
+    /// conditions that could never matter beside a rule without any.
+    pub(crate) fn conflict(&self) -> Option<Conflict<'a>> {
+        let mut seen: HashMap<(&str, Vec<Condition>), Action> = HashMap::new();
+        for (call, rule) in self.by_call() {
+            let conditions = rule.conditions.iter().map(|condition| condition.narrowed(call)).collect();
+            let first = *seen.entry((call, conditions)).or_insert(rule.action);
+            if first != rule.action {
+                return Some(Conflict { call, first, second: rule.action });
+            }
+        }
+        self.said().into_iter().find_map(|(call, said)| {
+            let first = said.whatever?;
+            let other = said.alternatives.iter().find(|(_, action)| *action != first);
+            other.map(|(_, second)| Conflict { call, first, second: *second })
+        })
+    }
+
+    fn said(&self) -> BTreeMap<&'a str, Said> {
+        let mut all: BTreeMap<&str, Said> = BTreeMap::new();
+        for (call, rule) in self.by_call() {
+            let said = all.entry(call).or_default();
+            if !rule.conditions.is_empty() {
+                let conditions = rule.conditions.iter().map(|condition| condition.narrowed(call)).collect();
+                said.alternatives.push((conditions, rule.action));
+            } else if rule.action != self.default && said.whatever.is_none() {
+                said.whatever = Some(rule.action);
+            }
+        }
+        all
+    }
+
+    fn by_call(&self) -> impl Iterator<Item = (&'a str, &Rule<'a>)> {
+        self.rules.iter().flat_map(|rule| rule.names.iter().map(move |call| (*call, rule)))
     }
 }

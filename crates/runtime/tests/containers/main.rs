@@ -17,6 +17,7 @@ mod exec;
 mod hostile;
 mod isolation;
 mod mounts;
+mod seccomp;
 mod terminal;
 mod user;
 mod userns;
@@ -37,6 +38,7 @@ fn main() {
         hostile::TESTS,
         isolation::TESTS,
         mounts::TESTS,
+        seccomp::TESTS,
         terminal::TESTS,
         user::TESTS,
         userns::TESTS,

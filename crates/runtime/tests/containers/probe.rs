@@ -55,6 +55,10 @@ fn act(args: &[String]) -> i32 {
             wait_for_ever();
         }
         "mknod" => show(mknod(first)),
+        "sockets" => sockets(),
+        "routes" => routes(),
+        "walls" => walls(),
+        "call" => calls(rest),
         "remount" => show(remount(first)),
         "eat" => eat(first.parse().unwrap_or(0)),
         "orphans" => return orphans(),
@@ -66,6 +70,55 @@ fn act(args: &[String]) -> i32 {
     }
     let _ = std::io::stdout().flush();
     0
+}
+
+/// What every socket family answers, plain and with bits that the kernel ignores: families whose answers differ from
+/// `EPERM`.
+fn sockets() {
+    for high in [0u64, 1 << 32, 0xffff_ffff << 32] {
+        let open = |family: &u64| tare_sys::probe::socket_wide(family | high) != Err(rustix::io::Errno::PERM);
+        let families: Vec<String> = (0..=46).filter(open).map(|family| family.to_string()).collect();
+        println!("{}", families.join(" "));
+    }
+}
+
+/// What AF_ALG answers by every way there is to a socket.
+fn routes() {
+    const ALG: u64 = 38;
+    const SEQPACKET: u64 = 5;
+    tell("socket", tare_sys::probe::socket_by_number(NR_SOCKET, ALG, SEQPACKET));
+    #[cfg(target_arch = "x86_64")]
+    {
+        tell("x32", tare_sys::probe::socket_by_number(0x4000_0000 | NR_SOCKET, ALG, SEQPACKET));
+        tell("int80", tare_sys::probe::socket_i386(38, 5));
+        tell("socketcall", tare_sys::probe::socketcall(38, 5));
+        tell("x32-getpid", tare_sys::probe::nothing(0x4000_0000 | 39).map(drop));
+        tell("int80-getpid", tare_sys::probe::int80(20, [0; 3]).map(drop));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+const NR_SOCKET: i64 = 41;
+#[cfg(not(target_arch = "x86_64"))]
+const NR_SOCKET: i64 = 198;
+
+/// What the doors to new namespaces and mounts answer.
+fn walls() {
+    tell("unshare", tare_sys::probe::unshare_wide(0x1000_0000));
+    tell("clone", tare_sys::probe::clone_with(0x1000_0000));
+    tell("clone3", tare_sys::probe::clone3_empty());
+    tell("fsopen", tare_sys::probe::fsopen());
+}
+
+/// What calls without arguments answer, by number.
+fn calls(numbers: &[String]) {
+    for number in numbers.iter().filter_map(|number| number.parse().ok()) {
+        tell(&format!("call {number}"), tare_sys::probe::nothing(number).map(drop));
+    }
+}
+
+fn tell(what: &str, answer: rustix::io::Result<()>) {
+    println!("{what} {}", answer.map_or_else(|errno| errno.raw_os_error(), |()| 0));
 }
 
 /// Several verbs, separated by `,`.

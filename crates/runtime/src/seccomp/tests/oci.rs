@@ -1,6 +1,7 @@
 //! OCI documents: what each of their words comes to.
 
 use oci_spec::runtime::LinuxSeccomp;
+use tare_sys::seccomp::Flags;
 
 use super::super::arch::Arch;
 use super::super::interpreter::{Call, run};
@@ -160,6 +161,8 @@ fn contradictions_are_refused_by_name() {
     let error = refused(r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":5000}"#);
     assert!(matches!(error, Error::NumberTooLarge { number: 5000, .. }), "{error}");
     assert_eq!(refused(r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/x"}"#), Error::NotifyByDefault);
+    let error = refused(r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"}"#);
+    assert_eq!(error, Error::MetadataForNobody);
     let rule = |rule: &str| format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#);
     assert_eq!(refused(&rule(r#"{"names":["read"],"action":"SCMP_ACT_NOTIFY"}"#)), Error::NoListener);
     assert_eq!(refused(&rule(r#"{"names":[],"action":"SCMP_ACT_LOG"}"#)), Error::NoNames);
@@ -181,4 +184,85 @@ fn a_program_longer_than_the_kernel_takes_is_refused() {
     let json = format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{}]}}"#, rules.join(","));
     let error = compile_for(&oci(&json), Arch::X86_64).unwrap_err();
     assert!(matches!(error, Error::TooLong { instructions } if instructions > 4096), "{error}");
+}
+
+/// A profile of these rules.
+fn rules(default: &str, rules: &[&str]) -> LinuxSeccomp {
+    oci(&format!(r#"{{"defaultAction":"SCMP_ACT_{default}","syscalls":[{}]}}"#, rules.join(",")))
+}
+
+#[test]
+fn rules_of_which_one_could_never_apply_are_refused_by_name() {
+    let everything = r#"{"names":["socket","read"],"action":"SCMP_ACT_ALLOW"}"#;
+    let everything_else = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO","errnoRet":22}"#;
+    let one =
+        r#"{"names":["socket"],"action":"SCMP_ACT_KILL","args":[{"index":0,"value":40,"op":"SCMP_CMP_EQ"}]}"#;
+    let same =
+        r#"{"names":["socket"],"action":"SCMP_ACT_LOG","args":[{"index":0,"value":40,"op":"SCMP_CMP_EQ"}]}"#;
+    for pair in [[everything, everything_else], [everything, one], [one, everything], [one, same]] {
+        let error = compile_for(&rules("ERRNO", &pair), Arch::X86_64).unwrap_err();
+        assert!(matches!(&error, Error::Conflict { call, .. } if call == "socket"), "{error}");
+    }
+}
+
+#[test]
+fn rules_that_say_the_same_twice_or_repeat_the_default_are_no_contradiction() {
+    let family = |value: u64| {
+        format!(
+            r#"{{"names":["socket"],"action":"SCMP_ACT_ALLOW","args":[{{"index":0,"value":{value},"op":"SCMP_CMP_EQ"}}]}}"#
+        )
+    };
+    let refuse = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO"}"#;
+    let spec = rules("ERRNO", &[refuse, &family(1), &family(1), &family(2)]);
+    let program = compile_for(&spec, Arch::X86_64).unwrap();
+    for (family, wanted) in [(1, ALLOW), (2, ALLOW), (3, EPERM)] {
+        assert_eq!(run(program.instructions(), x86_64("socket", family)), wanted, "{family}");
+    }
+    let allow = r#"{"names":["socket"],"action":"SCMP_ACT_ALLOW"}"#;
+    let program = compile_for(&rules("ERRNO", &[&family(1), allow]), Arch::X86_64).unwrap();
+    assert_eq!(run(program.instructions(), x86_64("socket", 3)), ALLOW);
+}
+
+#[test]
+fn a_negative_number_is_the_int_that_the_kernel_sees() {
+    let minus_one = u64::MAX;
+    let spec = rules(
+        "ALLOW",
+        &[&format!(
+            r#"{{"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{{"index":0,"value":{minus_one},"op":"SCMP_CMP_EQ"}}]}}"#
+        )],
+    );
+    let program = compile_for(&spec, Arch::X86_64).unwrap();
+    for given in [minus_one, 0xffff_ffff] {
+        assert_eq!(run(program.instructions(), x86_64("kill", given)), EPERM, "{given:#x}");
+    }
+    assert_eq!(run(program.instructions(), x86_64("kill", 1)), ALLOW);
+}
+
+#[test]
+fn wait_killable_without_a_listener_is_left_out_because_the_kernel_refuses_it() {
+    let program = |listener: &str| {
+        let json = format!(
+            r#"{{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]{listener}}}"#
+        );
+        compile_for(&oci(&json), Arch::X86_64).unwrap()
+    };
+    assert!(!program("").flags.contains(Flags::WAIT_KILLABLE_RECV));
+    assert_eq!(program("").notes().len(), 1);
+    let listener = r#","listenerPath":"/x","syscalls":[{"names":["acct"],"action":"SCMP_ACT_NOTIFY"}]"#;
+    assert!(program(listener).flags.contains(Flags::WAIT_KILLABLE_RECV));
+}
+
+#[test]
+fn both_names_of_a_call_mean_one_call() {
+    let spec = rules(
+        "ERRNO",
+        &[r#"{"names":["arm_sync_file_range","sync_file_range2"],"action":"SCMP_ACT_ALLOW"}"#],
+    );
+    let mut spec = spec;
+    spec.set_architectures(Some(vec![oci_spec::runtime::Arch::ScmpArchArm]));
+    let program = compile_for(&spec, Arch::Aarch64).unwrap();
+    assert!(program.notes().is_empty(), "{:?}", program.notes());
+    assert_eq!(run(program.instructions(), on(Arch::Arm, "sync_file_range2", [0; 6])), ALLOW);
+    assert_eq!(run(program.instructions(), on(Arch::Aarch64, "read", [0; 6])), EPERM);
 }
