@@ -44,8 +44,12 @@ fn make_waiting(
     // Open for both, so that nobody waits now and a reader is there as long as the program waits.
     let gate = fs::OpenOptions::new().read(true).write(true).open(&fifo);
     let gate: OwnedFd = gate.map_err(|error| failed("open", &fifo, &error))?.into();
-    let extra =
-        Extra { gate: Some(gate.as_fd()), preserved: args.preserve_fds, keep_keyring: args.no_new_keyring };
+    let extra = Extra {
+        gate: Some(gate.as_fd()),
+        preserved: args.preserve_fds,
+        keep_keyring: args.no_new_keyring,
+        bundle: Some(&args.bundle),
+    };
     let (container, launched) = runtime()?.launch_with(&spec, stdio, &extra)?;
     settle(directory, container, &launched, spec, socket, args).map(drop)
 }
@@ -58,7 +62,12 @@ pub(crate) fn run(root: &Path, args: &Run) -> Result<u8> {
     directory.make()?;
     // Before the process exists, so that no signal is lost.
     let signals = if args.detach { None } else { Some(block_signals()?) };
-    let extra = Extra { gate: None, preserved: create.preserve_fds, keep_keyring: create.no_new_keyring };
+    let extra = Extra {
+        gate: None,
+        preserved: create.preserve_fds,
+        keep_keyring: create.no_new_keyring,
+        bundle: Some(&create.bundle),
+    };
     let started = runtime().and_then(|runtime| runtime.launch_with(&spec, stdio, &extra));
     let (container, launched) = started.or_else(|error| abandon(&directory, error))?;
     let mut container = settle(&directory, container, &launched, spec, socket.as_ref(), create)

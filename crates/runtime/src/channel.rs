@@ -39,6 +39,7 @@ const MAPPED: u8 = b'M';
 const GO_ON: u8 = b'G';
 const PIECES: u8 = b'P';
 const LAST: u8 = b'L';
+const LISTENER: u8 = b'N';
 /// Longest message; an error text beyond it is cut.
 const LONGEST: usize = 4096;
 /// Pieces in one message: fewer than the kernel's limit of descriptors, and their places fit.
@@ -137,7 +138,7 @@ impl Launch {
 
     /// Waits until the program runs or failed to; or, with `Until::Ready`, only until it stands at the gate. The child's
     /// end must be closed here by now.
-    pub(crate) fn wait(self, until: Until) -> Result<Started> {
+    pub(crate) fn wait(&self, until: Until) -> Result<Started> {
         let mut started = Started::default();
         let mut ready = false;
         loop {
@@ -153,6 +154,27 @@ impl Launch {
                 Some((&TERMINAL, _)) => started.terminal = fd,
                 Some((_, text)) => return Err(decode(text)),
             }
+        }
+    }
+
+    /// After it was ready: waits until the program runs or failed to.
+    pub(crate) fn executed(&self) -> Result<()> {
+        match self.receive()?.0.split_first() {
+            None => Ok(()),
+            Some((_, text)) => Err(decode(text)),
+        }
+    }
+
+    /// After it was ready: the listener of the filter that the child has loaded.
+    pub(crate) fn listener(&self) -> Result<OwnedFd> {
+        let (message, fd) = self.receive()?;
+        match (message.split_first(), fd) {
+            (Some((&LISTENER, _)), Some(fd)) => Ok(fd),
+            (Some((&FAILED, text)), _) => Err(decode(text)),
+            _ => Err(Error::new(
+                tare_model::ErrorKind::System,
+                "the filter does not let the process send its listener (sendmsg)",
+            )),
         }
     }
 
@@ -218,6 +240,11 @@ impl Report {
         self.send(TERMINAL, &[], Some(master))
     }
 
+    /// Hands over the listener of the loaded filter.
+    pub(crate) fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
+        self.send(LISTENER, &[], Some(listener))
+    }
+
     /// The last word. Whether it can be said or not, the caller exits.
     pub(crate) fn failed(&self, error: Error) {
         let _ = self.send(FAILED, &encode(error), None);
@@ -225,6 +252,12 @@ impl Report {
 
     fn send(&self, tag: u8, text: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
         send(self.0.as_fd(), tag, text, fd.as_slice())
+    }
+}
+
+impl AsFd for Launch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -32,6 +32,7 @@ use crate::mount::source;
 use crate::mount::view::Hierarchy;
 use crate::plan::{IdMaps, Layout, Plan, Step};
 use crate::seccomp::Program;
+use crate::seccomp::listener::Agent;
 
 use become_program::Streams;
 
@@ -43,6 +44,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) joins: Joins<'a>,
     /// The system call filter.
     pub(crate) filter: Option<&'a Program>,
+    /// Who gets the filter's listener, if it has one.
+    pub(crate) listener: Option<&'a Agent<'a>>,
     /// The container's groups, for its own view of them.
     pub(crate) cgroup_view: &'a [Hierarchy],
     /// A detached mount of the init program.
@@ -246,8 +249,12 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
     drop((report, streams));
     let first = Sibling { pid: pid.as_raw_nonzero().get(), pidfd };
     let Sibling { pid, pidfd } = if plan.namespaces.forks_again() { second(&ours, first)? } else { first };
+    let wait = || match given.listener {
+        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd()),
+        None => ours.wait(until),
+    };
     let started = match outside::serve(plan, given, pid, &ours) {
-        Ok(()) => ours.wait(until),
+        Ok(()) => wait(),
         // The child has ended, and has said why.
         Err(error) if matches!(error.errno(), Some(Errno::PIPE | Errno::CONNRESET)) => {
             ours.wait(until).and(Err(error))

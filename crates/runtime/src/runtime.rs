@@ -3,7 +3,7 @@
 pub mod container;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
 use crate::mount::view::Hierarchy;
 use crate::plan::{Manner, Plan, Step, What};
+use crate::seccomp::listener::{Agent, Subject};
 use crate::seccomp::{Builtin, Program, ThirtyTwoBit};
 use crate::{seccomp, terminal_size};
 use tare_model::capability::CapSet;
@@ -52,6 +53,8 @@ pub struct Extra<'a> {
     pub preserved: u32,
     /// The first process keeps the caller's session keyring.
     pub keep_keyring: bool,
+    /// The directory of the specification, for the agent of a notifying filter.
+    pub bundle: Option<&'a Path>,
 }
 
 struct Shared {
@@ -139,12 +142,20 @@ impl Runtime {
         };
         let plan = Plan::container(spec, manner)?;
         let filter = self.filter(spec)?;
+        let subject = Subject {
+            id: spec.id.as_str(),
+            oci: &spec.oci,
+            bundle: extra.bundle.unwrap_or(Path::new("")),
+            first: None,
+        };
+        let agent = Agent::of(filter.as_deref(), subject)?;
         let joins = launch::open_joined(&plan.namespaces, &plan.steps)?;
         let none = LinuxResources::default();
         let resources =
             spec.oci.linux().as_ref().and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
         let mut cgroup = self.options().cgroups.create(self.layout(), cgroups_path(spec)?, resources)?;
-        let launched = self.start_in(&plan, &cgroup, filter.as_deref(), joins, stdio, extra);
+        let filter_and_agent = (filter.as_deref(), agent.as_ref());
+        let launched = self.start_in(&plan, &cgroup, filter_and_agent, joins, stdio, extra);
         let (oom, launched) = launched.inspect_err(|_| {
             // The error at hand says more than that its remains could not be removed either.
             let _ = cgroup.kill_all();
@@ -164,7 +175,7 @@ impl Runtime {
         &self,
         plan: &Plan,
         cgroup: &Cgroup,
-        filter: Option<&Program>,
+        (filter, listener): (Option<&Program>, Option<&Agent<'_>>),
         joins: Vec<(tare_sys::process::Namespaces, OwnedFd)>,
         stdio: Stdio,
         extra: &Extra<'_>,
@@ -183,6 +194,7 @@ impl Runtime {
             entry: &entry,
             joins: Joins::Files(joins),
             filter,
+            listener,
             cgroup_view: &view,
             init: init.as_ref().map(AsFd::as_fd),
             gate: extra.gate.as_ref().map(AsFd::as_fd),
@@ -211,9 +223,6 @@ impl Runtime {
                 let asked = spec.oci.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
                 let Some(asked) = asked else { return Ok(None) };
                 let program = seccomp::compiled(asked).map_err(|error| Error::invalid(error.to_string()))?;
-                if program.needs_listener() {
-                    return Err(Error::unsupported("linux.seccomp.listenerPath: not supported yet"));
-                }
                 Ok(Some(program))
             }
         }

@@ -102,11 +102,17 @@ pub(crate) fn become_program(child: Child<'_>) -> Result<Infallible> {
         set_no_new_privs(true).call(|| "prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
     let env = environment(&process_plan.env, &user);
-    if child.given.gate.is_none() {
+    let agent = child.given.listener;
+    if child.given.gate.is_none() || agent.is_some() {
         child.report.ready()?;
     }
-    if let Some(filter) = filter {
-        filter.load().call(|| "seccomp(SECCOMP_SET_MODE_FILTER)")?;
+    match (filter, agent) {
+        (Some(filter), Some(agent)) => {
+            agent.load(filter, child.report)?;
+            child.given.wait_at_gate()?;
+        }
+        (Some(filter), None) => filter.load().call(|| "seccomp(SECCOMP_SET_MODE_FILTER)").map(drop)?,
+        (None, _) => {}
     }
     if admin & !wanted.permitted != 0 {
         set(&wanted, 0)?;

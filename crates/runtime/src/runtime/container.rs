@@ -18,6 +18,7 @@ use crate::error::{Call, Context, Error, Result};
 use crate::launch::{self, Joins, Resources};
 use crate::plan::{IdMaps, Manner, Plan};
 use crate::seccomp::Program;
+use crate::seccomp::listener::{Agent, Subject};
 use crate::terminal_size;
 
 /// A container with live processes.
@@ -73,10 +74,19 @@ impl Container {
             keep_keyring: false,
         };
         let plan = Plan::exec(&self.spec, exec, manner)?;
+        let filter = self.filter.as_deref().filter(|_| !exec.privileged);
+        let subject = Subject {
+            id: self.spec.id.as_str(),
+            oci: &self.spec.oci,
+            bundle: std::path::Path::new(""),
+            first: Some(self.pid),
+        };
+        let agent = Agent::of(filter, subject)?;
         let given = Resources {
             entry: &entry,
             joins: Joins::Process { pidfd: pidfd.as_fd(), kinds: plan.namespaces.listed },
-            filter: self.filter.as_deref().filter(|_| !exec.privileged),
+            filter,
+            listener: agent.as_ref(),
             cgroup_view: &[],
             init: None,
             gate: None,

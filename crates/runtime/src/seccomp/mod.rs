@@ -13,7 +13,7 @@
 //! than the kernel's 4096 instructions ([`Error`]). Unknown call names are no failure ([`Program::notes`]): profiles are
 //! written for newer kernels than ours.
 //!
-//! Read in this order: `profile`, `oci`, `codegen`, `assembler`, `builtin`.
+//! Read in this order: `profile`, `oci`, `codegen`, `assembler`, `builtin`; `listener` stands alone.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,7 @@ mod arch;
 mod assembler;
 mod builtin;
 mod codegen;
+pub(crate) mod listener;
 mod oci;
 mod profile;
 mod syscalls;

@@ -1,9 +1,16 @@
-//! What the filters let through, asked from inside.
+//! What the filters let through, asked from inside; and the agent of a notifying filter.
 
-use serde_json::json;
-use tare_model::sandbox::Seccomp;
+use std::io::{IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 
-use crate::setup::Setup;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde_json::{Value, json};
+use tare_model::sandbox::{ExecSpec, Seccomp};
+use tare_runtime::Extra;
+
+use crate::setup::{Setup, Started, exec, pipes, wait};
 
 crate::tests![
     only_the_families_of_the_list_open,
@@ -14,6 +21,13 @@ crate::tests![
     no_namespace_and_no_mount_can_be_made,
     the_strict_filter_shuts_packets_and_netlink_too,
     dockers_filter_opens_what_docker_opens,
+    an_agent_gets_listener_and_state_before_the_program_runs,
+    an_agent_gets_the_listener_of_each_further_process,
+    a_filter_that_forbids_sendmsg_still_reaches_its_agent,
+    a_parent_that_cannot_fetch_the_listener_is_sent_it,
+    a_listener_that_cannot_be_fetched_nor_sent_fails_the_launch,
+    an_agent_that_is_not_there_fails_the_launch,
+    the_listener_is_handed_over_before_the_gate,
 ];
 
 fn filtered(filter: Seccomp, verb: &str) -> String {
@@ -95,4 +109,155 @@ fn dockers_filter_opens_what_docker_opens() {
         let open: Vec<&str> = line.split(' ').collect();
         assert!(open.len() == 45 && !open.contains(&"38") && !open.contains(&"40"), "{line}");
     }
+}
+
+// === the agent ===
+
+/// An agent of a test: a socket and what it hears.
+struct Agent {
+    socket: UnixListener,
+    path: String,
+}
+
+impl Agent {
+    fn new(setup: &Setup) -> Self {
+        let path = setup.dir.path().join("agent").to_str().unwrap().to_owned();
+        Self { socket: UnixListener::bind(&path).unwrap(), path }
+    }
+
+    /// Waits for one connection: the state that was sent, and the listener.
+    fn hear(&self) -> (Value, OwnedFd) {
+        let (mut stream, _) = self.socket.accept().unwrap();
+        let (mut bytes, mut fd) = (vec![0; 65_536], None);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let length = recvmsg(&stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap().bytes;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                fd = fds.last();
+            }
+        }
+        bytes.truncate(length);
+        stream.read_to_end(&mut bytes).unwrap(); // closed after one state
+        (serde_json::from_slice(&bytes).unwrap(), fd.unwrap())
+    }
+}
+
+/// A container that makes a call of which the agent is notified.
+fn notifying(setup: &mut Setup, path: &str, more: &[Value]) {
+    setup.spec.seccomp = Seccomp::Spec;
+    let mut rules = vec![json!({"names": ["acct"], "action": "SCMP_ACT_NOTIFY"})];
+    rules.extend_from_slice(more);
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "for you", "syscalls": rules,
+    });
+    setup.set("/linux/seccomp", filter);
+}
+
+const ACCT: &str = if cfg!(target_arch = "x86_64") { "163" } else { "89" };
+
+/// With its listener gone a notifying call answers ENOSYS; held by the agent, the call waits.
+fn held(started: Started, listener: OwnedFd) {
+    let mut fds = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut fds, None).unwrap();
+    drop(listener);
+    assert_eq!(started.finish().out, format!("call {ACCT} 38"));
+}
+
+fn an_agent_gets_listener_and_state_before_the_program_runs() {
+    let mut setup = Setup::new(&["call", ACCT]);
+    let agent = Agent::new(&setup);
+    notifying(&mut setup, &agent.path.clone(), &[]);
+    setup.set("/annotations", json!({"k": "v"}));
+    let started = setup.start().unwrap();
+    let (state, listener) = agent.hear();
+    let pid = started.launched.pid;
+    assert_eq!(state["fds"], json!(["seccompFd"]));
+    assert_eq!(state["pid"], json!(pid));
+    assert_eq!(state["metadata"], "for you");
+    assert_eq!(state["state"]["status"], "creating");
+    assert_eq!(state["state"]["pid"], json!(pid));
+    assert_eq!(state["state"]["id"], setup.spec.id.as_str());
+    assert_eq!(state["state"]["annotations"], json!({"k": "v"}));
+    held(started, listener);
+}
+
+fn an_agent_gets_the_listener_of_each_further_process() {
+    let mut setup = Setup::new(&["sleep"]);
+    let agent = Agent::new(&setup);
+    notifying(&mut setup, &agent.path.clone(), &[]);
+    let mut started = setup.start().unwrap();
+    let first = agent.hear();
+    let (stdio, _out) = pipes();
+    let launched = started.running.exec(&exec(&["exit", "0"]), stdio).unwrap();
+    let (state, _listener) = agent.hear();
+    assert_eq!(state["pid"], json!(launched.pid));
+    assert_eq!(state["state"]["pid"], first.0["pid"]);
+    assert_eq!(state["state"]["status"], "running");
+    wait(&launched);
+    // One with more rights has no filter, and nobody is told of it.
+    let privileged = ExecSpec { privileged: true, ..exec(&["exit", "0"]) };
+    wait(&started.running.exec(&privileged, pipes().0).unwrap());
+    started.kill();
+}
+
+fn a_filter_that_forbids_sendmsg_still_reaches_its_agent() {
+    let mut setup = Setup::new(&["call", ACCT]);
+    let agent = Agent::new(&setup);
+    let names = ["sendmsg", "sendmmsg", "sendto", "futex"];
+    let silent = json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 1});
+    notifying(&mut setup, &agent.path.clone(), &[silent]);
+    let started = setup.start().unwrap();
+    held(started, agent.hear().1);
+}
+
+/// Makes `pidfd_getfd` a call that this process, and what it starts, does not have.
+fn without_pidfd_getfd() {
+    let names = json!([{"names": ["pidfd_getfd"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]);
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": names});
+    let filter = tare_runtime::seccomp::compile(&serde_json::from_value(filter).unwrap()).unwrap();
+    filter.load().unwrap();
+}
+
+fn a_parent_that_cannot_fetch_the_listener_is_sent_it() {
+    without_pidfd_getfd();
+    let mut setup = Setup::new(&["call", ACCT]);
+    let agent = Agent::new(&setup);
+    notifying(&mut setup, &agent.path.clone(), &[]);
+    let started = setup.start().unwrap();
+    held(started, agent.hear().1);
+}
+
+fn a_listener_that_cannot_be_fetched_nor_sent_fails_the_launch() {
+    without_pidfd_getfd();
+    let mut setup = Setup::new(&["call", ACCT]);
+    let agent = Agent::new(&setup);
+    let silent = json!({"names": ["sendmsg"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1});
+    notifying(&mut setup, &agent.path.clone(), &[silent]);
+    let error = setup.refused();
+    assert!(error.message().contains("sendmsg"), "{error}");
+}
+
+fn an_agent_that_is_not_there_fails_the_launch() {
+    let mut setup = Setup::new(&["echo", "ran"]);
+    notifying(&mut setup, "/nowhere/agent", &[]);
+    let error = setup.refused();
+    assert!(error.message().contains("linux.seccomp.listenerPath /nowhere/agent"), "{error}");
+    assert!(error.message().contains("connect()"), "{error}");
+}
+
+fn the_listener_is_handed_over_before_the_gate() {
+    let mut setup = Setup::new(&["call", ACCT]);
+    let agent = Agent::new(&setup);
+    notifying(&mut setup, &agent.path.clone(), &[]);
+    setup.spec.oci = serde_json::from_value(setup.oci.clone()).unwrap();
+    let (gate, push) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let (stdio, stdout) = pipes();
+    let extra = Extra { gate: Some(gate.as_fd()), bundle: Some(setup.dir.path()), ..Extra::default() };
+    let (container, launched) = setup.runtime.launch_with(&setup.spec, stdio, &extra).unwrap();
+    let (state, listener) = agent.hear();
+    assert_eq!(state["state"]["bundle"], setup.dir.path().to_str().unwrap());
+    rustix::io::write(&push, b"x").unwrap();
+    held(Started::of(Box::new(container), launched, stdout, &setup), listener);
 }

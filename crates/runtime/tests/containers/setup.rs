@@ -210,6 +210,12 @@ impl Setup {
 // === impl Started ===
 
 impl Started {
+    /// One that was launched by other means.
+    pub(crate) fn of(running: Box<dyn Running>, launched: Launched, stdout: OwnedFd, setup: &Setup) -> Self {
+        let cgroup = setup.oci["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
+        Self { running, launched, stdout: Some(stdout), cgroup }
+    }
+
     /// Waits for the end, removes what is left, and gives what was said.
     pub(crate) fn finish(mut self) -> Said {
         let mut out = String::new();
