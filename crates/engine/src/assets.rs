@@ -17,6 +17,8 @@ pub(crate) struct Base {
     pub(crate) image_id: Option<Digest>,
     /// Its proposals.
     pub(crate) config: ImageConfig,
+    /// What it is made of: `amd64`; empty for what is no image.
+    pub(crate) architecture: String,
     /// Where its files are.
     pub(crate) source: RootSource,
 }
@@ -34,10 +36,11 @@ pub(crate) fn base(store: &Store, source: &ImageSource) -> Result<Base> {
     let source = store.root_source(source)?;
     Ok(match source {
         RootSource::Image(id) => {
-            Base { image_id: Some(id), config: store.image_by_id(&id)?.document.config, source }
+            let document = store.image_by_id(&id)?.document;
+            Base { image_id: Some(id), config: document.config, architecture: document.architecture, source }
         }
         RootSource::Host { .. } | RootSource::Directory { .. } => {
-            Base { image_id: None, config: ImageConfig::default(), source }
+            Base { image_id: None, config: ImageConfig::default(), architecture: String::new(), source }
         }
     })
 }

@@ -32,7 +32,14 @@ pub(crate) fn facts() -> HostFacts {
         capabilities: bounding_set().unwrap_or(CapSet::EMPTY),
         nofile_hard: nofile_hard(),
         hostname: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
+        kernel: kernel_version(&line("/proc/sys/kernel/osrelease").unwrap_or_default()),
     }
+}
+
+/// Major and minor number of a release like `6.1.0-18-amd64`; unreadable ones are older than everything.
+fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Reads what `info` tells.

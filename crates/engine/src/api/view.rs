@@ -116,6 +116,9 @@ pub struct MergedProcess {
     pub exposed_ports: Vec<String>,
     /// Paths that got an anonymous volume.
     pub volumes: Vec<String>,
+    /// The image is one of 32-bit programs, which this machine runs beside its own.
+    #[serde(default)]
+    pub thirty_two_bit: bool,
 }
 
 /// What changes in a container's life.

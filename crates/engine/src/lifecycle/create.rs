@@ -16,7 +16,7 @@ use crate::api::options::Created;
 use crate::api::view::{Fixed, MountKind, MountView, UserIds, UserNamespace};
 use crate::assets::{self, Base};
 use crate::spec::userns::{self, Choice};
-use crate::spec::{merge, mounts, plan, tmpfs};
+use crate::spec::{merge, mounts, plan, security, tmpfs};
 use crate::{clock, names};
 
 /// How many random names are tried.
@@ -34,7 +34,9 @@ impl Core {
         // Until the container shows, for all to see that it uses the image.
         let look = || assets::base(&self.store, &config.image);
         let (base, _claim) = self.making.claim(look, |base| base.image_id).await?;
-        let warnings = plan::check(&mut config, &self.host)?;
+        let mut warnings = plan::check(&mut config, &self.host)?;
+        let thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
+        warnings.extend(security::check_image(&config.security, thirty_two_bit)?);
         check_sources(&config)?;
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
             return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
@@ -73,7 +75,8 @@ impl Core {
         warnings: Vec<String>,
         user_namespace: UserNamespace,
     ) -> Result<(Made, Vec<NewVolume>)> {
-        let process = merge::merge(&config, &base.config)?;
+        let mut process = merge::merge(&config, &base.config)?;
+        process.thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
         let hostname = merge::hostname(&config, id, &self.host)?;
         let volumes = new_volumes(&mut config, &process.volumes)?;
         let rootfs = self.store.prepare(id, &base.source, durability(&config))?;

@@ -21,6 +21,8 @@ pub(crate) struct HostFacts {
     pub(crate) nofile_hard: u64,
     /// The machine's host name.
     pub(crate) hostname: String,
+    /// Major and minor number of the kernel.
+    pub(crate) kernel: (u32, u32),
 }
 
 impl Default for HostFacts {
@@ -35,6 +37,7 @@ impl Default for HostFacts {
             capabilities: CapSet::ALL,
             nofile_hard: 1 << 20,
             hostname: "machine".into(),
+            kernel: (6, 1),
         }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn merge(config: &ContainerConfig, image: &ImageConfig) -> Result<Mer
             .collect::<Result<BTreeSet<_>>>()?
             .into_iter()
             .collect(),
+        thirty_two_bit: false,
     };
     one_line("user", &merged.user)?;
     if merged.volumes.len() > VOLUMES_MAX {

@@ -31,7 +31,7 @@ pub(crate) fn check(config: &mut ContainerConfig, host: &HostFacts) -> Result<Ve
     files::check(config)?;
     sysctl::sysctls(&config.sysctls, &config.namespaces, "")?;
     let caps = security::capability_set(&config.security, host)?;
-    security::filter(&config.security, caps)?;
+    security::filter(&config.security, caps, host, false)?;
     for group in &config.group_add {
         if group.is_empty() || group.chars().any(char::is_control) {
             return Err(Error::invalid(format!("invalid group {group:?} in group-add")));
@@ -53,7 +53,8 @@ pub(crate) fn check(config: &mut ContainerConfig, host: &HostFacts) -> Result<Ve
 pub(crate) fn plan(input: &Input<'_>) -> Result<SandboxSpec> {
     let config = input.config;
     let caps = security::capability_set(&config.security, input.host)?;
-    let (seccomp, profile) = security::filter(&config.security, caps)?;
+    let thirty_two_bit = input.process.thirty_two_bit;
+    let (seccomp, profile) = security::filter(&config.security, caps, input.host, thirty_two_bit)?;
     let mut linux = linux(input)?;
     linux.set_seccomp(profile);
     let spec = SpecBuilder::default()
@@ -99,7 +100,7 @@ fn process(input: &Input<'_>, capabilities: oci_spec::runtime::LinuxCapabilities
         .cwd(Path::new(cwd))
         .capabilities(capabilities)
         .rlimits(limits::rlimits(config, input.host)?)
-        .no_new_privileges(config.security.no_new_privileges)
+        .no_new_privileges(security::no_new_privileges(&config.security))
         .oom_score_adj(config.resources.oom_score_adj);
     if let (true, Some((rows, columns))) = (config.process.tty, config.process.console_size) {
         let size = BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns));
