@@ -2,7 +2,7 @@
 
 use tare_docker_api::models::HostConfig;
 use tare_model::capability::Capability;
-use tare_model::container::{SeccompChoice, Security};
+use tare_model::container::{Profile, SeccompChoice, Security};
 use tare_model::{Error, Result};
 
 pub(super) fn security(host: &HostConfig) -> Result<Security> {
@@ -14,9 +14,11 @@ pub(super) fn security(host: &HostConfig) -> Result<Security> {
         unmasked_paths: unmasked(host)?,
         ..Default::default()
     };
+    let mut named = Vec::new();
     for option in &raw_options {
-        apply(option, &mut security)?;
+        apply(option, &mut security, &mut named)?;
     }
+    contradictions(&security, &raw_options, &named)?;
     security.raw_options = raw_options;
     Ok(security)
 }
@@ -44,7 +46,7 @@ fn unmasked(host: &HostConfig) -> Result<bool> {
 }
 
 /// One `SecurityOpt`: `name=value`, or `name:value` as older clients write it, or a name alone.
-fn apply(option: &str, security: &mut Security) -> Result<()> {
+fn apply(option: &str, security: &mut Security, profiles: &mut Vec<Profile>) -> Result<()> {
     let at = option.find(['=', ':']).unwrap_or(option.len());
     let (name, rest) = option.split_at(at);
     let value = rest.get(1..).unwrap_or("");
@@ -55,6 +57,10 @@ fn apply(option: &str, security: &mut Security) -> Result<()> {
         ("seccomp", "builtin") => security.seccomp = SeccompChoice::Default,
         ("seccomp", json) if json.trim_start().starts_with('{') => security.seccomp = profile(json)?,
         ("systempaths", "unconfined") => security.unmasked_paths = true,
+        ("profile", name) => {
+            security.profile = confinement(name)?;
+            profiles.push(security.profile);
+        }
         // No profile and no label is ever applied, so this is what happens anyway.
         ("apparmor", "unconfined") | ("label", "disable") => {}
         ("no-new-privileges" | "seccomp" | "systempaths", _) => {
@@ -69,9 +75,44 @@ fn apply(option: &str, security: &mut Security) -> Result<()> {
         _ => {
             return Err(unsupported(
                 option,
-                "the options are seccomp, no-new-privileges, systempaths=unconfined, apparmor=unconfined, label=disable",
+                "the options are profile, seccomp, no-new-privileges, systempaths=unconfined, apparmor=unconfined, \
+                 label=disable",
             ));
         }
+    }
+    Ok(())
+}
+
+fn confinement(name: &str) -> Result<Profile> {
+    match name {
+        "default" => Ok(Profile::Default),
+        "strict" => Ok(Profile::Strict),
+        "docker" => Ok(Profile::Docker),
+        _ => Err(Error::invalid(format!(
+            "invalid HostConfig.SecurityOpt \"profile={name}\": the profiles are default, strict, docker"
+        ))),
+    }
+}
+
+/// Options that take each other back: none of them is dropped silently.
+fn contradictions(security: &Security, options: &[String], profiles: &[Profile]) -> Result<()> {
+    let refused =
+        |why: &str| Err(Error::invalid(format!("conflicting options: HostConfig.SecurityOpt {why}")));
+    if profiles.windows(2).any(|two| two[0] != two[1]) {
+        return refused("names several profiles");
+    }
+    if security.profile != Profile::Strict {
+        return Ok(());
+    }
+    let gives_back = |o: &String| matches!(o.as_str(), "no-new-privileges=false" | "no-new-privileges:false");
+    if options.iter().any(gives_back) {
+        return refused("profile=strict and no-new-privileges=false");
+    }
+    if security.privileged {
+        return refused("profile=strict and Privileged");
+    }
+    if security.unmasked_paths {
+        return refused("profile=strict and systempaths=unconfined");
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 use tare_model::ErrorKind;
 use tare_model::container::{
-    HostOrPrivate, IpcMode, LogDriver, MountConfig, MountSource, NamespaceMode, NetworkMode, SeccompChoice,
+    HostOrPrivate, IpcMode, LogDriver, MountConfig, MountSource, NamespaceMode, NetworkMode, Profile,
+    SeccompChoice,
 };
 
 use super::*;
@@ -233,6 +234,20 @@ fn security_options_are_read_in_both_spellings() {
 }
 
 #[test]
+fn a_profile_is_named() {
+    for (name, wanted) in
+        [("default", Profile::Default), ("strict", Profile::Strict), ("docker", Profile::Docker)]
+    {
+        for sign in ["=", ":"] {
+            let option = format!("profile{sign}{name}");
+            let security = host(json!({ "SecurityOpt": [option] })).expect("valid").security;
+            assert_eq!(security.profile, wanted, "{option}");
+            assert_eq!(security.raw_options, [option]);
+        }
+    }
+}
+
+#[test]
 fn security_options_without_effect_are_refused() {
     refused(&[
         (json!({"SecurityOpt": ["apparmor=docker-default"]}), "apparmor"),
@@ -240,6 +255,12 @@ fn security_options_without_effect_are_refused() {
         (json!({"SecurityOpt": ["seccomp=/etc/profile.json"]}), "seccomp"),
         (json!({"SecurityOpt": ["seccomp={"]}), "seccomp"),
         (json!({"SecurityOpt": ["no-new-privileges=maybe"]}), "no-new-privileges"),
+        (json!({"SecurityOpt": ["profile=lax"]}), "profile=lax"),
+        (json!({"SecurityOpt": ["profile"]}), "profile="),
+        (json!({"SecurityOpt": ["profile=strict", "profile=docker"]}), "several profiles"),
+        (json!({"SecurityOpt": ["profile=strict", "no-new-privileges:false"]}), "no-new-privileges=false"),
+        (json!({"SecurityOpt": ["profile=strict"], "Privileged": true}), "Privileged"),
+        (json!({"SecurityOpt": ["profile=strict", "systempaths=unconfined"]}), "systempaths"),
         (json!({"SecurityOpt": ["shields=up"]}), "shields=up"),
         (json!({"SecurityOpt": [""]}), "SecurityOpt"),
         (json!({"MaskedPaths": ["/proc/kcore"]}), "MaskedPaths"),
