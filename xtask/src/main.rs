@@ -4,6 +4,7 @@
 //! * `test`   everything: quick checks, unit tests, end-to-end tests on the real kernel (needs root)
 //! * `crash`  the long form of the crash suite: hundreds of SIGKILLs under load (needs root)
 //! * `bench`  tare against the kernel's floor and against Docker; writes `docs/bench.md` and `docs/bench.svg`
+//! * `profiles` one real job of each common kind of image under each security profile; writes `docs/profiles.md`
 //! * `edges`  imports between crates as DESIGN allows them, no import cycle inside a crate
 //! * `tidy`   format, clippy, documentation links, file headers, licences
 //!
@@ -15,6 +16,7 @@ mod bench;
 mod crash;
 mod demo;
 mod edges;
+mod profiles;
 mod shell;
 mod test;
 mod tidy;
@@ -41,6 +43,8 @@ enum Task {
     Crash(crash::Options),
     /// Measure tare beside the kernel's floor and Docker (needs root)
     Bench(bench::Options),
+    /// Run a job of each common kind of image under each security profile (needs root)
+    Profiles(profiles::Options),
     /// Check imports between crates and inside them
     Edges,
     /// Check format, lints, documentation links and file headers
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Crash(options) => crash::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Profiles(options) => profiles::run(&options),
         Task::Edges => edges::run(),
         Task::Tidy => tidy::run(),
     };

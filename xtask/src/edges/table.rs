@@ -40,6 +40,7 @@ const TABLE: &[Row] = &[
     row("tare-e2e", &["tare-kit"]),
     row("tare-crash", &["tare-kit"]),
     row("tare-bench", &["tare-kit"]),
+    row("tare-profiles", &["tare-kit"]),
     row("xtask", &[]),
 ];
 
