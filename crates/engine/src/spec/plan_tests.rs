@@ -142,6 +142,18 @@ fn an_image_cannot_choose_a_security_setting() {
 }
 
 #[test]
+fn a_profile_reaches_the_plan() {
+    let mut case = case();
+    case.config.security.profile = tare_model::container::Profile::Strict;
+    let spec = case.plan();
+    assert_eq!(spec.seccomp, Seccomp::Strict);
+    let process = spec.oci.process().as_ref().expect("a process");
+    assert_eq!(process.no_new_privileges(), Some(true));
+    let bounding = process.capabilities().as_ref().and_then(|caps| caps.bounding().clone());
+    assert_eq!(bounding.map(|set| set.len()), Some(9));
+}
+
+#[test]
 fn every_namespace_is_private_by_default() {
     let all = BTreeSet::from(["mount", "network", "pid", "ipc", "uts", "cgroup", "user"]);
     assert_eq!(kinds(&case().json()), all);

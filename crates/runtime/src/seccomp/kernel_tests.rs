@@ -167,6 +167,18 @@ fn cost_of_the_default_filter() {
     let start = Instant::now();
     let program = builtin_program(Builtin::Default, CapSet::CONTAINER_DEFAULT, ThirtyTwoBit::Refused);
     println!("compile once    {:?} ({} instructions)", start.elapsed(), program.instructions().len());
+    let start = Instant::now();
+    builtin_program(Builtin::Default, CapSet::CONTAINER_DEFAULT, ThirtyTwoBit::Refused);
+    println!("from memory     {:?}", start.elapsed());
+    let names: Vec<&str> = super::syscalls::names().collect();
+    let spec = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": names[..300], "action": "SCMP_ACT_ALLOW"}]});
+    let spec: LinuxSeccomp = serde_json::from_value(spec).unwrap();
+    for time in ["once", "again"] {
+        let start = Instant::now();
+        super::compiled(&spec).unwrap();
+        println!("own profile {time:<5} {:?}", start.elapsed());
+    }
     let load = |_| {
         let program = std::sync::Arc::clone(&program);
         let thread = std::thread::spawn(move || {

@@ -84,6 +84,72 @@ fn the_default_filter_is_on_and_can_be_taken_off() {
 }
 
 #[test]
+fn a_profile_chooses_capabilities_filter_and_privileges() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let status = |profile: &str| {
+        let option = format!("profile={profile}");
+        let script = "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | cut -f2 | xargs";
+        engine.sh(&["--security-opt", &option], script)
+    };
+    assert_eq!(status("default"), "00000000a80425fb 0 2");
+    assert_eq!(status("docker"), "00000000a80425fb 0 2");
+    assert_eq!(status("strict"), "00000000000005fb 1 2");
+    engine.background(&["--name", "box-s", "--security-opt", "profile=strict"], "sleep 600");
+    let shown = &engine.inspect("box-s")["HostConfig"]["SecurityOpt"];
+    assert_eq!(*shown, serde_json::json!(["profile=strict"]));
+    // What runs in it later is confined alike.
+    let later = engine.tare(["exec", "box-s", "grep", "NoNewPrivs", "/proc/self/status"]).ok();
+    assert_eq!(later, "NoNewPrivs:\t1");
+    engine.tare(["rm", "-f", "box-s"]).ok();
+    for (options, told) in [
+        (vec!["profile=lax"], "default, strict, docker"),
+        (vec!["profile=strict", "no-new-privileges=false"], "no-new-privileges=false"),
+        (vec!["profile=strict", "profile=docker"], "several profiles"),
+    ] {
+        let flags: Vec<&str> = options.iter().flat_map(|option| ["--security-opt", *option]).collect();
+        let out = engine.shell(&flags, "true").run();
+        assert!(out.code == 125 && out.err().contains(told), "{options:?}: {out}");
+    }
+    let out = engine.shell(&["--privileged", "--security-opt", "profile=strict"], "true").run();
+    assert!(out.code == 125 && out.err().contains("Privileged"), "{out}");
+}
+
+/// An image cannot loosen anything silently: that it is one of 32-bit programs is said, and never true under `strict`.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn an_image_of_32_bit_programs_is_said_to_be_one() {
+    use serde_json::json;
+    use tare_kit::{Image, Layer};
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let image = Image::busybox("small:386");
+    let document = String::from_utf8(image.document()).unwrap().replace("\"amd64\"", "\"386\"");
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["small:386"], "Layers": ["l/layer.tar"]}]);
+    let archive = Layer::new()
+        .file("c.json", document)
+        .file("l/layer.tar", image.layers[0].finish())
+        .file("manifest.json", manifest.to_string());
+    let loaded = engine.load_archive(&archive.finish()).text();
+    assert!(!loaded.contains("\"error\""), "{loaded}");
+    let create = |options: serde_json::Value| {
+        let body = json!({"Image": "small:386", "Cmd": ["true"], "HostConfig": {"SecurityOpt": options}});
+        let answer = engine.post("/containers/create", &body);
+        (answer.status, answer.text())
+    };
+    let (status, said) = create(json!([]));
+    assert!(status == 201 && said.contains("32-bit programs"), "{status} {said}");
+    let (status, said) = create(json!(["profile=strict"]));
+    assert!(status == 400 && said.contains("profile=strict does not run 32-bit programs"), "{status} {said}");
+    assert_eq!(engine.sh_in("small:386", "grep -w Seccomp /proc/self/status"), "Seccomp:\t2");
+    engine.remove_containers();
+}
+
+#[test]
 fn the_filter_and_the_capabilities_refuse_what_is_dangerous() {
     let engine = Engine::start();
     for attempt in [
@@ -316,4 +382,29 @@ fn a_bad_filter_profile_is_refused() {
         let out = engine.shell(&["--security-opt", profile], "true").run();
         assert!(out.code >= 125 || (!ours() && out.code != 0), "{profile}: {out}");
     }
+}
+
+#[test]
+fn a_filter_profile_is_read_from_a_file_and_applies() {
+    let engine = Engine::start();
+    let file = engine.path("filter.json");
+    let rule = r#"{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}"#;
+    fs::write(&file, format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#)).unwrap();
+    let option = format!("seccomp={file}");
+    let out = engine.sh(&["--security-opt", &option], "mkdir /x 2>&1 || true");
+    assert!(out.contains("No space left on device"), "{out}");
+}
+
+#[test]
+fn a_filter_profile_that_contradicts_itself_is_refused() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let file = engine.path("filter.json");
+    let rules =
+        r#"{"names":["mkdir"],"action":"SCMP_ACT_ALLOW"},{"names":["mkdir"],"action":"SCMP_ACT_LOG"}"#;
+    fs::write(&file, format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{rules}]}}"#)).unwrap();
+    let out = engine.shell(&["--security-opt", &format!("seccomp={file}")], "true").run();
+    assert!(out.code >= 125 && out.err().contains("mkdir: one rule says SCMP_ACT_ALLOW"), "{out}");
 }
