@@ -56,7 +56,6 @@ pub(crate) const IMAGES: &[Image] = &[
             "gcc",
             "libc6-dev",
             "make",
-            "default-jre-headless",
             "git",
             "strace",
             "gdb",
@@ -262,14 +261,6 @@ END
         script: r#"mkdir /tmp/b; cd /tmp/b; for n in a b c d; do echo "int $n(void){return 10;}" >$n.c; done
             printf '#include <stdio.h>\nint a(),b(),c(),d();int main(){printf("%%d\\n",a()+b()+c()+d()+2);}' >m.c
             printf 'x: a.o b.o c.o d.o m.o\n\tcc -o x $^\n' >Makefile; make -sj4; ./x"#,
-        broken_by: &[],
-        why: "",
-    },
-    Job {
-        name: "java",
-        what: "start the virtual machine",
-        image: "languages",
-        script: r#"java -version; echo 42"#,
         broken_by: &[],
         why: "",
     },
