@@ -66,6 +66,7 @@ const SOCKET_FAMILIES: &[u64] = &[AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PAC
 const STRICT_FAMILIES: &[u64] = &[AF_UNIX, AF_INET, AF_INET6];
 /// The one netlink protocol that programs without NET_ADMIN use: the C library asks it for addresses.
 const NETLINK_ROUTE: u64 = 0;
+const EPROTONOSUPPORT: u16 = 93;
 
 /// Execution domains that change nothing but what `uname` says; others switch off address-space randomisation and
 /// the like.
@@ -193,9 +194,14 @@ impl Builtin {
                 if !caps.contains(Capability::NET_ADMIN) {
                     netlink.conditions.push(Condition::new(2, Test::Equal(NETLINK_ROUTE)));
                 }
+                // "No such protocol" is what PAM and its like take for a kernel without audit, and go on.
+                let other =
+                    Rule { action: Action::Errno(EPROTONOSUPPORT), ..family(&["socket"], &AF_NETLINK) };
                 let packet = family(&["socket"], &AF_PACKET);
                 rules.extend(caps.contains(Capability::NET_RAW).then_some(packet));
-                rules.extend([netlink, family(&["socketpair"], &AF_UNIX)]);
+                rules.push(netlink);
+                rules.extend((!caps.contains(Capability::NET_ADMIN)).then_some(other));
+                rules.push(family(&["socketpair"], &AF_UNIX));
                 rules
             }
             Self::Docker => vec![

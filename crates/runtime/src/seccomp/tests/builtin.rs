@@ -197,6 +197,8 @@ fn the_default_filter_compiles_for_every_machine_and_set() {
     }
 }
 
+const NO_SUCH_PROTOCOL: u32 = 0x0005_005d;
+
 fn answer(kind: Builtin, call: Call) -> u32 {
     let caps = if kind == Builtin::Strict { CapSet::CONTAINER_STRICT } else { CapSet::CONTAINER_DEFAULT };
     let profile = profile(kind, caps, ThirtyTwoBit::Refused, Arch::X86_64);
@@ -248,7 +250,8 @@ fn the_strict_filter_looks_into_arguments() {
         assert_eq!(strict("socketpair", [family, 0, 0, 0, 0, 0]), if family == 1 { ALLOW } else { EPERM });
     }
     for protocol in 1..32 {
-        assert_eq!(strict("socket", [16, 3, protocol, 0, 0, 0]), EPERM, "netlink protocol {protocol}");
+        let answer = strict("socket", [16, 3, protocol, 0, 0, 0]);
+        assert_eq!(answer, NO_SUCH_PROTOCOL, "netlink protocol {protocol}");
         assert_eq!(strict("socket", [2, 3, protocol, 0, 0, 0]), ALLOW, "internet protocol {protocol}");
     }
     for (request, wanted) in [(0x5413, ALLOW), (0x5412, EPERM), (0x5412 | HIGH, EPERM), (0x541c, EPERM)] {
@@ -297,7 +300,7 @@ fn capabilities_bring_back_what_the_strict_filter_left_out() {
             let profile = profile(Builtin::Strict, caps, ThirtyTwoBit::Refused, Arch::X86_64);
             run(&codegen::generate(&profile).unwrap(), call)
         };
-        assert_eq!(of(CapSet::CONTAINER_STRICT), EPERM, "{cap} without");
+        assert!([EPERM, NO_SUCH_PROTOCOL].contains(&of(CapSet::CONTAINER_STRICT)), "{cap} without");
         assert_eq!(of(CapSet::CONTAINER_STRICT.with(cap)), ALLOW, "{cap} with");
     }
 }
