@@ -82,10 +82,10 @@ pub(crate) const JOBS: &[Job] = &[
         name: "mariadb",
         what: "install-db, start with native AIO, query, stop",
         image: "databases",
-        script: r#"mariadb-install-db --user=mysql --datadir=/tmp/db >/dev/null
-            mariadbd --user=mysql --datadir=/tmp/db --skip-networking --socket=/tmp/m 2>/tmp/log &
+        script: r#"install -d -o mysql /tmp/db; mariadb-install-db --user=mysql --datadir=/tmp/db >/dev/null
+            mariadbd --no-defaults --user=mysql --datadir=/tmp/db --skip-networking --socket=/tmp/m 2>/tmp/log &
             for i in $(seq 100); do mariadb -S /tmp/m -Ne 'select 6*7' && break; sleep 0.3; done
-            mariadb-admin -S /tmp/m shutdown; wait"#,
+            mariadb-admin -S /tmp/m shutdown || { tail -9 /tmp/log; exit 1; }; wait"#,
         broken_by: &[],
         why: "",
     },
