@@ -14,7 +14,7 @@ use super::plan::{Plan, Write};
 use super::{Cgroup, cpuset, device_program, devices, remove, subtree};
 
 /// How often a group is tried again whose parents somebody else removes, for being empty, as often as they are made.
-const TRIES: u32 = 100;
+const TRIES: u32 = 10_000;
 
 impl Cgroup {
     pub(super) fn make(&self, plan: &Plan, rules: &Rules) -> Result<()> {
