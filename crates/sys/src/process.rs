@@ -55,6 +55,8 @@ impl Namespaces {
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u32);
     /// User and group ids, capabilities.
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u32);
+    /// Offsets of the monotonic and the boot-time clock.
+    pub const TIME: Self = Self(0x80);
 
     /// Whether all of `other` is in it.
     pub const fn contains(self, other: Self) -> bool {
