@@ -48,7 +48,7 @@ fn make_waiting(
         gate: Some(gate.as_fd()),
         preserved: args.preserve_fds,
         keep_keyring: args.no_new_keyring,
-        bundle: Some(&args.bundle),
+        subject: None,
     };
     let (container, launched) = runtime()?.launch_with(&spec, stdio, &extra)?;
     settle(directory, container, &launched, spec, socket, args).map(drop)
@@ -66,7 +66,7 @@ pub(crate) fn run(root: &Path, args: &Run) -> Result<u8> {
         gate: None,
         preserved: create.preserve_fds,
         keep_keyring: create.no_new_keyring,
-        bundle: Some(&create.bundle),
+        subject: None,
     };
     let started = runtime().and_then(|runtime| runtime.launch_with(&spec, stdio, &extra));
     let (container, launched) = started.or_else(|error| abandon(&directory, error))?;

@@ -8,6 +8,8 @@
 //!     │ Mapped ────────────────────────────▶ │ (the new user namespace has its ids)
 //!     │ Pieces(places, fds) … Last ────────▶ │ (what the parent made for it)
 //!     │                                      │ steps of the plan
+//!     │ ◀──────────────── Meet ───────────── │ (if there is something for the parent to do)
+//!     │ hooks, devices ──── GoOn ──────────▶ │
 //!     │ ◀──────────────── Terminal(fd) ───── │ (if one was asked for)
 //!     │ ◀──────────────── Failed(error) ──── │ a step failed: it exits
 //!     │ ◀──────────────── Ready ──────────── │ only the filter and execve are left
@@ -36,6 +38,7 @@ const TERMINAL: u8 = b'T';
 const READY: u8 = b'R';
 const SIBLING: u8 = b'S';
 const MAPPED: u8 = b'M';
+const MEET: u8 = b'E';
 const GO_ON: u8 = b'G';
 const PIECES: u8 = b'P';
 const LAST: u8 = b'L';
@@ -137,8 +140,8 @@ impl Launch {
     }
 
     /// Waits until the program runs or failed to; or, with `Until::Ready`, only until it stands at the gate. The child's
-    /// end must be closed here by now.
-    pub(crate) fn wait(&self, until: Until) -> Result<Started> {
+    /// end must be closed here by now. `meet` is what the child waits for at [`Report::meet`].
+    pub(crate) fn wait(&self, until: Until, meet: impl Fn() -> Result<()>) -> Result<Started> {
         let mut started = Started::default();
         let mut ready = false;
         loop {
@@ -152,6 +155,10 @@ impl Launch {
                 Some((&READY, _)) if until == Until::Ready => return Ok(started),
                 Some((&READY, _)) => ready = true,
                 Some((&TERMINAL, _)) => started.terminal = fd,
+                Some((&MEET, _)) => {
+                    meet()?;
+                    self.go_on()?;
+                }
                 Some((_, text)) => return Err(decode(text)),
             }
         }
@@ -204,6 +211,12 @@ impl Report {
 
     /// Waits until the parent knows this child.
     pub(crate) fn await_go_on(&self) -> Result<()> {
+        self.await_word(GO_ON)
+    }
+
+    /// Waits until the launching process has done its part.
+    pub(crate) fn meet(&self) -> Result<()> {
+        self.send(MEET, &[], None)?;
         self.await_word(GO_ON)
     }
 
@@ -353,14 +366,14 @@ mod tests {
         let (launch, report) = pair().unwrap();
         report.ready().unwrap();
         drop(report);
-        assert!(launch.wait(Until::Executed).unwrap().terminal.is_none());
+        assert!(launch.wait(Until::Executed, || Ok(())).unwrap().terminal.is_none());
     }
 
     #[test]
     fn an_end_before_ready_is_a_death() {
         let (launch, report) = pair().unwrap();
         drop(report);
-        assert!(launch.wait(Until::Executed).unwrap_err().to_string().contains("killed while"));
+        assert!(launch.wait(Until::Executed, || Ok(())).unwrap_err().to_string().contains("killed while"));
     }
 
     #[test]
@@ -368,16 +381,37 @@ mod tests {
         let (launch, report) = pair().unwrap();
         report.ready().unwrap();
         report.failed(Error::new(tare_model::ErrorKind::CommandNotFound, "no such program"));
-        let error = launch.wait(Until::Executed).unwrap_err();
+        let error = launch.wait(Until::Executed, || Ok(())).unwrap_err();
         assert_eq!(error.kind(), tare_model::ErrorKind::CommandNotFound);
         assert_eq!(error.to_string(), "no such program");
+    }
+
+    #[test]
+    fn a_meeting_that_fails_is_the_outcome() {
+        let (launch, report) = pair().unwrap();
+        report.send(MEET, &[], None).unwrap();
+        let error = launch.wait(Until::Executed, || Err(Error::invalid("no"))).unwrap_err();
+        assert_eq!(error.to_string(), "no");
+        drop(launch);
+        assert!(report.meet().is_err(), "nobody is there any more");
+    }
+
+    #[test]
+    fn a_meeting_goes_on_when_the_parent_is_done() {
+        let (launch, report) = pair().unwrap();
+        report.send(MEET, &[], None).unwrap();
+        report.ready().unwrap();
+        assert!(launch.wait(Until::Ready, || Ok(())).is_ok());
+        let mut answer = [0];
+        assert_eq!(rustix::io::read(&report.0, &mut answer), Ok(1));
+        assert_eq!(answer, [GO_ON]);
     }
 
     #[test]
     fn a_long_error_is_cut_not_lost() {
         let (launch, report) = pair().unwrap();
         report.failed(Error::invalid("ä\"".repeat(9000)));
-        let error = launch.wait(Until::Executed).unwrap_err();
+        let error = launch.wait(Until::Executed, || Ok(())).unwrap_err();
         assert_eq!(error.kind(), tare_model::ErrorKind::InvalidInput);
         assert!(error.to_string().starts_with("ä\"ä\""));
     }
@@ -416,7 +450,7 @@ mod tests {
         launch.mapped().unwrap();
         report.failed(Error::invalid("why"));
         drop(report);
-        assert_eq!(launch.wait(Until::Executed).unwrap_err().to_string(), "why");
+        assert_eq!(launch.wait(Until::Executed, || Ok(())).unwrap_err().to_string(), "why");
     }
 
     #[test]
@@ -427,7 +461,7 @@ mod tests {
         drop(write);
         report.ready().unwrap();
         drop(report);
-        let got = launch.wait(Until::Executed).unwrap().terminal.unwrap();
+        let got = launch.wait(Until::Executed, || Ok(())).unwrap().terminal.unwrap();
         rustix::io::write(&got, b"x").unwrap();
         drop(got);
         let mut byte = [0; 2];

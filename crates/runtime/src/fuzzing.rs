@@ -4,9 +4,9 @@
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 use tare_model::ContainerId;
 use tare_model::capability::{CapSet, Capability};
-use tare_model::sandbox::{DiskIds, Rootfs, SandboxSpec, Seccomp};
+use tare_model::sandbox::{DiskIds, ExecSpec, Rootfs, SandboxSpec, Seccomp};
 
-use crate::plan::{Manner, Plan};
+use crate::plan::{Manner, Plan, Step};
 use crate::seccomp;
 
 /// A filter against its meaning, both spelled by these bytes.
@@ -24,7 +24,11 @@ pub fn filter_document(bytes: &[u8]) {
     }
 }
 
-/// Plans the container of a `config.json`: id maps, mounts, devices, capabilities and all. Nothing is made.
+/// Plans the container of a `config.json`, and a further process of it: id maps, mounts, hooks, devices, capabilities and
+/// all. Nothing is made.
+///
+/// # Panics
+/// If a plan does not end with the program, or with the word that there is none.
 pub fn configuration(bytes: &[u8]) {
     let Ok(oci) = serde_json::from_slice::<Spec>(bytes) else { return };
     let spec = SandboxSpec {
@@ -44,7 +48,11 @@ pub fn configuration(bytes: &[u8]) {
         join_cgroups: true,
         keep_keyring: false,
     };
-    let _ = Plan::container(&spec, manner);
+    let exec = ExecSpec { args: vec!["sh".to_owned()], ..ExecSpec::default() };
+    // What a first process is refused for, a further one may still be told.
+    for plan in [Plan::container(&spec, manner), Plan::exec(&spec, &exec, manner)].into_iter().flatten() {
+        assert!(plan.steps.last().is_some_and(|step| matches!(step, Step::Become | Step::NoProgram)));
+    }
 }
 
 /// Reads the names of capabilities; what is accepted must read back as itself.
@@ -70,7 +78,7 @@ mod tests {
     use super::*;
 
     /// Documents to be damaged.
-    const SEEDS: [&str; 3] = [
+    const SEEDS: [&str; 4] = [
         r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":5,"architectures":["SCMP_ARCH_X86"],"flags":[],
             "syscalls":[{"names":["socket","read"],"action":"SCMP_ACT_ALLOW","args":[
             {"index":0,"value":18446744073709551615,"valueTwo":3,"op":"SCMP_CMP_MASKED_EQ"}]}]}"#,
@@ -78,6 +86,12 @@ mod tests {
             "user":{"uid":0,"gid":0}},"root":{"path":"r"},"linux":{"namespaces":[{"type":"mount"}],
             "uidMappings":[{"containerID":0,"hostID":4294967295,"size":4294967295}]},
             "mounts":[{"destination":"/proc","type":"proc","source":"proc","options":["ro"]}]}"#,
+        r#"{"ociVersion":"1.3.0","process":{"user":{"uid":0,"gid":0},"args":["sh"],"env":["A=1"],"cwd":"/",
+            "capabilities":{"bounding":["CAP_KILL"]},"rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":2}],
+            "scheduler":{"policy":"SCHED_FIFO","priority":1},"ioPriority":{"class":"IOPRIO_CLASS_RT","priority":0}},
+            "root":{"path":"r"},"hostname":"h","mounts":[{"destination":"/t","type":"tmpfs","source":"t","options":["ro","size=1m"]}],
+            "hooks":{"prestart":[{"path":"/h","timeout":1}]},"linux":{"namespaces":[{"type":"mount"},{"type":"uts"},{"type":"time"}],
+            "timeOffsets":{"monotonic":{"secs":1}},"maskedPaths":["/proc/x"],"memoryPolicy":{"mode":"MPOL_BIND","nodes":"0-3"}}}"#,
         "CAP_CHOWN,all,cap_kill,CAP_,MKNOD,\u{130}",
     ];
 
@@ -86,6 +100,14 @@ mod tests {
         filter_document(bytes);
         configuration(bytes);
         capabilities(bytes);
+    }
+
+    #[test]
+    fn the_documents_are_planned() {
+        for document in &SEEDS[1..3] {
+            assert!(serde_json::from_str::<Spec>(document).is_ok(), "or nothing is tried: {document}");
+            configuration(document.as_bytes());
+        }
     }
 
     proptest! {

@@ -75,7 +75,8 @@ fn open(proc: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd> {
     resolve::open_on_mount(proc, path, flags).call(|| format!("openat2(proc, {path:?}, RESOLVE_NO_XDEV)"))
 }
 
-fn require_proc(file: BorrowedFd<'_>) -> Result<()> {
+/// Refuses what only looks like procfs.
+pub(crate) fn require_proc(file: BorrowedFd<'_>) -> Result<()> {
     let magic = fstatfs(file).call(|| "fstatfs(proc)")?.f_type;
     if u64::try_from(magic).ok() == Some(PROC_MAGIC) {
         return Ok(());

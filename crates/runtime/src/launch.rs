@@ -11,6 +11,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod become_program;
+mod clock;
 pub(crate) mod outside;
 pub(crate) mod userns;
 
@@ -25,9 +26,11 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, wai
 use tare_model::sandbox::{Launched, Stdio, WindowSize};
 use tare_sys::process::{Forked, Namespaces, fork, setns};
 
+use crate::attributes;
 use crate::cgroup::Entry;
 use crate::channel::{self, Launch, Sibling, Until};
 use crate::error::{Call, Context, Error, Result};
+use crate::hooks::Subject;
 use crate::mount::source;
 use crate::mount::view::Hierarchy;
 use crate::plan::{IdMaps, Layout, Plan, Step};
@@ -62,6 +65,12 @@ pub(crate) struct Resources<'a> {
     pub(crate) ids: Option<IdMaps>,
     /// Detached mounts are tried as layers of an overlay.
     pub(crate) detached_layers: bool,
+    /// The root of the container that is joined, if its mount namespace has another.
+    pub(crate) root: Option<OwnedFd>,
+    /// What hooks are told.
+    pub(crate) subject: Option<Subject<'a>>,
+    /// What the parent does when the child waits for it, given the child's id.
+    pub(crate) meet: &'a dyn Fn(i32) -> Result<()>,
 }
 
 /// Namespaces that exist already.
@@ -141,6 +150,13 @@ impl Resources<'_> {
         rustix::io::retry_on_intr(|| rustix::io::read(gate, &mut byte)).call(|| "read(gate)").map(drop)
     }
 
+    /// Whoever opened the gate hears why the program was not executed; the launching process may be gone by then.
+    fn tell_gate(&self, error: &Error) {
+        if let Some(gate) = self.gate {
+            let _ = rustix::io::write(gate, error.to_string().as_bytes());
+        }
+    }
+
     /// Everything above that is a descriptor.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all = self.other_descriptors();
@@ -153,6 +169,7 @@ impl Resources<'_> {
         let mut all = Vec::new();
         all.extend(self.gate);
         all.extend(self.init);
+        all.extend(self.root.as_ref().map(AsFd::as_fd));
         match &self.joins {
             Joins::Files(files) => all.extend(files.iter().map(|(_, file)| file.as_fd())),
             Joins::Process { pidfd, .. } => all.push(*pidfd),
@@ -239,25 +256,28 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
         become_program::give_to_root(&streams, ids.root()?)?;
     }
     let (ours, report) = channel::pair()?;
-    let forked = fork_into(plan, given)?;
+    let forked =
+        attributes::fork_on(&plan.first_processors, || clock::fork_in(plan, || fork_into(plan, given)))?;
     let Forked::Parent { pid, pidfd } = forked else {
         // Nothing of the parent's may run in the child: no destructor, no return.
         let Err(error) = apply::run(plan, given, &report, streams);
+        given.tell_gate(&error);
         report.failed(error);
         tare_sys::process::exit_now(1);
     };
     drop((report, streams));
     let first = Sibling { pid: pid.as_raw_nonzero().get(), pidfd };
     let Sibling { pid, pidfd } = if plan.namespaces.forks_again() { second(&ours, first)? } else { first };
+    let meet = || (given.meet)(pid);
     let wait = || match given.listener {
-        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd()),
-        None => ours.wait(until),
+        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd(), &meet),
+        None => ours.wait(until, meet),
     };
     let started = match outside::serve(plan, given, pid, &ours) {
         Ok(()) => wait(),
         // The child has ended, and has said why.
         Err(error) if matches!(error.errno(), Some(Errno::PIPE | Errno::CONNRESET)) => {
-            ours.wait(until).and(Err(error))
+            ours.wait(until, meet).and(Err(error))
         }
         Err(error) => Err(error),
     };

@@ -33,17 +33,22 @@ pub mod foreground;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod harden;
+pub mod hooks;
 pub mod identity;
 pub mod init;
+pub mod label;
 pub mod mount;
 pub mod plan;
+pub mod rdt;
 pub mod runtime;
 pub mod seccomp;
 
+mod attributes;
 mod channel;
 mod device;
 mod kernel;
 mod launch;
+mod net_devices;
 mod program;
 mod terminal;
 

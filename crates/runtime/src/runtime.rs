@@ -14,12 +14,13 @@ use tare_model::{ContainerId, ErrorKind, Result as ModelResult};
 use crate::cgroup::{Cgroup, Driver, Layout};
 use crate::channel::Until;
 use crate::error::{Context, Error, Result};
+use crate::hooks::Subject;
 use crate::launch::{self, Joins, Resources};
 use crate::mount::view::Hierarchy;
-use crate::plan::{Manner, Plan, Step, What};
-use crate::seccomp::listener::{Agent, Subject};
+use crate::plan::{Hook, Manner, Plan, Step, What};
+use crate::seccomp::listener::{self, Agent};
 use crate::seccomp::{Builtin, Program, ThirtyTwoBit};
-use crate::{seccomp, terminal_size};
+use crate::{label, net_devices, rdt, seccomp, terminal_size};
 use tare_model::capability::CapSet;
 
 use container::Container;
@@ -53,8 +54,8 @@ pub struct Extra<'a> {
     pub preserved: u32,
     /// The first process keeps the caller's session keyring.
     pub keep_keyring: bool,
-    /// The directory of the specification, for the agent of a notifying filter.
-    pub bundle: Option<&'a Path>,
+    /// Whose hooks are run, and what they are told; a specification with hooks needs it.
+    pub subject: Option<Subject<'a>>,
 }
 
 struct Shared {
@@ -141,21 +142,30 @@ impl Runtime {
             keep_keyring: extra.keep_keyring,
         };
         let plan = Plan::container(spec, manner)?;
+        let rdt = spec.oci.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
+        if (plan.hooks.want_launch() || rdt) && extra.subject.is_none() {
+            return Err(Error::invalid(
+                "hooks and linux.intelRdt need an id and a bundle, which the caller did not give",
+            ));
+        }
+        label::require_modules(&plan)?;
+        rdt::require(&spec.oci)?;
         let filter = self.filter(spec)?;
-        let subject = Subject {
+        let listened = listener::Subject {
             id: spec.id.as_str(),
             oci: &spec.oci,
-            bundle: extra.bundle.unwrap_or(Path::new("")),
+            bundle: extra.subject.map_or(Path::new(""), |subject| subject.bundle),
             first: None,
         };
-        let agent = Agent::of(filter.as_deref(), subject)?;
+        let agent = Agent::of(filter.as_deref(), listened)?;
         let joins = launch::open_joined(&plan.namespaces, &plan.steps)?;
         let none = LinuxResources::default();
         let resources =
             spec.oci.linux().as_ref().and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
         let mut cgroup = self.options().cgroups.create(self.layout(), cgroups_path(spec)?, resources)?;
         let filter_and_agent = (filter.as_deref(), agent.as_ref());
-        let launched = self.start_in(&plan, &cgroup, filter_and_agent, joins, stdio, extra);
+        let meet = |pid| meet(spec, &plan, extra.subject, pid);
+        let launched = self.start_in(&plan, &cgroup, filter_and_agent, joins, stdio, (extra, &meet));
         let (oom, launched) = launched.inspect_err(|_| {
             // The error at hand says more than that its remains could not be removed either.
             let _ = cgroup.kill_all();
@@ -178,7 +188,7 @@ impl Runtime {
         (filter, listener): (Option<&Program>, Option<&Agent<'_>>),
         joins: Vec<(tare_sys::process::Namespaces, OwnedFd)>,
         stdio: Stdio,
-        extra: &Extra<'_>,
+        (extra, meet): (&Extra<'_>, &dyn Fn(i32) -> Result<()>),
     ) -> Result<(Option<crate::cgroup::OomWatch>, Launched)> {
         let entry = cgroup.entry()?;
         let view = if needs(plan, &What::Cgroup) { view(cgroup) } else { Vec::new() };
@@ -203,6 +213,9 @@ impl Runtime {
             preserved: extra.preserved,
             ids,
             detached_layers: self.options().detached_layers,
+            root: None,
+            subject: extra.subject,
+            meet,
         };
         let until = if extra.gate.is_some() { Until::Ready } else { Until::Executed };
         Ok((oom, launch::launch(plan, &given, stdio, until)?))
@@ -241,6 +254,16 @@ impl Sandbox for Runtime {
         let removed = cgroup.destroy().map_err(Error::from);
         Ok(killed.and(removed).context(|| format!("clean up container {}", id.short()))?)
     }
+}
+
+/// The launching process's part while the child of this id waits, its namespaces made and its root not yet entered.
+fn meet(spec: &SandboxSpec, plan: &Plan, subject: Option<Subject<'_>>, pid: i32) -> Result<()> {
+    net_devices::move_all(&plan.net_devices, pid)?;
+    let Some(subject) = subject else { return Ok(()) };
+    rdt::enter(&spec.oci, subject.id, pid)?;
+    let run = |hooks: &[Hook]| subject.run_sealed(hooks, "creating", pid, &|| Ok(()));
+    run(&plan.hooks.prestart).context(|| "prestart")?;
+    run(&plan.hooks.create_runtime).context(|| "createRuntime")
 }
 
 fn bounding(spec: &SandboxSpec) -> CapSet {

@@ -88,6 +88,12 @@ pub(crate) fn resolve(identity: &Identity, passwd: &str, group: &str) -> Result<
     Ok(User { uid: account.uid, gid, groups: distinct(gid, groups), home: Some(home) })
 }
 
+/// The home directory of a user by number; the root where the files know none.
+pub(crate) fn home_of(uid: u32, passwd: &str) -> String {
+    let account = passwd_lines(passwd).find(|line| line.uid == uid);
+    account.map(|account| account.home).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
+}
+
 /// Whether the answer can depend on the files at all; `HOME` always does.
 fn asked<'a>(text: &'a str, what: &str) -> Result<Asked<'a>> {
     if text.is_empty() {
@@ -266,6 +272,13 @@ relative:x:7:7::not/absolute:/bin/sh
         assert_eq!(resolved("alice").unwrap().home.as_deref(), Some("/home/alice"));
         assert_eq!(resolved("7").unwrap().home.as_deref(), Some("/"));
         assert_eq!(resolved("12345").unwrap().home.as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn a_number_has_the_home_that_the_files_give_it() {
+        assert_eq!(home_of(1000, PASSWD), "/home/alice");
+        assert_eq!(home_of(7, PASSWD), "/", "not an absolute path");
+        assert_eq!(home_of(4242, PASSWD), "/");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::mount::mask::{self, Covers};
 use crate::mount::view::View;
 use crate::mount::{attach, rootfs, source};
 use crate::plan::{Expected, IdMaps, Place, Plan, Source, Step, What, Who};
-use crate::{device, identity, kernel, program, terminal};
+use crate::{attributes, device, identity, kernel, label, program, terminal};
 
 use super::Resources;
 use super::become_program::{self, Streams};
@@ -113,12 +113,17 @@ impl Child<'_> {
             Step::OomScore(score) => kernel::own_oom_score(*score),
             Step::Limit(resource, limit) => rustix::process::setrlimit(*resource, *limit)
                 .call(|| format!("setrlimit({resource:?}, {:?}, {:?})", limit.current, limit.maximum)),
+            Step::Attribute(attribute) => attributes::give(attribute),
+            Step::Meet => self.report.meet(),
+            Step::CreateHooks => self.run_create_hooks(),
+            Step::Label(label) => label::ask(label),
             // The listener is handed over before: waiting is then the last but one thing.
             Step::Gate if self.given.listener.is_some() => Ok(()),
             Step::Gate => {
                 self.report.ready()?;
                 self.given.wait_at_gate()
             }
+            Step::NoProgram => Err(Error::invalid("process: missing, there is nothing to start")),
             Step::Become => Ok(()),
             _ => self.apply_to_files(step),
         }
@@ -145,10 +150,18 @@ impl Child<'_> {
                 Ok(())
             }
             Step::Sysctl(sysctl) => kernel::sysctl(self.proc()?, sysctl),
+            Step::PlaceRoot(path) => {
+                rootfs::place(self.root()?, path)?;
+                self.attach_root_pieces()
+            }
             Step::EnterRoot => {
                 rootfs::enter(self.root()?)?;
                 self.open_root()?;
-                attach::attach_below(self.root()?, &self.root_pieces).context(|| "root file system")
+                self.attach_root_pieces()
+            }
+            Step::ChangeRoot => {
+                rootfs::change(self.root()?)?;
+                self.open_root()
             }
             Step::Attach(place) => self.attach(place).context(|| format!("mount {}", place.destination)),
             Step::Mask(paths) => {
@@ -199,6 +212,11 @@ impl Child<'_> {
         }
     }
 
+    fn attach_root_pieces(&mut self) -> Result<()> {
+        let pieces = std::mem::take(&mut self.root_pieces);
+        attach::attach_below(self.root()?, &pieces).context(|| "root file system")
+    }
+
     /// Descriptors that later steps use.
     fn needed<'a>(&'a self, mut needed: Vec<BorrowedFd<'a>>) -> Vec<BorrowedFd<'a>> {
         needed.push(self.report.as_fd());
@@ -210,8 +228,19 @@ impl Child<'_> {
         needed
     }
 
+    fn run_create_hooks(&self) -> Result<()> {
+        let subject = self.given.subject.ok_or_else(|| Error::invalid("plan: hooks without a subject"))?;
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        subject
+            .run_sealed(&self.plan.hooks.create_container, "creating", pid, &|| Ok(()))
+            .context(|| "createContainer")
+    }
+
     fn join_namespaces(&mut self) -> Result<()> {
         self.given.join_namespaces()?;
+        if let Some(root) = &self.given.root {
+            rootfs::change(root.as_fd())?;
+        }
         self.open_root()
     }
 
@@ -356,9 +385,19 @@ impl Child<'_> {
         }
     }
 
+    /// A user by number gets the home that the container's files tell, as other runtimes give it; files that cannot be
+    /// read tell none.
+    fn with_home(&self, mut user: User) -> User {
+        if user.home.is_none() && self.plan.process.variable("HOME").is_none() {
+            let passwd = self.root().and_then(|root| identity::files::read(root, "/etc/passwd"));
+            user.home = Some(identity::home_of(user.uid, &passwd.unwrap_or_default()));
+        }
+        user
+    }
+
     fn find_user(&mut self) -> Result<()> {
         self.user = match &self.plan.process.who {
-            Who::Ids(user) => user.clone(),
+            Who::Ids(user) => self.with_home(user.clone()),
             Who::Named(asked) => {
                 let passwd = identity::files::read(self.root()?, "/etc/passwd")?;
                 let group = identity::files::read(self.root()?, "/etc/group")?;

@@ -20,7 +20,7 @@ use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, se
 use tare_sys::capability::{self as kernel, Sets};
 use tare_sys::{fd, process};
 
-use crate::error::{Call, Result};
+use crate::error::{Call, Context, Result};
 use crate::identity::User;
 use crate::plan::Capabilities;
 use crate::program;
@@ -106,17 +106,28 @@ pub(crate) fn become_program(child: Child<'_>) -> Result<Infallible> {
     if child.given.gate.is_none() || agent.is_some() {
         child.report.ready()?;
     }
-    match (filter, agent) {
-        (Some(filter), Some(agent)) => {
-            agent.load(filter, child.report)?;
-            child.given.wait_at_gate()?;
+    let drop_admin = || if admin & !wanted.permitted != 0 { set(&wanted, 0) } else { Ok(()) };
+    if let (Some(filter), Some(agent)) = (filter, agent) {
+        agent.load(filter, child.report)?;
+        child.given.wait_at_gate()?;
+        drop_admin()?;
+    }
+    let seal = || match (filter, agent) {
+        (Some(filter), None) => {
+            filter.load().call(|| "seccomp(SECCOMP_SET_MODE_FILTER)")?;
+            drop_admin()
         }
-        (Some(filter), None) => filter.load().call(|| "seccomp(SECCOMP_SET_MODE_FILTER)").map(drop)?,
-        (None, _) => {}
+        // With an agent, whatever starts from here has the filter already; without a filter there is nothing to load.
+        _ => Ok(()),
+    };
+    // Programs of the container's own: with no more rights than its own program.
+    if let Some(subject) = child.given.subject {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        subject
+            .run_sealed(&child.plan.hooks.start_container, "created", pid, &seal)
+            .context(|| "startContainer")?;
     }
-    if admin & !wanted.permitted != 0 {
-        set(&wanted, 0)?;
-    }
+    seal()?;
     let errno = process::execve(&child.program, &process_plan.args, &env);
     Err(program::cannot(&child.program.to_string_lossy(), errno, false))
 }

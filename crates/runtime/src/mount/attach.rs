@@ -1,12 +1,13 @@
 //! Putting a detached mount in its place inside the container's root.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 
 use crate::error::{Call, Context, Error, Result};
+use crate::mount::copy_up;
 use crate::mount::idmap::Piece;
 use crate::mount::resolve::{self, Kind};
 
@@ -33,6 +34,8 @@ pub struct Rules {
     pub no_links: bool,
     /// A missing `mode=`: take over the permission bits of the directory that is covered.
     pub keep_mode: bool,
+    /// What is covered is copied into it first.
+    pub copy_up: bool,
 }
 
 /// Moves `mount` to `destination` below `root`, which is made if it is missing.
@@ -56,6 +59,9 @@ pub(crate) fn attach(
         let mode = fstat(&place).call(|| "fstat(destination)")?.st_mode & 0o7777;
         chmodat(mount, ".", Mode::from_raw_mode(mode), AtFlags::empty())
             .call(|| format!("fchmodat(mount, \".\", {mode:o})"))?;
+    }
+    if rules.copy_up {
+        copy_up::copy(place.as_fd(), mount)?;
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", &place, "", flags).call(|| format!("move_mount(mount, {destination:?})")).context(

@@ -13,6 +13,7 @@
 pub mod options;
 
 pub(crate) mod attach;
+pub(crate) mod copy_up;
 pub(crate) mod idmap;
 pub(crate) mod mask;
 pub(crate) mod resolve;

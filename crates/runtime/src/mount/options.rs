@@ -22,6 +22,8 @@ pub struct Options {
     pub idmap: Option<Idmap>,
     /// Words for the file system.
     pub data: Vec<Datum>,
+    /// A tmpfs starts with what it covers.
+    pub copy_up: bool,
 }
 
 /// Whose ids are mapped.
@@ -76,12 +78,18 @@ impl Options {
     fn add(&mut self, word: &str) -> Result<()> {
         match word {
             // `loud`, `norelatime` and `nostrictatime` name what the kernel does anyway; `silent` only hushes its log.
-            "" | "defaults" | "loud" | "silent" | "norelatime" | "nostrictatime" => return Ok(()),
+            "" | "defaults" | "loud" | "silent" | "norelatime" | "nostrictatime" | "rnorelatime"
+            | "rnostrictatime" => {
+                return Ok(());
+            }
+            // So it is anyway, and not every file system knows the word.
+            "async" | "nomand" | "nolazytime" | "noiversion" => return Ok(()),
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
             "idmap" => self.idmap = Some(self.idmap.unwrap_or(Idmap::Itself)),
             "ridmap" => self.idmap = Some(Idmap::Recursive),
-            "remount" | "tmpcopyup" => {
+            "tmpcopyup" => self.copy_up = true,
+            "remount" => {
                 return Err(Error::unsupported(format!("mount option {word:?} is not supported yet")));
             }
             _ => return self.add_other(word),
@@ -253,7 +261,7 @@ mod tests {
 
     #[test]
     fn options_that_are_not_offered_are_refused_by_name() {
-        for word in ["remount", "tmpcopyup"] {
+        for word in ["remount"] {
             let error = Options::parse(&[word.to_owned()]).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }

@@ -243,6 +243,18 @@ fn overlay_data(names: &[String]) -> String {
     }
 }
 
+/// Puts the root on its own path, in this mount namespace only, where hooks look for it.
+pub(crate) fn place(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(root, "", CWD, path, empty).call(|| format!("move_mount(root, {path:?})"))
+}
+
+/// Makes `root` the root directory of this process and leaves everything else as it is.
+pub(crate) fn change(root: BorrowedFd<'_>) -> Result<()> {
+    fchdir(root).call(|| "fchdir(root)")?;
+    rustix::process::chroot(".").call(|| "chroot(\".\")")
+}
+
 /// Makes `root` the root directory and drops the host's tree. The mount may be detached or attached.
 ///
 /// It is put on top of the present root, where nobody else can see it; with both arguments `.` the old root ends up

@@ -7,6 +7,7 @@
 //!  gather   cgroups joined, own session and keyring, host name, loopback
 //!           root assembled, sources of all mounts prepared      (the host's files are visible)
 //!  settle   sysctls, OOM score                                  (own procfs, attached nowhere)
+//!  meet     with hooks: root in its place and its mounts in it; devices moved in, hooks, label
 //!  enter    pivot_root, the host's tree dropped
 //!  furnish  mounts attached, devices, masks, read-only          (only the container's files are visible)
 //!  become   user found, terminal, limits, working directory, program found
@@ -30,19 +31,28 @@ use crate::identity::User;
 use crate::mount::attach::Rules;
 use crate::mount::options::Datum;
 
+mod attributes;
+mod hooks;
 mod ids;
+mod labels;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod outside;
 mod process;
 mod sysctl;
+mod time;
 mod unsupported;
 
 #[cfg(test)]
 mod tests;
 
+pub use attributes::Attribute;
+pub use hooks::{Hook, Hooks};
 pub use ids::{Extent, IdMaps};
+pub use labels::Label;
 pub use namespaces::{Join, Layout};
+pub use net_devices::NetDevice;
 pub use process::{Capabilities, Process, Who};
 pub use sysctl::Sysctl;
 
@@ -57,6 +67,16 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What the parent does for it meanwhile, in order.
     pub outside: Vec<Step>,
+    /// Programs to run at its turns.
+    pub hooks: Hooks,
+    /// Devices that the launching process moves in.
+    pub net_devices: Vec<NetDevice>,
+    /// Whether mounts carry a label of SELinux's.
+    pub mounts_are_labelled: bool,
+    /// Offsets of the clocks of a new time namespace.
+    pub time_offsets: String,
+    /// Processors on which the process is made; none: where the launching process is.
+    pub first_processors: Vec<usize>,
 }
 
 /// One thing the child does.
@@ -109,8 +129,18 @@ pub enum Step {
     Sysctl(Sysctl),
     /// How likely the kernel kills it for lack of memory.
     OomScore(i32),
+    /// The root goes to its own place, so that hooks find it and what is mounted in it there.
+    PlaceRoot(PathBuf),
+    /// Waits while the launching process does its part: devices moved in, hooks of the host's namespaces.
+    Meet,
+    /// Hooks of the container's namespaces that are programs of the host.
+    CreateHooks,
+    /// The label that the program gets.
+    Label(Label),
     /// The container's root becomes the root.
     EnterRoot,
+    /// The container's root, attached nowhere, becomes the root of this process alone.
+    ChangeRoot,
     /// The oldest prepared source goes to its place.
     Attach(Place),
     /// A device node.
@@ -141,12 +171,16 @@ pub enum Step {
     Limit(Resource, Rlimit),
     /// The child may set this limit itself, even if it is above the present one.
     AllowLimit(Resource, Rlimit),
+    /// Scheduler, I/O priority and the like.
+    Attribute(Attribute),
     /// Into the working directory.
     WorkingDirectory,
     /// Which file the program is.
     FindProgram,
     /// Waits until somebody says go on (OCI `create`).
     Gate,
+    /// The specification names no program; whoever opens the gate anyway is told so.
+    NoProgram,
     /// User, groups, capabilities, `no_new_privs`, the filter, `execve`.
     Become,
 }
@@ -291,7 +325,11 @@ impl Plan {
     pub fn container(spec: &SandboxSpec, manner: Manner) -> Result<Self> {
         unsupported::check(&spec.oci)?;
         let namespaces = Layout::of(&spec.oci)?;
-        let mut process = Process::of(spec)?;
+        let mut process = match spec.oci.process() {
+            // A container can be made without; it waits to be deleted.
+            None if manner.gate => Process::none(),
+            _ => Process::of(spec)?,
+        };
         if spec.init {
             process.run_under_init();
         }
@@ -299,12 +337,30 @@ impl Plan {
         steps.push(Step::Guard);
         // While the host's /proc is still there.
         steps.privileges(&process);
-        let mounts = mounts::plan(spec, &namespaces)?;
+        let mut mounts = mounts::plan(spec, &namespaces)?;
+        let label = labels::of_mounts(&spec.oci)?;
+        if let Some(label) = &label {
+            labels::label(&mut mounts, label);
+        }
         steps.gather(spec, manner, &namespaces, &mounts)?;
         steps.settle(spec, &namespaces)?;
-        steps.furnish(spec, &mounts)?;
-        steps.become_program(&process, manner, true);
-        Ok(Self { namespaces, process, steps: steps.inside, outside: steps.outside })
+        let hooks = Hooks::of(&spec.oci)?;
+        let net_devices = net_devices::plan(&spec.oci, &namespaces)?;
+        let placed = namespaces.has_new_mounts() && steps.show_to_hooks(spec, &hooks, &mounts)?;
+        steps.meet(&spec.oci, &hooks, &net_devices)?;
+        steps.furnish(spec, &namespaces, &mounts, placed)?;
+        steps.become_program(&process, attributes::of(&spec.oci, false)?, manner, true);
+        Ok(Self {
+            time_offsets: time::plan(&spec.oci, &namespaces)?,
+            mounts_are_labelled: label.is_some(),
+            namespaces,
+            process,
+            steps: steps.inside,
+            outside: steps.outside,
+            hooks,
+            net_devices,
+            first_processors: Vec::new(),
+        })
     }
 
     /// The plan for a further process of the container that `container` was made from.
@@ -325,13 +381,24 @@ impl Plan {
         }
         // While the host's /proc is still there.
         steps.privileges(&process);
+        steps.label(&container.oci)?;
         steps.push(Step::JoinNamespaces);
         if steps.user {
             steps.push(Step::BecomeRoot);
         }
         steps.new_session(manner);
-        steps.become_program(&process, manner, false);
-        Ok(Self { namespaces, process, steps: steps.inside, outside: steps.outside })
+        steps.become_program(&process, attributes::of(&container.oci, true)?, manner, false);
+        Ok(Self {
+            namespaces,
+            process,
+            steps: steps.inside,
+            outside: steps.outside,
+            hooks: Hooks::default(),
+            net_devices: Vec::new(),
+            mounts_are_labelled: false,
+            time_offsets: String::new(),
+            first_processors: attributes::first_processors(&container.oci)?,
+        })
     }
 }
 
@@ -393,7 +460,9 @@ impl Steps {
         if namespaces.new.contains(Namespaces::NET) {
             self.push(Step::Loopback);
         }
-        self.push(Step::Propagate(mounts::host_propagation(&spec.oci, mounts)?));
+        if namespaces.has_new_mounts() {
+            self.push(Step::Propagate(mounts::host_propagation(&spec.oci, mounts)?));
+        }
         self.prepare(spec, namespaces, mounts);
         Ok(())
     }
@@ -430,8 +499,58 @@ impl Steps {
         Ok(())
     }
 
-    fn furnish(&mut self, spec: &SandboxSpec, mounts: &[mounts::Mount]) -> Result<()> {
+    /// Hooks that run before the root is entered expect the container's mounts by then, below the path that they are
+    /// told. Whether there are any. A root that shares mounts with the host stays apart: it could not be moved again.
+    fn show_to_hooks(&mut self, spec: &SandboxSpec, hooks: &Hooks, mounts: &[mounts::Mount]) -> Result<bool> {
+        let Rootfs::Directory { path } = &spec.rootfs else { return Ok(false) };
+        let shared = self.inside.contains(&Step::Propagate(Propagation::Shared));
+        if !hooks.want_mounts() || shared {
+            return Ok(false);
+        }
+        self.push(Step::PlaceRoot(path.clone()));
+        self.mount(spec, mounts)?;
+        Ok(true)
+    }
+
+    fn meet(&mut self, spec: &Spec, hooks: &Hooks, net_devices: &[NetDevice]) -> Result<()> {
+        let rdt = spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
+        if hooks.want_meeting() || !net_devices.is_empty() || rdt {
+            self.push(Step::Meet);
+        }
+        if !hooks.create_container.is_empty() {
+            self.push(Step::CreateHooks);
+        }
+        // After the hooks, which are not to be confined by it; while the host's /proc is still there.
+        self.label(spec)
+    }
+
+    fn label(&mut self, spec: &Spec) -> Result<()> {
+        self.inside.extend(labels::of_process(spec)?.into_iter().map(Step::Label));
+        Ok(())
+    }
+
+    fn furnish(
+        &mut self,
+        spec: &SandboxSpec,
+        namespaces: &Layout,
+        mounts: &[mounts::Mount],
+        mounted: bool,
+    ) -> Result<()> {
+        if !namespaces.has_new_mounts() {
+            // In somebody else's mount namespace nothing is attached to what is there: the root stays a tree of its own.
+            self.mount(spec, mounts)?;
+            self.restrict(&spec.oci)?;
+            self.push(Step::ChangeRoot);
+            return Ok(());
+        }
         self.push(Step::EnterRoot);
+        if !mounted {
+            self.mount(spec, mounts)?;
+        }
+        self.restrict(&spec.oci)
+    }
+
+    fn mount(&mut self, spec: &SandboxSpec, mounts: &[mounts::Mount]) -> Result<()> {
         for mount in mounts {
             self.push(Step::Attach(mount.place.clone()));
         }
@@ -450,7 +569,7 @@ impl Steps {
                 self.push(Step::DeviceLink { name, target });
             }
         }
-        self.restrict(&spec.oci)
+        Ok(())
     }
 
     fn restrict(&mut self, spec: &Spec) -> Result<()> {
@@ -474,7 +593,12 @@ impl Steps {
         Ok(())
     }
 
-    fn become_program(&mut self, process: &Process, manner: Manner, first: bool) {
+    fn become_program(&mut self, process: &Process, attributes: Vec<Attribute>, manner: Manner, first: bool) {
+        if process.args.is_empty() {
+            self.push(Step::Gate);
+            self.push(Step::NoProgram);
+            return;
+        }
         self.push(Step::FindUser);
         if manner.terminal {
             self.push(Step::Terminal { console: first });
@@ -482,6 +606,7 @@ impl Steps {
         for (resource, limit) in &process.limits {
             self.push(Step::Limit(*resource, *limit));
         }
+        self.inside.extend(attributes.into_iter().map(Step::Attribute));
         self.push(Step::WorkingDirectory);
         self.push(Step::FindProgram);
         if manner.gate {

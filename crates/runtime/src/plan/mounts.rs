@@ -91,11 +91,15 @@ fn one(mount: &OciMount) -> Result<Mount> {
     let what = what(mount, kind, &options)?;
     let destination = inside(&destination, "destination")?;
     require_trusted_proc(&destination, kind)?;
+    if options.copy_up && !matches!(&what, What::New { kind, .. } if kind == "tmpfs") {
+        return Err(Error::invalid("option \"tmpcopyup\" is for tmpfs only"));
+    }
     let is_bind = matches!(what, What::Bind { .. });
     let attributes = if is_bind { Attributes::NONE } else { options.attributes.set };
     let changes = changes(&options, is_bind);
     let rules = Rules {
         no_links: matches!(kind, "proc" | "sysfs"),
+        copy_up: options.copy_up,
         keep_mode: kind == "tmpfs" && !options.data.iter().any(|datum| datum.key == "mode"),
     };
     let source = Source { what, destination: destination.clone(), attributes, changes };
@@ -108,9 +112,7 @@ fn what(mount: &OciMount, kind: &str, options: &Options) -> Result<What> {
         let Some(source) = source.filter(|source| source.starts_with('/')) else {
             return Err(Error::invalid("the source of a bind mount must be an absolute path"));
         };
-        if let Some(datum) = options.data.first() {
-            return Err(Error::invalid(format!("option {:?} makes no sense for a bind mount", datum.key)));
-        }
+        // Words for a file system go nowhere, as with mount(2): the file system is there already.
         let recursive = options.bind.unwrap_or(false);
         return Ok(What::Bind { path: source.into(), recursive, mapped: mapped(mount, options)? });
     }

@@ -15,6 +15,8 @@ pub struct Layout {
     pub new: Namespaces,
     /// Whether a cgroup namespace is made, after the cgroups were entered.
     pub new_cgroup: bool,
+    /// Whether a time namespace is made, by the launching process just before the child, whose clocks it then rules.
+    pub new_time: bool,
     /// Joined by path.
     pub join: Vec<Join>,
     /// All that are not simply the host's.
@@ -56,11 +58,13 @@ impl Layout {
                     return Err(Error::invalid(format!("linux.namespaces: path {path:?} is not absolute")));
                 }
                 None if kind == Namespaces::CGROUP => layout.new_cgroup = true,
+                None if kind == Namespaces::TIME => layout.new_time = true,
                 None => layout.new = layout.new | kind,
             }
         }
-        if !layout.new.contains(Namespaces::MOUNT) {
-            let text = "linux.namespaces: mount: a mount namespace of its own is needed (joining one, or the host's, is not supported)";
+        if layout.has_own(Namespaces::USER) && !layout.has_new_mounts() {
+            let text = "linux.namespaces: mount: a container in a user namespace needs a new mount namespace, which that \
+                        one owns (joining one, or the host's, is not supported)";
             return Err(Error::unsupported(text));
         }
         layout.ids = layout.new_ids(spec)?;
@@ -101,6 +105,11 @@ impl Layout {
         self.enters_late || self.joined(Namespaces::USER).is_some() && self.new.contains(Namespaces::PID)
     }
 
+    /// Whether mounts made for the container are nobody else's; if not, nothing may be attached where others would see it.
+    pub fn has_new_mounts(&self) -> bool {
+        self.new.contains(Namespaces::MOUNT)
+    }
+
     /// The path by which a kind is joined.
     pub fn joined(&self, kind: Namespaces) -> Option<&Join> {
         self.join.iter().find(|join| join.kind == kind)
@@ -116,8 +125,6 @@ fn kind(asked: LinuxNamespaceType) -> Result<Namespaces> {
         LinuxNamespaceType::Uts => Namespaces::UTS,
         LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
         LinuxNamespaceType::User => Namespaces::USER,
-        LinuxNamespaceType::Time => {
-            return Err(Error::unsupported(format!("linux.namespaces: {asked:?} is not supported yet")));
-        }
+        LinuxNamespaceType::Time => Namespaces::TIME,
     })
 }

@@ -91,6 +91,23 @@ impl Process {
         Ok(planned)
     }
 
+    /// No program at all.
+    pub(crate) fn none() -> Self {
+        Self {
+            program: String::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            create_cwd: false,
+            who: Who::Ids(User::default()),
+            umask: 0o022,
+            capabilities: Capabilities::default(),
+            no_new_privileges: true,
+            limits: Vec::new(),
+            oom_score: None,
+        }
+    }
+
     /// A further process: as the first, except for what `exec` says.
     pub(crate) fn exec(container: &SandboxSpec, exec: &ExecSpec) -> Result<Self> {
         let mut planned = Self::of(container)?;

@@ -235,15 +235,53 @@ fn a_name_for_the_hosts_uts_namespace_is_refused() {
 #[test]
 fn fields_that_are_not_offered_are_refused_by_name() {
     for (pointer, value, word) in [
-        ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks"),
-        ("/linux/mountLabel", json!("system_u:object_r:x"), "mountLabel"),
-        ("/process/apparmorProfile", json!("docker-default"), "apparmorProfile"),
-        ("/process/selinuxLabel", json!("system_u:x"), "selinuxLabel"),
-        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "time"}]), "Time"),
-        ("/linux/namespaces", json!([{"type": "pid"}]), "mount"),
+        ("/solaris", json!({"milestone": "x"}), "solaris"),
+        ("/process/commandLine", json!("cmd"), "process.commandLine"),
+        (
+            "/linux",
+            json!({"namespaces": [{"type": "user"}, {"type": "pid"}],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+                "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}),
+            "mount",
+        ),
     ] {
         refused(with(pointer, value), ErrorKind::Unsupported, word);
     }
+}
+
+#[test]
+fn without_a_mount_namespace_of_its_own_the_hosts_mounts_are_left_alone() {
+    for namespaces in
+        [json!([{"type": "uts"}]), json!([{"type": "uts"}, {"type": "mount", "path": "/proc/7/ns/mnt"}])]
+    {
+        let mut document = with("/linux/namespaces", namespaces);
+        document["hooks"] = json!({"createContainer": [{"path": "/bin/true"}]});
+        let plan = planned(document).unwrap();
+        let touches = |step: &Step| matches!(step, Step::Propagate(_) | Step::EnterRoot | Step::PlaceRoot(_));
+        assert!(!plan.steps.iter().any(touches), "{:?}", plan.steps);
+        let root = position(&plan, |step| *step == Step::ChangeRoot);
+        let last = plan.steps.iter().rposition(|step| matches!(step, Step::Attach(_) | Step::Mask(_)));
+        assert!(last.unwrap() < root, "everything is in place before the process goes in");
+    }
+}
+
+#[test]
+fn hooks_find_the_mounts_in_place_and_the_root_not_yet_entered() {
+    let mut document = document();
+    document["hooks"] = json!({
+        "createRuntime": [{"path": "/bin/a"}], "createContainer": [{"path": "/bin/b"}], "startContainer": [{"path": "/c"}],
+    });
+    document["process"]["apparmorProfile"] = json!("p");
+    let plan = planned(document).unwrap();
+    let order = [
+        position(&plan, |step| matches!(step, Step::PlaceRoot(_))),
+        plan.steps.iter().rposition(|step| matches!(step, Step::Attach(_))).unwrap(),
+        position(&plan, |step| *step == Step::Meet),
+        position(&plan, |step| *step == Step::CreateHooks),
+        position(&plan, |step| matches!(step, Step::Label(_))),
+        position(&plan, |step| *step == Step::EnterRoot),
+    ];
+    assert!(order.is_sorted(), "{order:?} in {:?}", plan.steps);
 }
 
 #[test]

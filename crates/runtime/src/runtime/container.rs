@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use oci_spec::runtime::LinuxResources;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tare_model::sandbox::{ExecSpec, InterfaceStats, Launched, Running, SandboxSpec, Stats, Stdio};
 use tare_model::{Error as ModelError, ErrorKind, Result as ModelResult, Signal};
@@ -15,8 +16,9 @@ use crate::cgroup::usage::Usage;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
+use crate::label;
 use crate::launch::{self, Joins, Resources};
-use crate::plan::{IdMaps, Manner, Plan};
+use crate::plan::{IdMaps, Layout, Manner, Plan};
 use crate::seccomp::Program;
 use crate::seccomp::listener::{Agent, Subject};
 use crate::terminal_size;
@@ -45,6 +47,26 @@ impl Container {
         Ok(self.start(exec, stdio, preserved)?)
     }
 
+    /// Changes limits; gives what was asked for without effect, for people.
+    ///
+    /// # Errors
+    /// A limit that cannot be enforced or is refused by the kernel; limits written before it stay.
+    pub fn update(&mut self, resources: &LinuxResources) -> ModelResult<Vec<String>> {
+        let before = self.cgroup.notes().len();
+        self.cgroup.update(resources)?;
+        Ok(self.cgroup.notes().get(before..).unwrap_or_default().to_vec())
+    }
+
+    /// Watches for kills for lack of memory from now on, see [`Running::oom_fd`].
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn watch_oom(&mut self) -> ModelResult<()> {
+        self.oom = self.cgroup.oom_watch()?;
+        self.oom_kills = self.oom.as_ref().and_then(|watch| watch.kills().ok()).unwrap_or(0);
+        Ok(())
+    }
+
     /// Whether every process is frozen.
     ///
     /// # Errors
@@ -61,6 +83,16 @@ impl Container {
         Ok(self.cgroup.usage()?)
     }
 
+    /// The root of the first process, if it is not that of its mount namespace, which is then not the container's own.
+    fn root_elsewhere(&self) -> Result<Option<OwnedFd>> {
+        if Layout::of(&self.spec.oci)?.has_new_mounts() {
+            return Ok(None);
+        }
+        let path = format!("/proc/{}/root", self.pid);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty()).call(|| format!("open({path:?}, O_PATH)")).map(Some)
+    }
+
     fn start(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32) -> Result<Launched> {
         let Some(pidfd) = &self.pidfd else {
             return Err(Error::new(ErrorKind::Conflict, "the container is not running"));
@@ -74,6 +106,7 @@ impl Container {
             keep_keyring: false,
         };
         let plan = Plan::exec(&self.spec, exec, manner)?;
+        label::require_modules(&plan)?;
         let filter = self.filter.as_deref().filter(|_| !exec.privileged);
         let subject = Subject {
             id: self.spec.id.as_str(),
@@ -95,6 +128,9 @@ impl Container {
             preserved,
             ids: self.ids(&plan)?,
             detached_layers: true,
+            root: self.root_elsewhere()?,
+            subject: None,
+            meet: &|_| Ok(()),
         };
         launch::launch(&plan, &given, stdio, Until::Executed)
     }

@@ -125,8 +125,9 @@ impl<'a> Agent<'a> {
         until: Until,
         pid: i32,
         pidfd: BorrowedFd<'_>,
+        meet: impl Fn() -> Result<()>,
     ) -> Result<Started> {
-        let started = launch.wait(Until::Ready)?;
+        let started = launch.wait(Until::Ready, meet)?;
         let listener = self.fetch(launch, pidfd)?;
         let what = || format!("linux.seccomp.listenerPath {}", self.path.display());
         self.tell(pid, &listener).context(what)?;

@@ -10,7 +10,8 @@ crate::tests![
     output_and_exit_code_arrive,
     the_program_is_process_one_and_sees_only_its_own,
     host_and_domain_name_are_its_own,
-    the_environment_is_exactly_the_given_one,
+    the_environment_is_exactly_the_given_one_that_names_a_home,
+    a_user_by_number_gets_the_home_that_the_containers_files_give,
     loopback_is_up_and_nothing_else_is_there,
     signals_reach_the_first_process,
     a_signal_to_an_ended_container_is_a_conflict,
@@ -53,10 +54,19 @@ fn host_and_domain_name_are_its_own() {
     assert_eq!(rustix::system::uname().nodename(), before.as_c_str());
 }
 
-fn the_environment_is_exactly_the_given_one() {
+fn the_environment_is_exactly_the_given_one_that_names_a_home() {
     let mut setup = Setup::new(&["env"]);
-    setup.set("/process/env", json!(["A=1", "B=two words", "C=line\nbreak"]));
-    assert_eq!(setup.output(), "A=1\nB=two words\nC=line\nbreak");
+    setup.set("/process/env", json!(["A=1", "B=two words", "C=line\nbreak", "HOME=/h"]));
+    assert_eq!(setup.output(), "A=1\nB=two words\nC=line\nbreak\nHOME=/h");
+}
+
+fn a_user_by_number_gets_the_home_that_the_containers_files_give() {
+    let mut setup = Setup::new(&["env"]);
+    std::fs::write(setup.lower("etc/passwd"), "ann:x:1000:1000::/home/ann:/bin/sh\n").unwrap();
+    setup.set("/process/env", json!(["A=1"])).set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    assert_eq!(setup.output(), "A=1\nHOME=/home/ann");
+    setup.set("/process/user", json!({"uid": 1001, "gid": 1000}));
+    assert_eq!(setup.output(), "A=1\nHOME=/");
 }
 
 fn loopback_is_up_and_nothing_else_is_there() {

@@ -9,6 +9,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use serde_json::{Value, json};
 use tare_model::sandbox::{ExecSpec, Seccomp};
 use tare_runtime::Extra;
+use tare_runtime::hooks::Subject;
 
 use crate::setup::{Setup, Started, exec, pipes, wait};
 
@@ -254,7 +255,8 @@ fn the_listener_is_handed_over_before_the_gate() {
     setup.spec.oci = serde_json::from_value(setup.oci.clone()).unwrap();
     let (gate, push) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let (stdio, stdout) = pipes();
-    let extra = Extra { gate: Some(gate.as_fd()), bundle: Some(setup.dir.path()), ..Extra::default() };
+    let subject = Subject { version: "1.2.0", id: "listened", bundle: setup.dir.path(), annotations: None };
+    let extra = Extra { gate: Some(gate.as_fd()), subject: Some(subject), ..Extra::default() };
     let (container, launched) = setup.runtime.launch_with(&setup.spec, stdio, &extra).unwrap();
     let (state, listener) = agent.hear();
     assert_eq!(state["state"]["bundle"], setup.dir.path().to_str().unwrap());
