@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_model::{Error, Result};
 
+use crate::listen;
+
+/// As callers of runc read it: the word, the number, and a line for the specification.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
+
 /// An OCI runtime.
 #[derive(Debug, Parser)]
-#[command(name = "tare-oci", version, about, disable_help_subcommand = true)]
+#[command(name = "tare-oci", version = VERSION, about, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Where the state of containers is kept (a tmpfs).
     #[arg(long, default_value = "/run/tare-oci", value_name = "DIR")]
@@ -19,10 +24,10 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
     /// Also log what is being done.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub(crate) debug: bool,
     /// Manage cgroups through systemd (not supported yet).
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     systemd_cgroup: bool,
     /// Run without root (not supported yet; `auto` and `false` are accepted).
     #[arg(long, default_value = "auto", value_name = "auto|true|false")]
@@ -58,15 +63,33 @@ pub(crate) enum Command {
     /// List containers.
     List(List),
     /// Start a further process in a running container.
-    Exec(Exec),
+    Exec(Box<Exec>),
     /// Show the processes of a container.
     Ps(Ps),
     /// Freeze every process of a container.
     Pause(Id),
     /// Thaw a paused container.
     Resume(Id),
+    /// Change the limits of a container.
+    Update(Box<Update>),
+    /// Print what a container uses, again and again, and when it runs out of memory.
+    Events(Events),
+    /// Print what this runtime can do, as JSON.
+    Features,
     /// Write a specification to begin with.
     Spec(Spec),
+    /// Write a running container to disk (not offered).
+    Checkpoint(Anything),
+    /// Start a container from what was written to disk (not offered).
+    Restore(Anything),
+}
+
+/// Whatever was said.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _words: Vec<String>,
 }
 
 /// One container.
@@ -85,10 +108,13 @@ pub(crate) struct Create {
     /// Unix socket that gets the terminal's master.
     #[arg(long, value_name = "PATH")]
     pub(crate) console_socket: Option<PathBuf>,
+    /// Unix socket that gets a descriptor of the process.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// File that gets the process id.
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
-    /// Pass this many descriptors after the three streams.
+    /// Pass this many descriptors after the three streams and those of LISTEN_FDS.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) preserve_fds: u32,
     /// Keep the caller's session keyring.
@@ -112,6 +138,9 @@ pub(crate) struct Run {
     /// Keep the state after the program has ended.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Do not become the parent of the container's orphans, which this runtime never does.
+    #[arg(long)]
+    no_subreaper: bool,
 }
 
 /// Flags of `kill`.
@@ -163,6 +192,9 @@ pub(crate) struct Exec {
     /// Unix socket that gets the terminal's master.
     #[arg(long, value_name = "PATH")]
     pub(crate) console_socket: Option<PathBuf>,
+    /// Unix socket that gets a descriptor of the process.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// Working directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
@@ -193,6 +225,15 @@ pub(crate) struct Exec {
     /// Add a capability.
     #[arg(long, short, value_name = "CAP")]
     pub(crate) cap: Vec<String>,
+    /// AppArmor profile.
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) apparmor: Option<String>,
+    /// SELinux label.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) process_label: Option<String>,
+    /// A group below the container's to run it in (not supported yet).
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    cgroup: Vec<String>,
     /// Pass this many descriptors after the three streams.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) preserve_fds: u32,
@@ -225,6 +266,86 @@ pub(crate) struct Spec {
     /// Directory to write config.json to.
     #[arg(long, short, default_value = ".", value_name = "DIR")]
     pub(crate) bundle: PathBuf,
+    /// For a user without privileges.
+    #[arg(long)]
+    pub(crate) rootless: bool,
+}
+
+/// Flags of `events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// How often to look.
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = crate::quantity::duration)]
+    pub(crate) interval: std::time::Duration,
+    /// Print the figures once, then exit.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// The container's id.
+    pub(crate) id: String,
+}
+
+/// Flags of `update`.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// File with an OCI resources object, or - for standard input, instead of the flags below.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    /// Weight of block I/O.
+    #[arg(long, value_name = "10-1000")]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Period of the CPU limit in microseconds.
+    #[arg(long, value_name = "US")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Time in each period in microseconds.
+    #[arg(long, value_name = "US", allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Time that may be saved up in microseconds.
+    #[arg(long, value_name = "US")]
+    pub(crate) cpu_burst: Option<u64>,
+    /// Share of the CPU beside others.
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_share: Option<u64>,
+    /// Period of the real-time limit in microseconds.
+    #[arg(long, value_name = "US")]
+    pub(crate) cpu_rt_period: Option<u64>,
+    /// Real time in each period in microseconds.
+    #[arg(long, value_name = "US", allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+    /// Only when nobody else wants the CPU.
+    #[arg(long, value_name = "0|1", allow_negative_numbers = true)]
+    pub(crate) cpu_idle: Option<i64>,
+    /// Processors to use.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes to use.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Without effect; kernels no longer have it.
+    #[arg(long, hide = true, value_name = "BYTES", allow_hyphen_values = true, value_parser = crate::quantity::bytes)]
+    pub(crate) kernel_memory: Option<i64>,
+    /// Without effect; kernels no longer have it.
+    #[arg(long, hide = true, value_name = "BYTES", allow_hyphen_values = true, value_parser = crate::quantity::bytes)]
+    pub(crate) kernel_memory_tcp: Option<i64>,
+    /// Memory.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = crate::quantity::bytes)]
+    pub(crate) memory: Option<i64>,
+    /// Memory that is left to it under pressure.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = crate::quantity::bytes)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// Memory and swap together; -1: no limit.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = crate::quantity::bytes)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Processes and threads.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+    /// Intel RDT: share of the cache.
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) l3_cache_schema: Option<String>,
+    /// Intel RDT: share of the memory's bandwidth.
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) mem_bw_schema: Option<String>,
+    /// The container's id.
+    pub(crate) id: String,
 }
 
 // === impl Cli ===
@@ -237,8 +358,12 @@ impl Cli {
             Command::Run(run) => run.create.no_pivot,
             _ => false,
         };
+        let group = matches!(&self.command, Command::Exec(exec) if !exec.cgroup.is_empty());
+        let frozen = matches!(&self.command, Command::Checkpoint(_) | Command::Restore(_));
         for (asked, what) in [
             (self.systemd_cgroup, "--systemd-cgroup: not supported yet"),
+            (group, "exec --cgroup: not supported yet"),
+            (frozen, "checkpoint and restore: not offered, this runtime does not use CRIU"),
             (!matches!(self.rootless.as_str(), "auto" | "false"), "--rootless: not supported yet"),
             (
                 no_pivot,
@@ -254,15 +379,27 @@ impl Cli {
 }
 
 impl Command {
-    /// Whether this program's process comes to be inside a container.
-    pub(crate) fn enters_containers(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_))
+    /// How many descriptors after the three streams the program in the container inherits; they must be there.
+    pub(crate) fn preserved(&self) -> u32 {
+        match self {
+            Self::Create(create) | Self::Run(Run { create, .. }) => create.preserve_fds + listen::passed(),
+            Self::Exec(exec) => exec.preserve_fds,
+            _ => 0,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_is_in_the_form_that_docker_reads() {
+        let error = Cli::try_parse_from(["tare-oci", "--version"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("tare-oci version 0.") && text.contains("\nspec: 1."), "{text}");
+        assert!(text.contains(crate::spec::VERSION));
+    }
 
     #[test]
     fn the_surface_is_consistent() {
@@ -277,7 +414,26 @@ mod tests {
         assert!(matches!(&cli.command, Command::Create(create) if create.id == "abc"));
         assert_eq!(cli.log_format, LogFormat::Json);
         let line = "tare-oci exec --process /p.json --detach --pid-file /p abc";
-        assert!(Cli::try_parse_from(line.split(' ')).unwrap().command.enters_containers());
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert!(matches!(&cli.command, Command::Exec(exec) if exec.detach && exec.id == "abc"));
+    }
+
+    #[test]
+    fn the_way_docker_and_go_runc_call_it_is_understood() {
+        for line in [
+            "tare-oci --root /r --log /l --log-format json --systemd-cgroup=false --debug kill --all abc 9",
+            "tare-oci --rootless=false delete --force abc",
+            "tare-oci events --stats abc",
+            "tare-oci events --interval=1m30s abc",
+            "tare-oci update --resources=- abc",
+            "tare-oci update --memory 64m --memory-swap -1 --pids-limit -1 --cpu-quota -1 abc",
+            "tare-oci ps --format json abc",
+            "tare-oci run -d --pidfd-socket /s --no-subreaper --keep abc",
+            "tare-oci exec -e A=1 --env B=2 -u 1:2 -g 3 --apparmor p --process-label l --pidfd-socket /s abc id",
+            "tare-oci features",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap().refuse_what_is_not_offered().unwrap();
+        }
     }
 
     #[test]
@@ -293,6 +449,9 @@ mod tests {
             ("tare-oci --systemd-cgroup list", "--systemd-cgroup"),
             ("tare-oci --rootless true list", "--rootless"),
             ("tare-oci create --no-pivot x", "--no-pivot"),
+            ("tare-oci exec --cgroup sub x sh", "--cgroup"),
+            ("tare-oci checkpoint --image-path /i x", "checkpoint"),
+            ("tare-oci restore x", "restore"),
         ] {
             let error =
                 Cli::try_parse_from(line.split(' ')).unwrap().refuse_what_is_not_offered().unwrap_err();

@@ -30,6 +30,11 @@ impl Log {
         Ok(log)
     }
 
+    /// Says what is wrong and does no harm.
+    pub(crate) fn warning(&self, message: &str) {
+        self.write("warning", message);
+    }
+
     /// Says why the command failed.
     pub(crate) fn error(&self, message: &str) {
         self.write("error", message);
@@ -43,7 +48,7 @@ impl Log {
         // Whoever cannot be told cannot be told that either.
         let _ = match &self.file {
             Some(file) => (&*file).write_all(line.as_bytes()),
-            None if level == "error" && self.format == LogFormat::Text => {
+            None if level != "debug" && self.format == LogFormat::Text => {
                 to_stderr(message);
                 Ok(())
             }

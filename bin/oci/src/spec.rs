@@ -14,8 +14,8 @@ use crate::state::failed;
 pub(crate) fn load(bundle: &Path, id: &str) -> Result<SandboxSpec> {
     let path = bundle.join("config.json");
     let text = fs::read(&path).map_err(|error| failed("read", &path, &error))?;
-    let mut oci: oci_spec::runtime::Spec = serde_json::from_slice(&text)
-        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+    let mut oci = parse(&text).map_err(|error| error.context(path.display()))?;
+    require_version(oci.version())?;
     let root = oci.root().as_ref().ok_or_else(|| Error::invalid("root: missing"))?;
     let rootfs = bundle.join(root.path());
     let rootfs = fs::canonicalize(&rootfs).map_err(|error| failed("root.path", &rootfs, &error))?;
@@ -33,13 +33,56 @@ pub(crate) fn load(bundle: &Path, id: &str) -> Result<SandboxSpec> {
     })
 }
 
+/// The newest version of the specification that is understood.
+pub(crate) const VERSION: &str = "1.3.0";
+
+/// Names of the specification that the library writes differently.
+const RENAMED: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
+
+/// Reads a specification; a second look is taken only at one that the first does not understand.
+fn parse(text: &[u8]) -> Result<oci_spec::runtime::Spec> {
+    serde_json::from_slice(text).or_else(|first| {
+        let again = serde_json::from_slice(text).ok().and_then(|mut value: serde_json::Value| {
+            rename(value.pointer_mut("/process/scheduler/flags")?);
+            serde_json::from_value(value).ok()
+        });
+        again.ok_or_else(|| Error::invalid(first.to_string()))
+    })
+}
+
+fn rename(flags: &mut serde_json::Value) {
+    for flag in flags.as_array_mut().into_iter().flatten() {
+        let known = RENAMED.iter().find(|(name, _)| flag.as_str() == Some(name));
+        if let Some((_, other)) = known {
+            *flag = json!(other);
+        }
+    }
+}
+
+/// Whatever has the same first number is the same to us; the specification promises that.
+fn require_version(version: &str) -> Result<()> {
+    let plain = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Option<Vec<u32>> = plain.split('.').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([1, _, _]) => Ok(()),
+        Some([_, _, _]) => Err(Error::unsupported(format!(
+            "ociVersion {version:?}: this runtime understands 1.0.0 to {VERSION}"
+        ))),
+        _ => Err(Error::invalid(format!("ociVersion {version:?} is not in the form MAJOR.MINOR.PATCH"))),
+    }
+}
+
 /// A container without a path of its own gets one by its id; a relative one is below the root as well.
 fn settle_cgroups_path(oci: &mut oci_spec::runtime::Spec, id: &str) {
     let Some(linux) = oci.linux_mut() else { return };
     let path = match linux.cgroups_path() {
         Some(path) if path.is_absolute() => return,
         Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
-        _ => Path::new("/tare-oci").join(id),
+        // No group above it, which nobody would remove.
+        _ => Path::new("/").join(format!("tare-oci-{id}")),
     };
     linux.set_cgroups_path(Some(path));
 }
@@ -57,7 +100,8 @@ fn container_id(id: &str) -> ContainerId {
 /// Writes a specification that runs a shell.
 pub(crate) fn write_default(args: &Args) -> Result<u8> {
     let path = args.bundle.join("config.json");
-    let text = serde_json::to_string_pretty(&default()).map_err(|error| Error::system(error.to_string()))?;
+    let text = serde_json::to_string_pretty(&if args.rootless { rootless() } else { default() })
+        .map_err(|error| Error::system(error.to_string()))?;
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).open(&path);
     let written =
@@ -69,7 +113,7 @@ pub(crate) fn write_default(args: &Args) -> Result<u8> {
 fn default() -> serde_json::Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
-        "ociVersion": "1.2.0",
+        "ociVersion": VERSION,
         "process": {
             "terminal": true,
             "user": {"uid": 0, "gid": 0},
@@ -106,6 +150,31 @@ fn default() -> serde_json::Value {
     })
 }
 
+/// The same for a user without privileges: a user namespace with one id, the host's network, no limits.
+fn rootless() -> serde_json::Value {
+    let mut spec = default();
+    let id = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
+    let linux = &mut spec["linux"];
+    linux["uidMappings"] = id(rustix::process::geteuid().as_raw());
+    linux["gidMappings"] = id(rustix::process::getegid().as_raw());
+    linux["namespaces"] = json!([
+        {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}, {"type": "user"}
+    ]);
+    if let Some(linux) = linux.as_object_mut() {
+        linux.remove("resources");
+    }
+    for mount in spec["mounts"].as_array_mut().into_iter().flatten() {
+        if mount["destination"] == "/sys" {
+            *mount = json!({"destination": "/sys", "type": "none", "source": "/sys",
+                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]});
+        } else if let Some(options) = mount["options"].as_array_mut() {
+            // Only one group is mapped.
+            options.retain(|option| option != "gid=5");
+        }
+    }
+    spec
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,23 +183,46 @@ mod tests {
     fn what_is_written_can_be_read() {
         let bundle = tempfile::tempdir().unwrap();
         fs::create_dir(bundle.path().join("rootfs")).unwrap();
-        write_default(&Args { bundle: bundle.path().to_owned() }).unwrap();
+        write_default(&Args { bundle: bundle.path().to_owned(), rootless: false }).unwrap();
         let spec = load(bundle.path(), "box").unwrap();
         assert_eq!(
             spec.oci.linux().as_ref().unwrap().cgroups_path().as_deref(),
-            Some(Path::new("/tare-oci/box"))
+            Some(Path::new("/tare-oci-box"))
         );
         assert_eq!(spec.seccomp, Seccomp::Unconfined);
         assert!(
-            write_default(&Args { bundle: bundle.path().to_owned() }).is_err(),
+            write_default(&Args { bundle: bundle.path().to_owned(), rootless: false }).is_err(),
             "never over an existing one"
         );
     }
 
     #[test]
+    fn versions_of_one_kind_are_understood_and_others_refused() {
+        for version in ["1.0.0", "1.0.2-dev", "1.3.0", "1.9.9+x"] {
+            assert!(require_version(version).is_ok(), "{version}");
+        }
+        for version in ["0.9.0", "2.0.0", "1.0", "", "one", "1.0.x"] {
+            assert!(require_version(version).unwrap_err().message().contains("ociVersion"), "{version}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_library_spells_differently_are_read() {
+        let with = |flag: &str| {
+            let text = json!({"ociVersion": "1.0.0", "process": {"cwd": "/", "user": {"uid": 0, "gid": 0},
+                "scheduler": {"policy": "SCHED_OTHER", "flags": [flag]}}});
+            parse(text.to_string().as_bytes())
+        };
+        for flag in ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_RECLAIM"] {
+            assert!(with(flag).is_ok(), "{flag}");
+        }
+        assert!(with("SCHED_FLAG_NO_SUCH").is_err());
+    }
+
+    #[test]
     fn a_missing_root_is_named() {
         let bundle = tempfile::tempdir().unwrap();
-        write_default(&Args { bundle: bundle.path().to_owned() }).unwrap();
+        write_default(&Args { bundle: bundle.path().to_owned(), rootless: false }).unwrap();
         assert!(load(bundle.path(), "box").unwrap_err().message().contains("root.path"));
         assert!(load(Path::new("/no/such"), "box").unwrap_err().message().contains("config.json"));
     }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use tare_model::sandbox::SandboxSpec;
 use tare_model::{Error, Result, ResultExt};
+use tare_runtime::hooks::Subject;
 use tare_runtime::{Container, Options, Runtime};
 
 /// What is kept.
@@ -81,6 +82,10 @@ impl Directory {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub(crate) fn fifo(&self) -> PathBuf {
         self.0.join("exec.fifo")
     }
@@ -133,12 +138,18 @@ impl State {
     /// What it is doing.
     pub(crate) fn status(&self, directory: &Directory) -> Result<Status> {
         let Some(pidfd) = self.process() else { return Ok(Status::Stopped) };
-        if directory.fifo().exists() {
-            return Ok(Status::Created);
+        // A container that waits to be started can be frozen as well, and must be thawed first.
+        if runtime()?.open(self.spec.clone(), self.pid, pidfd)?.is_paused()? {
+            return Ok(Status::Paused);
         }
-        let container = runtime()?.open(self.spec.clone(), self.pid, pidfd)?;
-        Ok(if container.is_paused()? { Status::Paused } else { Status::Running })
+        Ok(if directory.fifo().exists() { Status::Created } else { Status::Running })
     }
+}
+
+/// What a container's hooks are told of it.
+pub(crate) fn subject<'a>(spec: &'a SandboxSpec, id: &'a str, bundle: &'a Path) -> Subject<'a> {
+    let annotations = spec.oci.annotations().as_ref();
+    Subject { version: spec.oci.version(), id, bundle, annotations }
 }
 
 /// The runtime as this program uses it: containers live on when it exits.

@@ -1,4 +1,4 @@
-//! The terminal's master, sent to whoever listens on the console socket.
+//! Descriptors sent to whoever listens on a socket that the command line names.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -13,17 +13,17 @@ use crate::state::failed;
 
 /// Connects to the listener, before anything is made.
 pub(crate) fn connect(path: &Path) -> Result<UnixStream> {
-    UnixStream::connect(path).map_err(|error| failed("connect to console socket", path, &error))
+    UnixStream::connect(path).map_err(|error| failed("connect to socket", path, &error))
 }
 
-/// Sends the master, with a name as runc's listeners expect one.
-pub(crate) fn send(socket: &UnixStream, master: &OwnedFd) -> Result<()> {
-    let fds = [master.as_fd()];
+/// Sends a descriptor, with a name as runc's listeners expect one.
+pub(crate) fn send(socket: &UnixStream, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    let fds = [descriptor.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    let name = [IoSlice::new(b"/dev/pts/ptmx")];
-    sendmsg(socket, &name, &mut control, SendFlags::NOSIGNAL)
-        .map_err(|error| Error::system(format!("sendmsg(console socket, SCM_RIGHTS): {error}")))
+    let text = [IoSlice::new(name.as_bytes())];
+    sendmsg(socket, &text, &mut control, SendFlags::NOSIGNAL)
+        .map_err(|error| Error::system(format!("sendmsg({name:?}, SCM_RIGHTS): {error}")))
         .map(drop)
 }
