@@ -5,6 +5,7 @@
 //! * `crash`  the long form of the crash suite: hundreds of SIGKILLs under load (needs root)
 //! * `bench`  tare against the kernel's floor and against Docker; writes `docs/bench.md` and `docs/bench.svg`
 //! * `profiles` one real job of each common kind of image under each security profile; writes `docs/profiles.md`
+//! * `conformance` the OCI runtime by the validation programs of others; writes `docs/conformance.md` (needs root)
 //! * `edges`  imports between crates as DESIGN allows them, no import cycle inside a crate
 //! * `tidy`   format, clippy, documentation links, file headers, licences
 //!
@@ -13,6 +14,7 @@
 #![allow(clippy::print_stdout, reason = "a tool: standard output is for its reader")]
 
 mod bench;
+mod conformance;
 mod crash;
 mod demo;
 mod edges;
@@ -45,6 +47,9 @@ enum Task {
     Bench(bench::Options),
     /// Run a job of each common kind of image under each security profile (needs root)
     Profiles(profiles::Options),
+    /// Judge by suites of others (needs root)
+    #[command(subcommand)]
+    Conformance(conformance::Options),
     /// Check imports between crates and inside them
     Edges,
     /// Check format, lints, documentation links and file headers
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
         Task::Crash(options) => crash::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Profiles(options) => profiles::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
         Task::Edges => edges::run(),
         Task::Tidy => tidy::run(),
     };
