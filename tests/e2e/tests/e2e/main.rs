@@ -16,6 +16,8 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod mounts;
+mod oci;
+mod oci_peers;
 mod run;
 mod security;
 mod survive;
