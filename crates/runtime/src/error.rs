@@ -94,6 +94,19 @@ impl<T> Call<T> for rustix::io::Result<T> {
     }
 }
 
+impl<T> Call<T> for tare_sys::netlink::Result<T> {
+    fn call<D: fmt::Display>(self, call: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|error| {
+            let words = error.explanation().map(|words| format!(" ({words})")).unwrap_or_default();
+            Error {
+                kind: ErrorKind::System,
+                message: format!("{}: {}{words}", call(), reason(error.errno())),
+                errno: Some(error.errno()),
+            }
+        })
+    }
+}
+
 impl<T> Context<T> for Result<T> {
     fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
         self.map_err(|error| Error { message: format!("{}: {}", what(), error.message), ..error })

@@ -270,7 +270,7 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
     let Sibling { pid, pidfd } = if plan.namespaces.forks_again() { second(&ours, first)? } else { first };
     let meet = || (given.meet)(pid);
     let wait = || match given.listener {
-        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd(), &meet),
+        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd(), meet),
         None => ours.wait(until, meet),
     };
     let started = match outside::serve(plan, given, pid, &ours) {

@@ -6,7 +6,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use tare_sys::netlink::Route;
+use tare_sys::netlink::link::{self, Change, Link};
+use tare_sys::netlink::{Protocol, Socket, address};
 use tare_sys::process::{Namespaces, setns};
 
 use crate::error::{Call, Context, Error, Result};
@@ -19,36 +20,47 @@ pub(crate) fn move_all(devices: &[NetDevice], pid: i32) -> Result<()> {
         return Ok(());
     }
     let (home, away) = (namespace("/proc/self/ns/net")?, namespace(&format!("/proc/{pid}/ns/net"))?);
-    let here = Route::open().call(|| "socket(AF_NETLINK)")?;
-    let there = visit(&home, &away)?;
+    let mut here = open()?;
+    let mut there = visit(&home, &away)?;
     for device in devices {
-        move_one(device, &here, &there, &away)
+        move_one(device, &mut here, &mut there, &away)
             .context(|| format!("linux.netDevices: {:?} to {:?}", device.host, device.inside))?;
     }
     Ok(())
 }
 
-fn move_one(device: &NetDevice, here: &Route, there: &Route, away: &OwnedFd) -> Result<()> {
-    let index = here.index(&device.host).call(|| format!("RTM_GETLINK({:?})", device.host))?;
-    let addresses = here.addresses(index).call(|| "RTM_GETADDR(dump)")?;
-    let before = there.indexes().call(|| "RTM_GETLINK(dump)")?;
-    here.move_link(index, away.as_fd(), &device.inside)
+fn move_one(device: &NetDevice, here: &mut Socket, there: &mut Socket, away: &OwnedFd) -> Result<()> {
+    let found = link::find(here, &device.host).call(|| format!("RTM_GETLINK({:?})", device.host))?;
+    let addresses = address::kept(here, found.index).call(|| "RTM_GETADDR(dump)")?;
+    let before = links(there)?;
+    // A name with `%d` is a template that the kernel fills in.
+    let change =
+        Change { namespace: Some(away.as_fd()), name: Some(device.inside.as_str()), ..Change::default() };
+    link::change(here, found.index, &change)
         .call(|| format!("RTM_NEWLINK(netns, name {:?})", device.inside))?;
-    let after = there.indexes().call(|| "RTM_GETLINK(dump)")?;
-    let arrived = after.into_iter().find(|index| !before.contains(index));
+    let arrived = links(there)?.into_iter().find(|link| before.iter().all(|old| old.index != link.index));
     let arrived = arrived.ok_or_else(|| {
         Error::new(tare_model::ErrorKind::System, "it did not arrive in the container's namespace")
     })?;
-    for address in &addresses {
-        there.add_address(arrived, address).call(|| "RTM_NEWADDR()")?;
+    for kept in &addresses {
+        address::restore(there, arrived.index, kept).call(|| "RTM_NEWADDR()")?;
     }
-    there.up(arrived).call(|| "RTM_NEWLINK(IFF_UP)")
+    let up = Change { up: Some(true), ..Change::default() };
+    link::change(there, arrived.index, &up).call(|| "RTM_NEWLINK(IFF_UP)")
+}
+
+fn links(socket: &mut Socket) -> Result<Vec<Link>> {
+    link::list(socket).call(|| "RTM_GETLINK(dump)")
+}
+
+fn open() -> Result<Socket> {
+    Socket::open(Protocol::Route).call(|| "socket(AF_NETLINK)")
 }
 
 /// A socket in the other namespace.
-fn visit(home: &OwnedFd, away: &OwnedFd) -> Result<Route> {
+fn visit(home: &OwnedFd, away: &OwnedFd) -> Result<Socket> {
     setns(away.as_fd(), Namespaces::NET).call(|| "setns(network namespace of the container)")?;
-    let socket = Route::open().call(|| "socket(AF_NETLINK)");
+    let socket = open();
     setns(home.as_fd(), Namespaces::NET).call(|| "setns(own network namespace)")?;
     socket
 }

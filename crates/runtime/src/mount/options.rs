@@ -261,10 +261,8 @@ mod tests {
 
     #[test]
     fn options_that_are_not_offered_are_refused_by_name() {
-        for word in ["remount"] {
-            let error = Options::parse(&[word.to_owned()]).unwrap_err();
-            assert!(error.to_string().contains(word), "{error}");
-        }
+        let error = Options::parse(&["remount".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("remount"), "{error}");
         assert!(Options::parse(&["a\0b".to_owned()]).is_err());
     }
 }

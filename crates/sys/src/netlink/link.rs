@@ -1,0 +1,407 @@
+//! Links: made, changed, looked up, deleted.
+//!
+//! See [rtnetlink(7)](https://man7.org/linux/man-pages/man7/rtnetlink.7.html) and
+//! [ip-link(8)](https://man7.org/linux/man-pages/man8/ip-link.8.html).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Attributes, Message, Request, Result, Socket};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_STATS64: u16 = 23;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BR_FORWARD_DELAY: u16 = 1;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
+const IFF_UP: u32 = 1;
+
+/// Bytes of `struct ifinfomsg`.
+const FIXED: usize = 16;
+
+/// A hardware address.
+pub type Mac = [u8; 6];
+
+/// What a new link is.
+#[derive(Clone, Debug)]
+pub enum Kind<'a> {
+    /// A bridge without spanning tree: ports forward at once.
+    Bridge,
+    /// One end of a pair.
+    Veth {
+        /// The other end, which starts down.
+        peer: Box<NewLink<'a>>,
+    },
+    /// A link of its own hardware address on `parent`.
+    Macvlan {
+        /// Index of the link that it is on.
+        parent: u32,
+        /// `MACVLAN_MODE_*`.
+        mode: u32,
+    },
+    /// A link of the same hardware address on `parent`.
+    Ipvlan {
+        /// Index of the link that it is on.
+        parent: u32,
+        /// `IPVLAN_MODE_*`.
+        mode: u16,
+    },
+    /// The frames of one 802.1Q VLAN on `parent`.
+    Vlan {
+        /// Index of the link that it is on.
+        parent: u32,
+        /// The VLAN.
+        id: u16,
+    },
+    /// An intermediate device, whose purpose is to shape what others receive.
+    Ifb,
+}
+
+/// A link to be made.
+#[derive(Clone, Debug)]
+pub struct NewLink<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it is.
+    pub kind: Option<Kind<'a>>,
+    /// Its hardware address; absent: the kernel draws one.
+    pub mac: Option<Mac>,
+    /// Its greatest packet; absent: the kernel's default.
+    pub mtu: Option<u32>,
+    /// Index of the bridge whose port it becomes.
+    pub master: Option<u32>,
+    /// The namespace that it is made in; absent: the socket's.
+    pub namespace: Option<BorrowedFd<'a>>,
+    /// A note to the reader of `ip link`.
+    pub alias: Option<&'a str>,
+    /// It starts up.
+    pub up: bool,
+    /// The kernel gives it no link-local IPv6 address of its own making.
+    pub no_ipv6_address: bool,
+}
+
+/// What is changed of a link; nothing unless said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change<'a> {
+    /// Up or down.
+    pub up: Option<bool>,
+    /// Another name; only while it is down on older kernels.
+    pub name: Option<&'a str>,
+    /// Another hardware address.
+    pub mac: Option<Mac>,
+    /// Another greatest packet.
+    pub mtu: Option<u32>,
+    /// Another master; 0: none.
+    pub master: Option<u32>,
+    /// Another namespace.
+    pub namespace: Option<BorrowedFd<'a>>,
+}
+
+/// A link that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What it is (`bridge`, `veth`, …); empty for hardware and loopback.
+    pub kind: String,
+    /// Its note.
+    pub alias: String,
+    /// Its hardware address.
+    pub mac: Option<Mac>,
+    /// Its greatest packet.
+    pub mtu: u32,
+    /// The bridge whose port it is.
+    pub master: Option<u32>,
+    /// It is up.
+    pub up: bool,
+    /// What went through it.
+    pub counters: Counters,
+}
+
+/// What went through a link since it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Received packets.
+    pub rx_packets: u64,
+    /// Sent packets.
+    pub tx_packets: u64,
+    /// Received bytes.
+    pub rx_bytes: u64,
+    /// Sent bytes.
+    pub tx_bytes: u64,
+    /// Receive errors.
+    pub rx_errors: u64,
+    /// Send errors.
+    pub tx_errors: u64,
+    /// Dropped on receipt.
+    pub rx_dropped: u64,
+    /// Dropped on sending.
+    pub tx_dropped: u64,
+}
+
+// === impl NewLink ===
+
+impl<'a> NewLink<'a> {
+    /// A link of that name and kind, down, with everything else as the kernel has it.
+    pub fn new(name: &'a str, kind: Option<Kind<'a>>) -> Self {
+        Self {
+            name,
+            kind,
+            mac: None,
+            mtu: None,
+            master: None,
+            namespace: None,
+            alias: None,
+            up: false,
+            no_ipv6_address: false,
+        }
+    }
+
+    fn request(&self) -> Request {
+        let mut request =
+            Request::new(RTM_NEWLINK, Request::CREATE | Request::EXCLUSIVE, &head(0, flags(self.up), IFF_UP));
+        self.put(&mut request);
+        request
+    }
+
+    fn put(&self, request: &mut Request) {
+        request.put_str(IFLA_IFNAME, self.name);
+        if let Some(mac) = self.mac {
+            request.put(IFLA_ADDRESS, &mac);
+        }
+        if let Some(mtu) = self.mtu {
+            request.put_u32(IFLA_MTU, mtu);
+        }
+        if let Some(master) = self.master {
+            request.put_u32(IFLA_MASTER, master);
+        }
+        if let Some(namespace) = self.namespace {
+            request.put(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+        }
+        if let Some(alias) = self.alias {
+            request.put_str(IFLA_IFALIAS, alias);
+        }
+        if self.no_ipv6_address {
+            put_no_ipv6_address(request);
+        }
+        if let Some(kind) = &self.kind {
+            kind.put(request);
+        }
+    }
+}
+
+fn put_no_ipv6_address(request: &mut Request) {
+    const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+    request.nest(IFLA_AF_SPEC, |families| {
+        families.nest(libc::AF_INET6 as u16, |inet6| {
+            inet6.put(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+        });
+    });
+}
+
+// === impl Kind ===
+
+impl Kind<'_> {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Veth { .. } => "veth",
+            Self::Macvlan { .. } => "macvlan",
+            Self::Ipvlan { .. } => "ipvlan",
+            Self::Vlan { .. } => "vlan",
+            Self::Ifb => "ifb",
+        }
+    }
+
+    fn put(&self, request: &mut Request) {
+        if let Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } | Self::Vlan { parent, .. } = self {
+            request.put_u32(IFLA_LINK, *parent);
+        }
+        request.nest(IFLA_LINKINFO, |info| {
+            info.put_str(IFLA_INFO_KIND, self.word());
+            info.nest(IFLA_INFO_DATA, |data| self.put_data(data));
+        });
+    }
+
+    fn put_data(&self, data: &mut Request) {
+        match self {
+            Self::Bridge => data.put_u32(IFLA_BR_FORWARD_DELAY, 0),
+            Self::Veth { peer } => data.nest(VETH_INFO_PEER, |end| {
+                // The kernel cannot take it up while its other end is being made (ENOTCONN): `NewLink::up` is not for it.
+                end.raw(&head(0, 0, 0));
+                peer.put(end);
+            }),
+            Self::Macvlan { mode, .. } => data.put_u32(IFLA_MACVLAN_MODE, *mode),
+            Self::Ipvlan { mode, .. } => data.put(IFLA_IPVLAN_MODE, &mode.to_ne_bytes()),
+            Self::Vlan { id, .. } => data.put(IFLA_VLAN_ID, &id.to_ne_bytes()),
+            Self::Ifb => data,
+        };
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    fn read(message: Message<'_>) -> Option<Self> {
+        if message.kind != RTM_NEWLINK {
+            return None;
+        }
+        let attributes = message.attributes(FIXED);
+        let number = |at: usize| Some(u32::from_ne_bytes(message.body.get(at..at + 4)?.try_into().ok()?));
+        let word = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        Some(Self {
+            index: number(4)?,
+            name: word(attributes.str(IFLA_IFNAME)),
+            kind: word(attributes.nested(IFLA_LINKINFO).str(IFLA_INFO_KIND)),
+            alias: word(attributes.str(IFLA_IFALIAS)),
+            mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
+            mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
+            master: attributes.u32(IFLA_MASTER).filter(|index| *index != 0),
+            up: number(8)? & IFF_UP != 0,
+            counters: Counters::read(attributes),
+        })
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// From `struct rtnl_link_stats64`, whose first eight numbers these are.
+    fn read(attributes: Attributes<'_>) -> Self {
+        let bytes = attributes.find(IFLA_STATS64).unwrap_or_default();
+        let number = |place: usize| {
+            let bytes = bytes.get(place * 8..place * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_ne_bytes)
+        };
+        Self {
+            rx_packets: number(0),
+            tx_packets: number(1),
+            rx_bytes: number(2),
+            tx_bytes: number(3),
+            rx_errors: number(4),
+            tx_errors: number(5),
+            rx_dropped: number(6),
+            tx_dropped: number(7),
+        }
+    }
+}
+
+/// Makes a link; with a pair both ends.
+///
+/// # Errors
+/// `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel lacks the kind.
+pub fn create(socket: &mut Socket, new: &NewLink<'_>) -> Result<()> {
+    socket.call(new.request())
+}
+
+/// Changes a link.
+///
+/// # Errors
+/// `ENODEV` if it is gone; the kernel's refusal.
+pub fn change(socket: &mut Socket, index: u32, change: &Change<'_>) -> Result<()> {
+    let (up, mask) = change.up.map_or((0, 0), |up| (flags(up), IFF_UP));
+    let mut request = Request::new(RTM_NEWLINK, 0, &head(index, up, mask));
+    if let Some(name) = change.name {
+        request.put_str(IFLA_IFNAME, name);
+    }
+    if let Some(mac) = change.mac {
+        request.put(IFLA_ADDRESS, &mac);
+    }
+    if let Some(mtu) = change.mtu {
+        request.put_u32(IFLA_MTU, mtu);
+    }
+    if let Some(master) = change.master {
+        request.put_u32(IFLA_MASTER, master);
+    }
+    if let Some(namespace) = change.namespace {
+        request.put(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+    }
+    socket.call(request)
+}
+
+/// What is set of a bridge's port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// It exchanges no frames with other isolated ports.
+    pub isolated: bool,
+    /// Frames may go back out of the port they came in by.
+    pub hairpin: bool,
+}
+
+/// Sets what a port of a bridge may do.
+///
+/// # Errors
+/// `ENODEV` if it is gone, `EOPNOTSUPP` if it is no port.
+pub fn set_port(socket: &mut Socket, index: u32, port: Port) -> Result<()> {
+    let mut request = Request::new(RTM_NEWLINK, 0, &head(index, 0, 0));
+    request.nest(IFLA_LINKINFO, |info| {
+        info.put_str(IFLA_INFO_SLAVE_KIND, "bridge");
+        info.nest(IFLA_INFO_SLAVE_DATA, |data| {
+            data.put(IFLA_BRPORT_ISOLATED, &[u8::from(port.isolated)]);
+            data.put(IFLA_BRPORT_MODE, &[u8::from(port.hairpin)]);
+        });
+    });
+    socket.call(request)
+}
+
+/// Deletes a link; of a pair the other end goes too.
+///
+/// Waits for an RCU period, 19 ms and more: off the path of anybody who waits.
+///
+/// # Errors
+/// `ENODEV` if it is gone already.
+pub fn delete(socket: &mut Socket, index: u32) -> Result<()> {
+    socket.call(Request::new(RTM_DELLINK, 0, &head(index, 0, 0)))
+}
+
+/// The link of that name.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
+    request.put_str(IFLA_IFNAME, name);
+    socket.get(request, Link::read)
+}
+
+/// All links.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn list(socket: &mut Socket) -> Result<Vec<Link>> {
+    socket.dump(&Request::new(RTM_GETLINK, 0, &head(0, 0, 0)), Link::read)
+}
+
+fn flags(up: bool) -> u32 {
+    if up { IFF_UP } else { 0 }
+}
+
+/// `struct ifinfomsg`: family, padding, type (all 0), index, flags, which flags are meant.
+fn head(index: u32, flags: u32, mask: u32) -> [u8; FIXED] {
+    let mut head = [0; FIXED];
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    head[8..12].copy_from_slice(&flags.to_ne_bytes());
+    head[12..].copy_from_slice(&mask.to_ne_bytes());
+    head
+}

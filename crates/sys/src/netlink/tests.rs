@@ -1,0 +1,175 @@
+//! Netlink against the real kernel, each test in a network namespace of its own thread, and against broken answers.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::thread;
+
+use rustix::io::Errno;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::address::{self, Address};
+use super::link::{self, Change, Kind, NewLink};
+use super::route::{self, Route};
+use super::{Attributes, Messages, Protocol, Request, Socket};
+
+/// Runs `test` on a thread that is alone in a new network namespace, which ends with it.
+fn alone<T: Send + 'static>(test: impl FnOnce(&mut Socket) -> T + Send + 'static) -> T {
+    let apart = thread::spawn(move || {
+        // SAFETY: a network namespace says nothing about memory or descriptors, and no other thread depends on this one's.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("needs root");
+        test(&mut Socket::open(Protocol::Route).unwrap())
+    });
+    apart.join().unwrap()
+}
+
+/// A socket of a namespace that nobody else is in.
+fn elsewhere() -> Socket {
+    alone(|socket| Socket::adopt(rustix::io::dup(socket.as_fd()).unwrap()))
+}
+
+fn address_of(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_pair_is_made_straight_into_another_namespace() {
+    alone(|here| {
+        let mut foreign = elsewhere();
+        let there = foreign.namespace().unwrap();
+        link::create(here, &NewLink { up: true, ..NewLink::new("br", Some(Kind::Bridge)) }).unwrap();
+        let bridge = link::find(here, "br").unwrap();
+        let peer = NewLink { namespace: Some(there.as_fd()), ..NewLink::new("eth0", None) };
+        let kind = Kind::Veth { peer: Box::new(NewLink { mac: Some([2, 0, 0, 0, 0, 7]), ..peer }) };
+        let new = NewLink {
+            master: Some(bridge.index),
+            mtu: Some(1400),
+            up: true,
+            ..NewLink::new("v1", Some(kind))
+        };
+        link::create(here, &new).unwrap();
+        let made = link::find(here, "v1").unwrap();
+        assert_eq!(
+            (made.kind.as_str(), made.master, made.mtu, made.up),
+            ("veth", Some(bridge.index), 1400, true)
+        );
+        assert_eq!(link::find(here, "eth0").unwrap_err().errno(), Errno::NODEV);
+        let end = link::find(&mut foreign, "eth0").unwrap();
+        assert_eq!((end.mac, end.up), (Some([2, 0, 0, 0, 0, 7]), false));
+        link::change(&mut foreign, end.index, &Change { up: Some(true), ..Change::default() }).unwrap();
+        assert!(link::find(&mut foreign, "eth0").unwrap().up);
+    });
+}
+
+#[test]
+fn a_socket_from_elsewhere_configures_the_namespace_it_was_made_in() {
+    let mut foreign = elsewhere();
+    link::create(&mut foreign, &NewLink::new("only-there", Some(Kind::Bridge))).unwrap();
+    assert!(link::list(&mut foreign).unwrap().iter().any(|link| link.name == "only-there"));
+    let mut ours = Socket::open(Protocol::Route).unwrap();
+    assert!(link::list(&mut ours).unwrap().iter().all(|link| link.name != "only-there"));
+}
+
+#[test]
+fn addresses_and_routes_of_both_families_come_and_go() {
+    alone(|socket| {
+        link::create(socket, &NewLink { up: true, ..NewLink::new("br", Some(Kind::Bridge)) }).unwrap();
+        let link = link::find(socket, "br").unwrap().index;
+        for (own, gateway) in [("10.1.0.1", "10.1.0.9"), ("fd00::1", "fd00::9")] {
+            let address =
+                Address { link, ip: address_of(own), prefix: if own.contains(':') { 64 } else { 16 } };
+            address::add(socket, &address).unwrap();
+            assert_eq!(address::add(socket, &address).unwrap_err().errno(), Errno::EXIST);
+            assert!(address::list(socket).unwrap().contains(&address));
+            let route = Route::default_by(address_of(gateway), link);
+            route::add(socket, &route).unwrap();
+            let found = route::list(socket).unwrap();
+            assert!(found.iter().any(|r| r.prefix == 0 && r.gateway == route.gateway), "{found:?}");
+            route::delete(socket, &route).unwrap();
+            address::delete(socket, &address).unwrap();
+            assert!(!address::list(socket).unwrap().contains(&address));
+        }
+    });
+}
+
+#[test]
+fn addresses_that_somebody_gave_go_to_another_link() {
+    alone(|socket| {
+        for name in ["a", "b"] {
+            link::create(socket, &NewLink { up: true, ..NewLink::new(name, Some(Kind::Bridge)) }).unwrap();
+        }
+        let [from, to] = ["a", "b"].map(|name| link::find(socket, name).unwrap().index);
+        for (ip, prefix) in [("10.1.0.1", 16), ("fd00::1", 64)] {
+            address::add(socket, &Address { link: from, ip: address_of(ip), prefix }).unwrap();
+        }
+        let kept = address::kept(socket, from).unwrap();
+        assert_eq!(kept.len(), 2, "link-local ones are the kernel's own");
+        link::delete(socket, from).unwrap();
+        kept.iter().for_each(|kept| address::restore(socket, to, kept).unwrap());
+        assert!(address::list(socket).unwrap().contains(&Address {
+            link: to,
+            ip: address_of("10.1.0.1"),
+            prefix: 16
+        }));
+        assert_eq!(address::kept(socket, to).unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_link_is_changed_and_deleted() {
+    alone(|socket| {
+        link::create(socket, &NewLink::new("a", Some(Kind::Bridge))).unwrap();
+        let index = link::find(socket, "a").unwrap().index;
+        let change =
+            Change { up: Some(true), name: Some("b"), mac: Some([2, 1, 1, 1, 1, 1]), ..Change::default() };
+        link::change(socket, index, &change).unwrap();
+        let link = link::find(socket, "b").unwrap();
+        assert_eq!((link.up, link.mac), (true, Some([2, 1, 1, 1, 1, 1])));
+        link::delete(socket, index).unwrap();
+        assert_eq!(link::delete(socket, index).unwrap_err().errno(), Errno::NODEV);
+    });
+}
+
+#[test]
+fn a_refusal_comes_with_the_kernels_own_words() {
+    alone(|socket| {
+        let nowhere = Address { link: 4242, ip: address_of("10.0.0.1"), prefix: 8 };
+        let error = address::add(socket, &nowhere).unwrap_err();
+        assert_eq!(error.errno(), Errno::NODEV);
+        let route = Route { prefix: 40, ..Route::default_by(address_of("10.0.0.1"), 1) };
+        let error = route::add(socket, &route).unwrap_err();
+        assert!(error.explanation().is_some_and(|words| words.contains("prefix")), "{error}");
+    });
+}
+
+#[test]
+fn a_list_longer_than_a_packet_is_whole() {
+    alone(|socket| {
+        for number in 0..300 {
+            link::create(socket, &NewLink::new(&format!("br{number}"), Some(Kind::Bridge))).unwrap();
+        }
+        let links = link::list(socket).unwrap();
+        assert_eq!(links.iter().filter(|link| link.name.starts_with("br")).count(), 300);
+    });
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_refused_and_not_cut() {
+    alone(|socket| {
+        let name = "x".repeat(70_000);
+        let new = NewLink { alias: Some(&name), ..NewLink::new("a", Some(Kind::Bridge)) };
+        assert_eq!(link::create(socket, &new).unwrap_err().errno(), Errno::MSGSIZE);
+    });
+}
+
+#[test]
+fn broken_answers_end_the_reading() {
+    let whole = Request::new(16, 0, &[0; 16]).finish(0, 1).unwrap();
+    for cut in 0..whole.len() {
+        assert_eq!(Messages::new(&whole[..cut]).count(), 0, "{cut}");
+    }
+    assert_eq!(Messages::new(&[255; 64]).count(), 0);
+    assert_eq!(Messages::new(&[0; 64]).count(), 0, "a length of 0 must not be read for ever");
+    assert_eq!(Attributes::new(&[0; 64]).count(), 0);
+    assert_eq!(Attributes::new(&[3, 0, 1, 0]).count(), 0);
+    assert_eq!(Attributes::new(&[5, 0, 1, 0, 9]).collect::<Vec<_>>(), [(1, &[9][..])]);
+}
