@@ -10,6 +10,7 @@ pub mod loopback;
 pub mod memory;
 pub mod mount;
 pub mod netlink;
+pub mod nftables;
 pub mod probe;
 pub mod process;
 pub mod scheduling;

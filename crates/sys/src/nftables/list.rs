@@ -1,0 +1,91 @@
+//! What is there, and news of its changes.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::change::{
+    ELEMENT_DATA, ELEMENT_KEY, ELEMENTS_LIST, ELEMENTS_SET, ELEMENTS_TABLE, Family, GET_ELEMENT, GET_TABLE,
+    LIST_ELEMENT, NEW_ELEMENT, NEW_TABLE, request,
+};
+use crate::netlink::{Message, Protocol, Result, Socket};
+
+const TABLE_NAME: u16 = 1;
+const TABLE_USERDATA: u16 = 6;
+const DATA_VALUE: u16 = 1;
+const NEWS_OF_NFTABLES: u32 = 7;
+/// Bytes of `struct nfgenmsg`.
+const FIXED: usize = 4;
+
+/// Hears of every change that anybody makes to the rules of a network namespace.
+#[derive(Debug)]
+pub struct Monitor(Socket);
+
+// === impl Monitor ===
+
+impl Monitor {
+    /// From now on.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn open() -> Result<Self> {
+        let socket = Socket::open(Protocol::Netfilter)?;
+        socket.subscribe(NEWS_OF_NFTABLES)?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for news and tells whether a table of that name was among what changed.
+    ///
+    /// # Errors
+    /// `ENOBUFS` when news were lost: then anything may have changed.
+    pub fn wait(&mut self, table: &str) -> Result<bool> {
+        let mut concerned = false;
+        // Whatever changed, the name of its table is the first attribute.
+        self.0.news(|message| concerned |= message.attributes(FIXED).str(TABLE_NAME) == Some(table))?;
+        Ok(concerned)
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Names of the tables of a family, with the notes of their owners.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn tables(socket: &mut Socket, family: Family) -> Result<Vec<(String, Vec<u8>)>> {
+    socket.dump(&request(family, GET_TABLE, 0), |message| {
+        let attributes = message.attributes(FIXED);
+        let name = attributes.str(TABLE_NAME).filter(|_| message.kind == NEW_TABLE)?;
+        Some((name.to_owned(), attributes.find(TABLE_USERDATA).unwrap_or_default().to_vec()))
+    })
+}
+
+/// Keys and data of a set or map.
+///
+/// # Errors
+/// `ENOENT` if it is not there.
+pub fn elements(
+    socket: &mut Socket,
+    family: Family,
+    table: &str,
+    set: &str,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut asked = request(family, GET_ELEMENT, 0);
+    asked.put_str(ELEMENTS_TABLE, table).put_str(ELEMENTS_SET, set);
+    Ok(socket.dump(&asked, read_elements)?.into_iter().flatten().collect())
+}
+
+fn read_elements(message: Message<'_>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    if message.kind != NEW_ELEMENT {
+        return None;
+    }
+    let list = message.attributes(FIXED).nested(ELEMENTS_LIST);
+    let elements = list.filter(|(kind, _)| *kind == LIST_ELEMENT).map(|(_, bytes)| {
+        let element = crate::netlink::Attributes::new(bytes);
+        let bytes = |kind| element.nested(kind).find(DATA_VALUE).unwrap_or_default().to_vec();
+        (bytes(ELEMENT_KEY), bytes(ELEMENT_DATA))
+    });
+    Some(elements.collect())
+}
