@@ -200,6 +200,13 @@ fn clean_volume(path: &str) -> Result<String> {
     Ok(cleaned)
 }
 
+/// What an image asks for that is not done, to be told to whoever creates a container of it.
+pub(crate) fn unheeded(image: &ImageConfig) -> Option<String> {
+    let test = image.healthcheck.as_ref()?.get("Test")?.as_array()?;
+    let checks = test.first().is_some_and(|word| word != "NONE");
+    checks.then(|| "the image's HEALTHCHECK is not run: there are no health checks yet".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -218,6 +225,20 @@ mod tests {
 
     fn merged(user: ProcessConfig, image: ImageConfig) -> Result<MergedProcess> {
         merge(&ContainerConfig { process: user, ..Default::default() }, &image)
+    }
+
+    #[test]
+    fn a_health_check_of_the_image_is_not_passed_over_in_silence() {
+        let image = |test: serde_json::Value| {
+            let healthcheck = Some(serde_json::json!({ "Test": test }));
+            ImageConfig { healthcheck, ..ImageConfig::default() }
+        };
+        let said = unheeded(&image(serde_json::json!(["CMD", "true"])));
+        assert!(said.is_some_and(|said| said.contains("HEALTHCHECK")));
+        for none in [serde_json::json!(["NONE"]), serde_json::json!([]), serde_json::json!(7)] {
+            assert_eq!(unheeded(&image(none)), None);
+        }
+        assert_eq!(unheeded(&ImageConfig::default()), None);
     }
 
     #[test]
