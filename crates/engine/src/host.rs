@@ -32,6 +32,7 @@ pub(crate) fn facts() -> HostFacts {
         capabilities: bounding_set().unwrap_or(CapSet::EMPTY),
         nofile_hard: nofile_hard(),
         hostname: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
+        apparmor: line("/sys/module/apparmor/parameters/enabled").is_some_and(|word| word == "Y"),
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease").unwrap_or_default()),
     }
 }

@@ -211,6 +211,8 @@ pub struct Security {
     pub seccomp: SeccompChoice,
     /// Set `no_new_privs`.
     pub no_new_privileges: bool,
+    /// The AppArmor profile that confines the processes (`apparmor=NAME`); none: whatever confines the monitor.
+    pub apparmor: Option<String>,
     /// Nothing masked or read-only below /proc and /sys (`systempaths=unconfined`).
     pub unmasked_paths: bool,
     /// As given by the user, for inspection.

@@ -61,13 +61,11 @@ fn apply(option: &str, security: &mut Security, profiles: &mut Vec<Profile>) -> 
             security.profile = confinement(name)?;
             profiles.push(security.profile);
         }
-        // No profile and no label is ever applied, so this is what happens anyway.
+        // Without a name no profile and no label is applied: this is what happens anyway.
         ("apparmor", "unconfined") | ("label", "disable") => {}
-        ("no-new-privileges" | "seccomp" | "systempaths", _) => {
+        ("apparmor", name) if is_profile_name(name) => security.apparmor = Some(name.to_owned()),
+        ("no-new-privileges" | "seccomp" | "systempaths" | "apparmor", _) => {
             return Err(Error::invalid(format!("invalid HostConfig.SecurityOpt {option:?}")));
-        }
-        ("apparmor", _) => {
-            return Err(unsupported(option, "AppArmor profiles are not supported; use apparmor=unconfined"));
         }
         ("label", _) => {
             return Err(unsupported(option, "SELinux labels are not supported; use label=disable"));
@@ -75,12 +73,17 @@ fn apply(option: &str, security: &mut Security, profiles: &mut Vec<Profile>) -> 
         _ => {
             return Err(unsupported(
                 option,
-                "the options are profile, seccomp, no-new-privileges, systempaths=unconfined, apparmor=unconfined, \
+                "the options are profile, seccomp, no-new-privileges, systempaths=unconfined, apparmor=NAME, \
                  label=disable",
             ));
         }
     }
     Ok(())
+}
+
+/// What the kernel can be asked for: one line.
+fn is_profile_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
 }
 
 fn confinement(name: &str) -> Result<Profile> {

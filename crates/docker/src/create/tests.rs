@@ -229,8 +229,11 @@ fn security_options_are_read_in_both_spellings() {
     let profile = SeccompChoice::Profile { json: json.into() };
     assert_eq!(security(json!([format!("seccomp={json}")])).expect("valid").seccomp, profile);
     assert!(security(json!(["systempaths=unconfined"])).expect("valid").unmasked_paths);
+    let named = security(json!(["apparmor=docker-default"])).expect("valid");
+    assert_eq!(named.apparmor.as_deref(), Some("docker-default"));
     let harmless = security(json!(["apparmor=unconfined", "label=disable"])).expect("valid");
     assert_eq!(harmless.raw_options, ["apparmor=unconfined", "label=disable"]);
+    assert_eq!(harmless.apparmor, None);
 }
 
 #[test]
@@ -250,7 +253,8 @@ fn a_profile_is_named() {
 #[test]
 fn security_options_without_effect_are_refused() {
     refused(&[
-        (json!({"SecurityOpt": ["apparmor=docker-default"]}), "apparmor"),
+        (json!({"SecurityOpt": ["apparmor="]}), "apparmor"),
+        (json!({"SecurityOpt": ["apparmor=a\nb"]}), "apparmor"),
         (json!({"SecurityOpt": ["label=type:x_t"]}), "label"),
         (json!({"SecurityOpt": ["seccomp=/etc/profile.json"]}), "seccomp"),
         (json!({"SecurityOpt": ["seccomp={"]}), "seccomp"),

@@ -35,7 +35,7 @@ pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
         platform: Some("linux".to_owned()),
         mount_label: Some(String::new()),
         process_label: Some(String::new()),
-        app_armor_profile: Some(String::new()),
+        app_armor_profile: Some(fixed.config.security.apparmor.clone().unwrap_or_default()),
         graph_driver: Some(graph_driver(fixed)),
         mounts: Some(fixed.mounts.iter().map(mount_point).collect()),
         ..Default::default()

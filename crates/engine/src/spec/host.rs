@@ -21,6 +21,8 @@ pub(crate) struct HostFacts {
     pub(crate) nofile_hard: u64,
     /// The machine's host name.
     pub(crate) hostname: String,
+    /// AppArmor runs.
+    pub(crate) apparmor: bool,
     /// Major and minor number of the kernel.
     pub(crate) kernel: (u32, u32),
 }
@@ -37,6 +39,7 @@ impl Default for HostFacts {
             capabilities: CapSet::ALL,
             nofile_hard: 1 << 20,
             hostname: "machine".into(),
+            apparmor: true,
             kernel: (6, 1),
         }
     }

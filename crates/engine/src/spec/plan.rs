@@ -32,6 +32,7 @@ pub(crate) fn check(config: &mut ContainerConfig, host: &HostFacts) -> Result<Ve
     sysctl::sysctls(&config.sysctls, &config.namespaces, "")?;
     let caps = security::capability_set(&config.security, host)?;
     security::filter(&config.security, caps, host, false)?;
+    security::check_apparmor(&config.security, host)?;
     for group in &config.group_add {
         if group.is_empty() || group.chars().any(char::is_control) {
             return Err(Error::invalid(format!("invalid group {group:?} in group-add")));
@@ -102,6 +103,9 @@ fn process(input: &Input<'_>, capabilities: oci_spec::runtime::LinuxCapabilities
         .rlimits(limits::rlimits(config, input.host)?)
         .no_new_privileges(security::no_new_privileges(&config.security))
         .oom_score_adj(config.resources.oom_score_adj);
+    if let Some(profile) = &config.security.apparmor {
+        process = process.apparmor_profile(profile);
+    }
     if let (true, Some((rows, columns))) = (config.process.tty, config.process.console_size) {
         let size = BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns));
         process = process.console_size(built(size.build())?);

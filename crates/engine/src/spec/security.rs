@@ -28,6 +28,20 @@ pub(crate) fn capability_set(security: &Security, host: &HostFacts) -> Result<Ca
     Ok(set.intersection(host.capabilities))
 }
 
+/// Refuses a profile of a module that this machine does not run.
+///
+/// # Errors
+/// `InvalidInput`, naming the profile.
+pub(crate) fn check_apparmor(security: &Security, host: &HostFacts) -> Result<()> {
+    match &security.apparmor {
+        Some(profile) if !host.apparmor => Err(Error::invalid(format!(
+            "AppArmor profile {profile:?}: AppArmor is not enabled on this machine; leave the option out, or use \
+             apparmor=unconfined"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Capabilities that were asked for by name and that this engine cannot give.
 pub(crate) fn missing_capabilities(security: &Security, host: &HostFacts) -> Vec<String> {
     let asked =
@@ -221,6 +235,15 @@ mod tests {
         assert_eq!(check_image(&of(Profile::Default), false).expect("valid"), None);
         let refused = check_image(&of(Profile::Strict), true).expect_err("refused");
         assert!(refused.message().contains("profile=strict"), "{refused}");
+    }
+
+    #[test]
+    fn a_profile_is_refused_where_nobody_enforces_it() {
+        let security = Security { apparmor: Some("p".into()), ..Default::default() };
+        assert!(check_apparmor(&security, &HostFacts::default()).is_ok());
+        let host = HostFacts { apparmor: false, ..Default::default() };
+        assert!(check_apparmor(&security, &host).is_err_and(|e| e.message().contains("AppArmor")));
+        assert!(check_apparmor(&Security::default(), &host).is_ok());
     }
 
     #[test]
