@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use tare_model::sandbox::Launched;
 use tare_model::{Error, Exit, Result};
@@ -125,16 +124,9 @@ fn has_more(master: &OwnedFd) -> bool {
 }
 
 fn status(pidfd: &OwnedFd) -> Result<u8> {
-    let ended = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))
+    let exit = tare_runtime::foreground::wait(pidfd)
         .map_err(|error| Error::system(format!("waitid(P_PIDFD): {error}")))?;
-    let number = |value: Option<i32>| value.and_then(|value| u8::try_from(value).ok());
-    let exit = ended.and_then(|ended| {
-        number(ended.exit_status())
-            .map(Exit::Code)
-            .or_else(|| number(ended.terminating_signal()).map(Exit::Signal))
-    });
-    let code = exit.map_or(255, Exit::code);
-    Ok(u8::try_from(code).unwrap_or(255))
+    Ok(u8::try_from(exit.map_or(255, Exit::code)).unwrap_or(255))
 }
 
 // === impl Raw ===

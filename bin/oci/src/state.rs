@@ -8,7 +8,6 @@ use std::io::ErrorKind as IoKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use tare_model::sandbox::SandboxSpec;
 use tare_model::{Error, Result, ResultExt};
@@ -124,7 +123,7 @@ impl Directory {
 impl State {
     /// The process, if it still lives.
     pub(crate) fn process(&self) -> Option<OwnedFd> {
-        let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        let pidfd = tare_runtime::foreground::process(self.pid).ok()?;
         // In this order: the descriptor means whoever has the number now, and this tells whether that is ours.
         (start_time(self.pid) == Some(self.start_time)).then_some(pidfd)
     }

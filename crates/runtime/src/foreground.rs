@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
-use tare_model::Signal;
+use rustix::process::WaitIdOptions;
+use tare_model::{Exit, Signal};
 
 /// Every signal of this process, blocked, to be taken one by one.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Signals {
     /// # Errors
     /// `SRCH` if the process has ended.
     pub fn forward(&self, pidfd: &OwnedFd, number: i32) -> Result<()> {
-        tare_sys::child::pidfd_send_signal(pidfd.as_fd(), number)
+        tare_sys::pidfd::send_signal(pidfd.as_fd(), number)
     }
 }
 
@@ -43,6 +44,28 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// A descriptor of the process that has the number `pid` now.
+///
+/// # Errors
+/// `SRCH` if there is none.
+pub fn process(pid: i32) -> Result<OwnedFd> {
+    tare_sys::pidfd::open(pid)
+}
+
+/// Waits for a process that this one launched; `None` if how it ended cannot be told.
+///
+/// # Errors
+/// `CHILD` if somebody has waited for it.
+pub fn wait(pidfd: &OwnedFd) -> Result<Option<Exit>> {
+    let options = WaitIdOptions::EXITED;
+    let ended = rustix::io::retry_on_intr(|| tare_sys::pidfd::wait(pidfd.as_fd(), options))?;
+    let number = |value: Option<i32>| value.and_then(|value| u8::try_from(value).ok());
+    Ok(ended.and_then(|ended| {
+        let code = number(ended.exit_status()).map(Exit::Code);
+        code.or_else(|| number(ended.terminating_signal()).map(Exit::Signal))
+    }))
 }
 
 /// Sends a signal to a process of a container by its number; one that has ended meanwhile is no error.

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{WaitIdOptions, WaitIdStatus};
 use serde::Serialize;
+use tare_sys::pidfd;
 use tare_sys::process::{self, Forked, Namespaces, fork};
 
 use crate::error::{Call, Context, Error, Result};
@@ -27,6 +28,8 @@ pub use crate::plan::{Hook, Hooks};
 
 /// A pipe takes this much without being told to; more needs telling.
 const PIPE: usize = 64 << 10;
+/// How often it is looked at where the kernel does not tell that it has ended.
+const GLANCE: Duration = Duration::from_millis(10);
 /// How much of a failing hook's output its error shows.
 const SHOWN: usize = 1024;
 
@@ -171,7 +174,7 @@ impl Running {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                let _ = tare_sys::child::pidfd_send_signal(self.pidfd.as_fd(), 9);
+                let _ = pidfd::send_signal(self.pidfd.as_fd(), 9);
                 self.status()?;
                 let seconds = timeout.unwrap_or_default().as_secs();
                 return Err(Error::new(
@@ -192,11 +195,16 @@ impl Running {
         }
     }
 
-    /// Whether it has ended, and whether it has said something.
+    /// Whether it has ended, and whether it has said something. Gives up after a moment where an end is not told.
     fn poll(&self, left: Option<Duration>, open: bool) -> Result<(bool, bool)> {
-        let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+        let told = pidfd::tells_end(self.pidfd.as_fd());
+        let left = if told { left } else { Some(left.unwrap_or(GLANCE).min(GLANCE)) };
+        let mut fds = Vec::with_capacity(2);
         if open {
             fds.push(PollFd::new(&self.output, PollFlags::IN));
+        }
+        if told {
+            fds.push(PollFd::new(&self.pidfd, PollFlags::IN));
         }
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, left.as_ref()) {
@@ -204,8 +212,17 @@ impl Running {
             Err(Errno::INTR) => return Ok((false, false)),
             Err(errno) => return Err(errno).call(|| "poll(hook)"),
         }
-        let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Ok((ready(0), ready(1)))
+        let ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
+        let speaks = open && ready(fds.first());
+        let ended = if told { ready(fds.last()) } else { self.has_ended()? };
+        Ok((ended, speaks))
+    }
+
+    fn has_ended(&self) -> Result<bool> {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        pidfd::wait(self.pidfd.as_fd(), look)
+            .call(|| "waitid(hook, WNOHANG|WNOWAIT)")
+            .map(|end| end.is_some())
     }
 
     /// Takes what is there, keeping its beginning; false when nobody will say anything more.
@@ -222,10 +239,9 @@ impl Running {
     }
 
     fn status(&self) -> Result<WaitIdStatus> {
-        let ended =
-            rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED))
-                .call(|| "waitid(P_PIDFD)")?;
-        ended.ok_or_else(|| Error::new(tare_model::ErrorKind::System, "waitid(P_PIDFD): nothing to wait for"))
+        let ended = rustix::io::retry_on_intr(|| pidfd::wait(self.pidfd.as_fd(), WaitIdOptions::EXITED))
+            .call(|| "waitid(hook)")?;
+        ended.ok_or_else(|| Error::new(tare_model::ErrorKind::System, "waitid(hook): nothing to wait for"))
     }
 }
 

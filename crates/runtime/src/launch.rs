@@ -22,9 +22,11 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
+use rustix::process::WaitIdOptions;
 use tare_model::sandbox::{Launched, Stdio, WindowSize};
-use tare_sys::process::{Forked, Namespaces, fork, setns};
+use tare_sys::mount::can_detach;
+use tare_sys::pidfd;
+use tare_sys::process::{self, Forked, Namespaces, fork, setns};
 
 use crate::attributes;
 use crate::cgroup::Entry;
@@ -105,7 +107,7 @@ impl Resources<'_> {
             }
             Joins::Process { pidfd, kinds } => {
                 let kinds = kinds.without(Namespaces::PID);
-                setns(*pidfd, kinds).call(|| format!("setns(pidfd, {kinds:?})"))
+                process::join(*pidfd, kinds).call(|| format!("setns(pidfd, {kinds:?})"))
             }
         }
     }
@@ -115,7 +117,7 @@ impl Resources<'_> {
         let Joins::Process { pidfd, .. } = &self.joins else {
             return Err(Error::invalid("plan: a process joins, and there is none to join"));
         };
-        setns(*pidfd, Namespaces::PID).call(|| "setns(pidfd, CLONE_NEWPID)")
+        process::join(*pidfd, Namespaces::PID).call(|| "setns(pidfd, CLONE_NEWPID)")
     }
 
     /// Enters the user namespace that is joined.
@@ -195,8 +197,14 @@ impl Resources<'_> {
 
 /// A detached mount of the init program: of this very executable, or of the file the caller named.
 ///
-/// Made by the parent, because a mount can only be copied in the mount namespace that it is in.
+/// Made by the parent, because a mount can only be copied in the mount namespace that it is in. On a kernel that has none
+/// which are detached, it is the file, of which the child finds the mount in its own namespace.
 pub(crate) fn mount_init(named: Option<&Path>) -> Result<OwnedFd> {
+    if !can_detach() {
+        let path = named.unwrap_or(Path::new("/proc/self/exe"));
+        return rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .call(|| format!("open({path:?}, O_PATH)"));
+    }
     match (source::bind(Path::new("/proc/self/exe"), false), named) {
         // Before 6.15 a file on a detached mount could not be copied; then its path has to do.
         (Err(error), Some(path)) if error.errno() == Some(Errno::INVAL) => source::bind(path, false),
@@ -317,16 +325,17 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
     if around.is_empty() {
         return fork();
     }
-    let home = pidfd_open(getpid(), PidfdFlags::empty()).call(|| "pidfd_open(getpid())")?;
-    let mut joined = Namespaces::NONE;
+    let kinds = around.iter().fold(Namespaces::NONE, |all, (kind, _)| all | *kind);
+    let home = process::own(kinds).call(|| format!("open(/proc/thread-self/ns, {kinds:?})"))?;
     let mut forked = Ok(());
     for (kind, file) in around {
-        forked = forked.and_then(|()| setns(file, kind).call(|| format!("setns(fd, {kind:?})")));
-        joined = joined | kind;
+        forked = forked.and_then(|()| process::join(file, kind).call(|| format!("setns(fd, {kind:?})")));
     }
     let forked = forked.and_then(|()| fork());
     if !matches!(forked, Ok(Forked::Child)) {
-        setns(home.as_fd(), joined).call(|| format!("setns(own namespaces, {joined:?})"))?;
+        for (kind, file) in &home {
+            setns(file.as_fd(), *kind).call(|| format!("setns(own namespace, {kind:?})"))?;
+        }
     }
     forked
 }
@@ -336,6 +345,6 @@ const NO_USER_NAMESPACE: &str = "make the container's user namespace (is user.ma
 
 /// Ends a child that failed, and takes its status so that no zombie stays.
 fn reap(pidfd: &BorrowedFd<'_>) {
-    let _ = tare_sys::child::pidfd_send_signal(*pidfd, 9);
-    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(*pidfd), WaitIdOptions::EXITED));
+    let _ = pidfd::send_signal(*pidfd, 9);
+    let _ = rustix::io::retry_on_intr(|| pidfd::wait(*pidfd, WaitIdOptions::EXITED));
 }

@@ -150,6 +150,7 @@ impl Runtime {
         }
         label::require_modules(&plan)?;
         rdt::require(&spec.oci)?;
+        launch::userns::require_mapping(&plan)?;
         let filter = self.filter(spec)?;
         let listened = listener::Subject {
             id: spec.id.as_str(),

@@ -8,12 +8,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, openat2};
+use rustix::fs::{FileType, OFlags, Stat, fgetxattr};
 use rustix::io::Errno;
 use tare_model::{Error, Result};
 use tare_sys::dir::Dir;
+use tare_sys::lookup::{self, Within};
 
 use crate::error::SystemContext;
 use crate::unpack::{OPAQUE_XATTR, is_whiteout};
@@ -135,9 +136,8 @@ fn split(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> + use<> {
 
 /// Opens a directory; `None` if something is mounted on it, for a union shows nothing that is mounted on its layers.
 fn open_unmounted(dir: &Dir, name: &OsStr) -> Result<Option<Dir>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-    match openat2(dir.as_fd(), name, flags, Mode::empty(), resolve) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    match lookup::open(dir.as_fd(), Path::new(name), flags, Within::BENEATH.on_one_mount()) {
         Ok(inner) => Ok(Some(Dir::from_fd(inner))),
         Err(Errno::XDEV) => Ok(None),
         Err(e) => Err(e).while_(|| format!("openat2({name:?}, O_DIRECTORY, RESOLVE_NO_XDEV)")),
@@ -151,11 +151,9 @@ fn is_opaque(dir: &Dir) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-    use std::path::Path;
-
     use super::*;
     use crate::unpack::set_opaque;
+    use std::os::unix::fs::symlink;
 
     struct Layers {
         scratch: tempfile::TempDir,

@@ -1,13 +1,66 @@
-//! Mounts: what `rustix` has not yet, which is changing attributes of a mount, or of all below it, at once, and giving a
-//! mount the ids of a user namespace.
+//! Mounts by descriptor: trees copied, moved to their place, their attributes and ids changed.
 //!
+//! By the calls of Linux 5.2 and mount_setattr(2), to which a mount need not be attached anywhere; without them by
+//! mount(2), see [`stage`]. Ids are mapped by mount_setattr(2) alone.
 //! See [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+pub mod stage;
 
-use rustix::io::Result;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::io::{Errno, Result};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::last_errno;
+use crate::newer::Newer;
+
+/// Whether file systems can be mounted, and trees copied, without being attached anywhere (Linux 5.2).
+pub fn can_detach() -> bool {
+    Newer::MountApi.is_there() && Newer::MountSetattr.is_there()
+}
+
+/// Whether the ids of a mount can be mapped (mount_setattr(2), Linux 5.12).
+pub fn can_map_ids() -> bool {
+    can_detach()
+}
+
+/// A copy of the mount tree at `path` relative to `dir` (an empty one: at `dir`), with or without what is mounted below.
+///
+/// # Errors
+/// `EINVAL` for what cannot be bound, or is in another mount namespace.
+pub fn copy_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd> {
+    if !can_detach() {
+        return stage::copy_tree(dir, path, recursive);
+    }
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    loop {
+        match open_tree(dir, path, flags) {
+            Err(Errno::INTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Moves a mount to the place that `dir` is, or to the entry `name` of it.
+///
+/// # Errors
+/// `EINVAL` for what is no mount's root; `ENOTDIR` for a file on a directory, or the other way round.
+pub fn attach(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> Result<()> {
+    if !can_detach() {
+        return stage::attach(mount, dir, name);
+    }
+    let mut flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    if name.is_empty() {
+        flags |= MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    }
+    move_mount(mount, "", dir, name, flags)
+}
 
 /// Attributes of a mount as bits, `MOUNT_ATTR_*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,18 +146,28 @@ impl Attributes {
     }
 }
 
+// === impl Propagation ===
+
+impl Propagation {
+    fn flag(self) -> u64 {
+        match self {
+            Self::Private => libc::MS_PRIVATE,
+            Self::Slave => libc::MS_SLAVE,
+            Self::Shared => libc::MS_SHARED,
+            Self::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
+}
+
 /// Changes the mount at `path` relative to `dir`; an empty path means the mount that `dir` itself is on top of.
 ///
 /// # Errors
 /// `EINVAL` if `dir` and `path` are no mount's root, `EPERM` for attributes that a user namespace has locked.
-pub fn mount_setattr(dir: BorrowedFd<'_>, path: &std::ffi::CStr, change: Change) -> Result<()> {
-    let propagation = match change.propagation {
-        None => 0,
-        Some(Propagation::Private) => libc::MS_PRIVATE,
-        Some(Propagation::Slave) => libc::MS_SLAVE,
-        Some(Propagation::Shared) => libc::MS_SHARED,
-        Some(Propagation::Unbindable) => libc::MS_UNBINDABLE,
-    };
+pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, change: Change) -> Result<()> {
+    if !can_detach() {
+        return stage::change(dir, path, change);
+    }
+    let propagation = change.propagation.map_or(0, Propagation::flag);
     let attr =
         libc::mount_attr { attr_set: change.set.0, attr_clr: change.clear.0, propagation, userns_fd: 0 };
     set(dir, path, &attr, change.recursive)
@@ -121,7 +184,7 @@ pub fn map_ids(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -
     set(mount, c"", &attr, recursive)
 }
 
-fn set(dir: BorrowedFd<'_>, path: &std::ffi::CStr, attr: &libc::mount_attr, recursive: bool) -> Result<()> {
+fn set(dir: BorrowedFd<'_>, path: &CStr, attr: &libc::mount_attr, recursive: bool) -> Result<()> {
     let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | recursive;
     // SAFETY: `path` and `attr` live over the call, and the size given is that of `attr`.

@@ -2,18 +2,24 @@
 //!
 //! A process is made by [`fork`], which refuses to run in a program with several threads: only then may the child
 //! allocate and run ordinary code. Everything else here acts on the calling thread.
+//!
+//! Where clone3(2) is missing, clone(2) makes the child; it knows no cgroup, so the child moves itself before `fork` returns
+//! in it. Namespaces of a process are joined by its pidfd or, where that cannot be, by its files in `/proc`.
 //! See [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html) and
 //! [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html).
 
 use std::ffi::{CStr, CString};
 use std::ops::BitOr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, Result};
-use rustix::process::Pid;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitIdOptions};
 
-use crate::last_errno;
+use crate::newer::Newer;
+use crate::{last_errno, pidfd};
 
 /// Not in `libc` with the right width.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -103,27 +109,83 @@ fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>, more: u64) -> R
     if !is_single_threaded() {
         return Err(Errno::DEADLK);
     }
+    // A sibling's end is told as that of the caller itself.
+    let exit_signal = if more == 0 { libc::SIGCHLD as u64 } else { 0 };
+    match cgroup {
+        _ if Newer::Clone3.is_there() => clone3(namespaces, cgroup, more, exit_signal),
+        None => clone2(namespaces, more | exit_signal),
+        Some(cgroup) => clone2_into(namespaces, cgroup, more | exit_signal),
+    }
+}
+
+fn clone3(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    more: u64,
+    exit_signal: u64,
+) -> Result<Forked> {
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero is a valid value of this structure of integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = u64::from(namespaces.0) | libc::CLONE_PIDFD as u64 | more;
     args.pidfd = ptr::from_mut(&mut pidfd) as u64;
-    // A sibling's end is told as that of the caller itself.
-    args.exit_signal = if more == 0 { libc::SIGCHLD as u64 } else { 0 };
+    args.exit_signal = exit_signal;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM the child has its own copy of memory and, as the only thread was this one, no lock in it
     // is held by somebody who is not there. `args` and `pidfd` live over the call.
-    let mut answer =
+    let answer =
         unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), std::mem::size_of_val(&args)) };
-    // Filters of containers know the flags of the older call only, and answer so to the newer one.
-    if answer < 0 && last_errno() == Errno::NOSYS && cgroup.is_none() {
-        let flags = args.flags | args.exit_signal;
-        // SAFETY: as above; with CLONE_PIDFD the third argument says where the descriptor goes.
-        answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0, ptr::from_mut(&mut pidfd), 0, 0) };
+    forked(answer, pidfd)
+}
+
+/// By the older call, which takes the exit signal among the flags.
+fn clone2(namespaces: Namespaces, more: u64) -> Result<Forked> {
+    let mut pidfd: RawFd = -1;
+    let flags = u64::from(namespaces.0) | libc::CLONE_PIDFD as u64 | more;
+    // SAFETY: as for `clone3`; with CLONE_PIDFD the third argument says where the descriptor goes.
+    let answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0, ptr::from_mut(&mut pidfd), 0, 0) };
+    forked(answer, pidfd)
+}
+
+/// The same, and the child is in the cgroup when this returns, on either side.
+fn clone2_into(namespaces: Namespaces, cgroup: BorrowedFd<'_>, more: u64) -> Result<Forked> {
+    // Opened by the parent: in a user namespace of its own the child has no right to.
+    let members = openat(cgroup, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    // A cgroup namespace has the group as its root that its maker is in.
+    let late = Namespaces(namespaces.0 & Namespaces::CGROUP.0);
+    match clone2(namespaces.without(late), more)? {
+        Forked::Child => {
+            let entered = rustix::io::write(&members, b"0").and_then(|_| match late.is_empty() {
+                true => Ok(()),
+                false => unshare(late),
+            });
+            let errno = entered.err().map_or(0, Errno::raw_os_error);
+            match (rustix::io::write(&tell, &errno.to_ne_bytes()), errno) {
+                (Ok(4), 0) => Ok(Forked::Child),
+                // `fork` may not fail in the child: the caller would take itself for the parent.
+                _ => exit_now(1),
+            }
+        }
+        Forked::Parent { pid, pidfd: process } => {
+            drop(tell);
+            let mut errno = [0; 4];
+            let count = rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut errno))?;
+            let errno = if count == 4 { i32::from_ne_bytes(errno) } else { libc::ESRCH };
+            if errno == 0 {
+                return Ok(Forked::Parent { pid, pidfd: process });
+            }
+            // How it ended is known; no zombie stays.
+            let _ = pidfd::wait(process.as_fd(), WaitIdOptions::EXITED);
+            Err(Errno::from_raw_os_error(errno))
+        }
     }
+}
+
+fn forked(answer: libc::c_long, pidfd: RawFd) -> Result<Forked> {
     match answer {
         0 => Ok(Forked::Child),
         pid if pid > 0 => {
@@ -156,14 +218,60 @@ pub fn unshare(namespaces: Namespaces) -> Result<()> {
     done(unsafe { libc::syscall(libc::SYS_unshare, u64::from(namespaces.0)) })
 }
 
-/// Moves the calling thread into namespaces of the process that `of` (a pidfd) means, or into the one that `of` (a file
-/// of `/proc/PID/ns`) is; `kinds` says which kinds are expected.
+/// Moves the calling thread into the namespace that `file` (of `/proc/PID/ns`) is, which must be of this kind.
 ///
 /// # Errors
-/// The kernel's refusal; `EINVAL` if a namespace file is of another kind.
-pub fn setns(of: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
+/// The kernel's refusal; `EINVAL` if it is of another kind.
+pub fn setns(file: BorrowedFd<'_>, kind: Namespaces) -> Result<()> {
     // SAFETY: takes no pointer.
-    done(unsafe { libc::syscall(libc::SYS_setns, of.as_raw_fd(), u64::from(kinds.0)) })
+    done(unsafe { libc::syscall(libc::SYS_setns, file.as_raw_fd(), u64::from(kind.0)) })
+}
+
+/// Moves the calling thread into namespaces of a process (see [`crate::pidfd`]).
+///
+/// # Errors
+/// The kernel's refusal; `SRCH` if the process is gone. Some may have been joined by then.
+pub fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
+    match setns(process, kinds) {
+        // Before 5.8 only files of namespaces were taken.
+        Err(Errno::INVAL) => join_by_files(process, kinds),
+        answer => answer,
+    }
+}
+
+/// The names in `/proc/PID/ns`; the user namespace last, as it is left with rights over the others.
+const FILES: [(Namespaces, &str); 7] = [
+    (Namespaces::CGROUP, "cgroup"),
+    (Namespaces::IPC, "ipc"),
+    (Namespaces::UTS, "uts"),
+    (Namespaces::NET, "net"),
+    (Namespaces::PID, "pid"),
+    (Namespaces::MOUNT, "mnt"),
+    (Namespaces::USER, "user"),
+];
+
+fn join_by_files(process: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
+    let entry = pidfd::entry(process)?;
+    // All are opened first: from the other mount namespace another /proc is seen.
+    let mut files = Vec::new();
+    for (kind, name) in FILES.into_iter().filter(|(kind, _)| kinds.contains(*kind)) {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        files.push((kind, openat(&entry, format!("ns/{name}"), flags, Mode::empty())?));
+    }
+    files.iter().try_for_each(|(kind, file)| setns(file.as_fd(), *kind))
+}
+
+/// The calling thread's own namespaces of these kinds, to come back to with [`setns`].
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn own(kinds: Namespaces) -> Result<Vec<(Namespaces, OwnedFd)>> {
+    let open = |name: &str| {
+        let path = format!("/proc/thread-self/ns/{name}");
+        openat(rustix::fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let wanted = FILES.into_iter().filter(|(kind, _)| kinds.contains(*kind));
+    wanted.map(|(kind, name)| Ok((kind, open(name)?))).collect()
 }
 
 /// Replaces this process by the program at `path`. Returns only on failure.

@@ -1,10 +1,10 @@
 //! Who is in the groups: listing, and ending, every process.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tare_sys::pidfd;
 
 use super::Cgroup;
 use super::controller::{Controller, Version};
@@ -14,6 +14,8 @@ use super::wait::{Deadline, wait_for_event};
 
 /// How long processes that were killed may take to be gone; a dying process may have gigabytes to give back.
 const PATIENCE: u64 = 30;
+/// `SIGKILL`.
+const KILL: i32 = 9;
 
 impl Cgroup {
     /// The ids of every process in the groups and those below them.
@@ -71,7 +73,7 @@ impl Cgroup {
             let ours = open.into_iter().filter(|(pid, _)| still.contains(pid));
             let dying: Vec<OwnedFd> = ours.map(|(_, process)| process).collect();
             for process in &dying {
-                let _ = pidfd_send_signal(process, Signal::KILL); // gone already is as good
+                let _ = pidfd::send_signal(process.as_fd(), KILL); // gone already is as good
             }
             self.let_go();
             // Some are listed, but past the point where they can be named.
@@ -148,10 +150,14 @@ pub(super) fn is_gone(error: &Error) -> bool {
 }
 
 fn open(pid: i32) -> Option<OwnedFd> {
-    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+    pidfd::open(pid).ok()
 }
 
-/// Whether all of these processes ended before the deadline.
+/// Waits for the end of these processes; false when the time is up. Where a descriptor does not tell that end it is a pause,
+/// after which somebody may still be there.
 fn wait_for_exits(processes: &[OwnedFd], deadline: &Deadline) -> bool {
-    processes.iter().all(|process| deadline.ready(process, PollFlags::IN))
+    let (telling, silent): (Vec<_>, Vec<_>) =
+        processes.iter().partition(|process| pidfd::tells_end(process.as_fd()));
+    telling.iter().all(|process| deadline.ready(process, PollFlags::IN))
+        && (silent.is_empty() || deadline.pause())
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use tare_sys::mount::Change;
+use tare_sys::mount::{Change, Propagation, can_detach, stage};
 use tare_sys::process::{self, Forked, Namespaces};
 
 use crate::channel::Report;
@@ -39,6 +39,8 @@ pub(crate) struct Child<'a> {
     root: Option<OwnedFd>,
     /// Mounts that go below the root before anything else.
     root_pieces: Vec<Piece>,
+    /// The root's propagation, if it has to wait.
+    root_propagation: Option<Propagation>,
     /// What covers masked paths, if the parent has made it.
     covers: Option<OwnedFd>,
     /// What the parent makes, in order.
@@ -71,6 +73,7 @@ pub(crate) fn run(
         proc: None,
         root: None,
         root_pieces: Vec::new(),
+        root_propagation: None,
         covers: None,
         expected: Vec::new(),
         user: User::default(),
@@ -131,7 +134,11 @@ impl Child<'_> {
 
     fn apply_to_files(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Propagate(propagation) => rootfs::set_propagation(*propagation),
+            Step::Propagate(propagation) => {
+                rootfs::set_propagation(*propagation)?;
+                stage::begin();
+                Ok(())
+            }
             Step::AssembleRoot { rootfs, .. } => {
                 self.root = Some(rootfs::assemble(rootfs).context(|| "root file system")?);
                 Ok(())
@@ -171,6 +178,11 @@ impl Child<'_> {
             Step::ReadOnly(path) => {
                 mask::read_only(self.root()?, path).context(|| format!("make {path} read-only"))
             }
+            // What others see of it cannot be the root that the stage is left for.
+            Step::RootPropagation(propagation) if stage::is_built() => {
+                self.root_propagation = Some(*propagation);
+                Ok(())
+            }
             Step::RootPropagation(propagation) => source::change(
                 self.root()?,
                 Change { propagation: Some(*propagation), recursive: true, ..Change::default() },
@@ -200,6 +212,7 @@ impl Child<'_> {
                 Ok(())
             }
             Step::WorkingDirectory => {
+                self.leave_stage()?;
                 let process = &self.plan.process;
                 program::enter_directory(self.root()?, &process.cwd, process.create_cwd)
             }
@@ -274,7 +287,8 @@ impl Child<'_> {
                 self.explained(kind, made)?
             }
             What::Bind { path, recursive, .. } => source::bind(path, *recursive)?,
-            What::Init => self.given.init_program()?,
+            What::Init if can_detach() => self.given.init_program()?,
+            What::Init => source::bind_same(self.given.init_program()?.as_fd())?,
             What::Cgroup => {
                 let view = View::prepare(self.given.cgroup_view, source.attributes)?;
                 return Ok(Prepared::Cgroups(view, source.attributes));
@@ -306,6 +320,15 @@ impl Child<'_> {
             }
             other => other,
         }
+    }
+
+    /// Everything is mounted by now; where that took a stage it goes.
+    fn leave_stage(&mut self) -> Result<()> {
+        if !stage::is_built() {
+            return Ok(());
+        }
+        stage::leave().call(|| "pivot_root(\".\", \".\") from the stage")?;
+        self.root_propagation.take().map_or(Ok(()), rootfs::set_propagation)
     }
 
     /// Takes over what the parent has made, each thing to where it is expected.

@@ -7,10 +7,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tare_model::ErrorKind;
+use tare_sys::mount::can_map_ids;
 use tare_sys::process::{Forked, Namespaces, exit_now, fork, setns};
 
 use crate::error::{Call, Context, Error, Result};
-use crate::plan::IdMaps;
+use crate::plan::{IdMaps, Plan};
+
+/// Refuses a container with a user namespace of its own where nobody can make its mounts.
+pub(crate) fn require_mapping(plan: &Plan) -> Result<()> {
+    if !plan.namespaces.has_own(Namespaces::USER) || can_map_ids() {
+        return Ok(());
+    }
+    let text = "a user namespace takes mounts with mapped ids: open_tree(2) and mount_setattr(2) (Linux 5.12), which this \
+                kernel, or the filter of an outer container, does not offer; --userns=host does without";
+    Err(Error::unsupported(text))
+}
 
 /// Gives the user namespace that process `pid` was made in its ids.
 pub(crate) fn write_ids(pid: i32, ids: &IdMaps) -> Result<()> {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, fstatfs};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, move_mount};
+use tare_sys::mount;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::copy_up;
@@ -63,8 +63,7 @@ pub(crate) fn attach(
     if rules.copy_up {
         copy_up::copy(place.as_fd(), mount)?;
     }
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", &place, "", flags).call(|| format!("move_mount(mount, {destination:?})")).context(
+    mount::attach(mount, place.as_fd(), "").call(|| format!("move_mount(mount, {destination:?})")).context(
         || match kind {
             Kind::Directory => "the source is a directory",
             Kind::File => "the source is a file",
@@ -75,12 +74,12 @@ pub(crate) fn attach(
 /// Puts the mounts that a tree was taken apart into back to their places below its first, which is attached by now. What
 /// is at a place may have changed meanwhile: it must still be there, and no symbolic link is followed.
 pub(crate) fn attach_below(top: BorrowedFd<'_>, pieces: &[Piece]) -> Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     for piece in pieces {
         let shown = piece.place.display();
         let place = resolve::open_beneath(top, &piece.place, OFlags::PATH)
             .call(|| format!("openat2(mount, {shown}, O_PATH, RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS)"))?;
-        move_mount(&piece.mount, "", &place, "", flags).call(|| format!("move_mount(mount, {shown})"))?;
+        mount::attach(piece.mount.as_fd(), place.as_fd(), "")
+            .call(|| format!("move_mount(mount, {shown})"))?;
     }
     Ok(())
 }

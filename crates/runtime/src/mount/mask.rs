@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, mkdirat, mknodat, openat};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, fchdir};
 use tare_sys::mount::{Attributes, Change};
 
@@ -102,6 +102,5 @@ fn existing(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>> {
 }
 
 fn put(mount: BorrowedFd<'_>, place: BorrowedFd<'_>, path: &str) -> Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", place, "", flags).call(|| format!("move_mount(mount, {path:?})"))
+    tare_sys::mount::attach(mount, place, "").call(|| format!("move_mount(mount, {path:?})"))
 }

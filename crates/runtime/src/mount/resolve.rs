@@ -1,14 +1,15 @@
 //! Paths inside a container's root, resolved by the kernel and never by us.
 //!
 //! Every lookup is `openat2` from a descriptor of the root with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`: `..` and
-//! absolute symbolic links end at that root, and `/proc/*/fd` links lead nowhere. What comes back is an `O_PATH`
-//! descriptor; nobody uses the path a second time.
+//! absolute symbolic links end at that root, and `/proc/*/fd` links lead nowhere ([`tare_sys::lookup`] does the same on
+//! kernels without it). What comes back is an `O_PATH` descriptor; nobody uses the path a second time.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat2, readlinkat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, mknodat, readlinkat};
 use rustix::io::Errno;
+use tare_sys::lookup::{self, Within};
 
 use crate::error::{Call, Error, Result};
 
@@ -26,7 +27,7 @@ const MOST_RETRIES: usize = 64;
 
 /// Opens what is at `path` below `root`, following links inside the root only.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    open_with(root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    open_with(root, path, flags, Within::ROOT)
 }
 
 /// As [`open`], but a symbolic link anywhere in `path` is an error (`LOOP`).
@@ -35,34 +36,28 @@ pub(crate) fn open_without_links(
     path: &str,
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    let strict = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-    open_with(root, path, flags, strict)
+    open_with(root, path, flags, Within::ROOT.without_links())
 }
 
 /// Opens what is at `path` below `top`, across mounts and without symbolic links.
 pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let strict = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-    open_with(top, path, flags, strict)
+    open_with(top, path, flags, Within::BENEATH)
 }
 
 /// As [`open_without_links`], and the file must be on the very mount that `root` is.
 pub(crate) fn open_on_mount(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let strict = ResolveFlags::BENEATH
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_XDEV;
-    open_with(root, path, flags, strict)
+    open_with(root, path, flags, Within::BENEATH.on_one_mount())
 }
 
 fn open_with(
     root: BorrowedFd<'_>,
     path: impl AsRef<Path>,
     flags: OFlags,
-    resolve: ResolveFlags,
+    within: Within,
 ) -> rustix::io::Result<OwnedFd> {
     let path = Some(path.as_ref()).filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for _ in 0..MOST_RETRIES {
-        match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match lookup::open(root, path, flags, within) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             answer => return answer,
         }

@@ -6,6 +6,7 @@
 //! With ids mapped, its layers are mapped copies, and the overlay over them is made with the file ids of the container's
 //! root: to the kernel, whatever the overlay does on disk is done by that root, which is root on disk.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -19,11 +20,14 @@ use rustix::process::{chdir, fchdir, pivot_root};
 use tare_model::sandbox::Rootfs;
 use tare_sys::dir::proc_path;
 use tare_sys::ids::FileIds;
-use tare_sys::mount::{Attributes, Change, Propagation, map_ids, mount_setattr};
+use tare_sys::mount::{
+    Attributes, Change, Propagation, can_detach, copy_tree, map_ids, mount_setattr, stage,
+};
 use tare_sys::process::{Namespaces, setns, unshare};
 
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::idmap::{self, Mapping, Piece};
+use crate::mount::options::Datum;
 use crate::mount::source;
 
 /// Longest string that one `fsconfig` call takes.
@@ -39,10 +43,16 @@ pub(crate) fn set_propagation(propagation: Propagation) -> Result<()> {
 pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
     match rootfs {
         Rootfs::Directory { path } => source::bind(path, true),
+        Rootfs::Overlay { lowers, upper, work, volatile } if !can_detach() => {
+            if *volatile {
+                forget_volatile(work);
+            }
+            overlay_by_mount(lowers, upper, work, *volatile)
+        }
         Rootfs::Overlay { lowers, upper, work, volatile } => match overlay(lowers, upper, work, *volatile) {
-            // Before 6.5 layers could not be named one by one, before 5.2 nothing could be by these calls.
-            Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::INVAL)) => {
-                overlay_by_mount(lowers, upper, work).map_err(|_| error)
+            // Before 6.5 layers could not be named one by one.
+            Err(error) if error.errno() == Some(Errno::INVAL) => {
+                overlay_by_mount(lowers, upper, work, *volatile).map_err(|second| better(error, second))
             }
             answer => answer,
         },
@@ -171,10 +181,27 @@ impl Copies {
         let home = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
         let directory = open(".", OFlags::PATH | OFlags::DIRECTORY)?;
         unshare(Namespaces::MOUNT).call(|| "unshare(CLONE_NEWNS)")?;
-        let made = self.attach().and_then(|()| self.overlay(owner, volatile));
+        let made = self.attach().and_then(|()| match self.overlay(owner, volatile) {
+            Err(error) if error.errno() == Some(Errno::INVAL) => {
+                self.overlay_by_mount(owner, volatile).map_err(|second| better(error, second))
+            }
+            answer => answer,
+        });
         setns(home.as_fd(), Namespaces::MOUNT).call(|| "setns(own mount namespace)")?;
         fchdir(&directory).call(|| "fchdir(own working directory)")?;
         made
+    }
+
+    /// Before 6.5 layers could not be named one by one. The overlay covers the upper directory, and a copy of it is taken
+    /// away from there.
+    fn overlay_by_mount(&self, (uid, gid): (u32, u32), volatile: bool) -> Result<OwnedFd> {
+        let parent = proc_path(self.parent.as_fd());
+        let mut names: Vec<String> = self.lowers.iter().map(|lower| proc_path(lower.as_fd())).collect();
+        names.extend([&self.upper, &self.work].map(|name| format!("{parent}/{name}")));
+        let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
+        mount_overlay(&Path::new(&parent).join(&self.upper), &overlay_data(&names, volatile))?;
+        copy_tree(self.parent.as_fd(), Path::new(&self.upper), false)
+            .call(|| format!("open_tree(layers, {:?}, OPEN_TREE_CLONE)", self.upper))
     }
 
     fn attach(&self) -> Result<()> {
@@ -216,37 +243,60 @@ fn utf8(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::invalid(format!("layer {path:?} is not UTF-8")))
 }
 
+/// Of two ways that failed, the error that says more: what the second could not find it names.
+fn better(first: Error, second: Error) -> Error {
+    match second.errno() {
+        None | Some(Errno::NOSYS | Errno::INVAL) => first,
+        Some(_) => second,
+    }
+}
+
 /// The old way: one call with all layers in one string. Short names by descriptor beat its limit of one page, and
 /// nothing in them needs escaping.
-fn overlay_by_mount(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+fn overlay_by_mount(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
     let mut held = Vec::new();
     let mut names = Vec::new();
     for path in lowers.iter().map(PathBuf::as_path).chain([upper, work]) {
         names.push(by_descriptor(path, &mut held)?);
     }
-    let data = overlay_data(&names);
-    let data_text =
-        std::ffi::CString::new(data.as_str()).map_err(|_| Error::invalid("layer path with NUL"))?;
+    let data = overlay_data(&names, volatile);
+    if !can_detach() {
+        return source::new("overlay", None, &data, Attributes::NONE);
+    }
     // The mount hides the upper directory, in this mount namespace only.
-    mount("overlay", upper, "overlay", MountFlags::empty(), data_text.as_c_str())
-        .call(|| format!("mount(\"overlay\", {upper:?}, \"overlay\", {data:?})"))?;
+    mount_overlay(upper, &data)?;
     open_tree(CWD, upper, OpenTreeFlags::OPEN_TREE_CLOEXEC).call(|| format!("open_tree({upper:?})"))
 }
 
+fn mount_overlay(on: &Path, data: &[Datum]) -> Result<()> {
+    let word = |Datum { key, value }: &Datum| match value {
+        Some(value) => format!("{key}={value}"),
+        None => key.clone(),
+    };
+    let data = data.iter().map(word).collect::<Vec<_>>().join(",");
+    let text = CString::new(data.as_str()).map_err(|_| Error::invalid("layer path with NUL"))?;
+    mount("overlay", on, "overlay", MountFlags::empty(), text.as_c_str())
+        .call(|| format!("mount(\"overlay\", {on:?}, \"overlay\", {data:?})"))
+}
+
 /// `names`: lower layers, topmost first, then upper and work.
-fn overlay_data(names: &[String]) -> String {
-    match names {
-        [lowers @ .., upper, work] => {
-            format!("lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"))
-        }
-        _ => String::new(),
-    }
+fn overlay_data(names: &[String], volatile: bool) -> Vec<Datum> {
+    let [lowers @ .., upper, work] = names else { return Vec::new() };
+    let datum = |key: &str, value: Option<String>| Datum { key: key.to_owned(), value };
+    let mut data = vec![
+        datum("lowerdir", Some(lowers.join(":"))),
+        datum("upperdir", Some(upper.clone())),
+        datum("workdir", Some(work.clone())),
+    ];
+    data.extend(volatile.then(|| datum("volatile", None)));
+    data
 }
 
 /// Puts the root on its own path, in this mount namespace only, where hooks look for it.
 pub(crate) fn place(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(root, "", CWD, path, empty).call(|| format!("move_mount(root, {path:?})"))
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = rustix::fs::open(path, flags, Mode::empty()).call(|| format!("open({path:?}, O_PATH)"))?;
+    tare_sys::mount::attach(root, place.as_fd(), "").call(|| format!("move_mount(root, {path:?})"))
 }
 
 /// Makes `root` the root directory of this process and leaves everything else as it is.
@@ -260,6 +310,9 @@ pub(crate) fn change(root: BorrowedFd<'_>) -> Result<()> {
 /// It is put on top of the present root, where nobody else can see it; with both arguments `.` the old root ends up
 /// above the new one at the same place, and is taken off there.
 pub(crate) fn enter(root: BorrowedFd<'_>) -> Result<()> {
+    if stage::is_built() {
+        return stage::enter(root).call(|| "pivot_root(stage), chroot(root)");
+    }
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(root, "", CWD, "/", empty).call(|| "move_mount(root, \"/\")")?;
     fchdir(root).call(|| "fchdir(root)")?;
@@ -276,9 +329,17 @@ mod tests {
     fn the_old_way_names_every_layer_in_one_string() {
         let names = ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5", "/proc/self/fd/6"];
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let want =
-            "lowerdir=/proc/self/fd/3:/proc/self/fd/4,upperdir=/proc/self/fd/5,workdir=/proc/self/fd/6";
-        assert_eq!(overlay_data(&names), want);
+        let data: Vec<(String, Option<String>)> =
+            overlay_data(&names, true).into_iter().map(|datum| (datum.key, datum.value)).collect();
+        let with = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+        let want = [
+            with("lowerdir", "/proc/self/fd/3:/proc/self/fd/4"),
+            with("upperdir", "/proc/self/fd/5"),
+            with("workdir", "/proc/self/fd/6"),
+            ("volatile".to_owned(), None),
+        ];
+        assert_eq!(data, want);
+        assert_eq!(overlay_data(&names, false).len(), 3);
     }
 
     #[test]

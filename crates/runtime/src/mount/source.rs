@@ -4,13 +4,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, fstat};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
-use tare_sys::mount::{Attributes, Change, mount_setattr};
+use tare_sys::lookup::{self, Edge, Within};
+use tare_sys::mount::{Attributes, Change, can_detach, copy_tree, mount_setattr, stage};
 use tare_sys::process::{Namespaces, setns};
 
 use crate::error::{Call, Context, Error, Result};
@@ -26,6 +26,13 @@ pub(crate) fn new(
     data: &[Datum],
     attributes: Attributes,
 ) -> Result<OwnedFd> {
+    if !can_detach() {
+        let parameters: Vec<stage::Parameter<'_>> =
+            data.iter().map(|datum| (datum.key.as_str(), datum.value.as_deref())).collect();
+        return stage::file_system(kind, source, &parameters, attributes).call(|| {
+            format!("mount({source:?}, stage, {kind:?}, {:#x}, {parameters:?})", attributes.bits())
+        });
+    }
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).call(|| format!("fsopen({kind:?})"))?;
     if let Some(source) = source {
         set(fs.as_fd(), "source", Some(source))?;
@@ -71,7 +78,7 @@ pub(crate) fn bind(path: &Path, recursive: bool) -> Result<OwnedFd> {
     if let Some((pid, inside)) = of_another(path) {
         return bind_of_another(pid, inside, recursive).context(|| format!("{path:?}"));
     }
-    clone_tree(CWD, path, recursive).call(|| {
+    copy_tree(CWD, path, recursive).call(|| {
         let flag = if recursive { "|AT_RECURSIVE" } else { "" };
         format!("open_tree({path:?}, OPEN_TREE_CLONE{flag})")
     })
@@ -86,6 +93,11 @@ fn of_another(path: &Path) -> Option<(u32, &Path)> {
 /// A mount can only be copied in the mount namespace it is in: goes there, copies, comes back. The root is that of the own
 /// namespace afterwards. Links that the other container may have put are not followed.
 fn bind_of_another(pid: u32, inside: &Path, recursive: bool) -> Result<OwnedFd> {
+    if !can_detach() {
+        let text =
+            "a mount of another container takes open_tree(2) (Linux 5.2), which is missing or forbidden here";
+        return Err(Error::unsupported(text));
+    }
     let namespace = |name: &str| {
         rustix::fs::open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .call(|| format!("open({name:?})"))
@@ -94,8 +106,8 @@ fn bind_of_another(pid: u32, inside: &Path, recursive: bool) -> Result<OwnedFd> 
     let directory = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .call(|| "open(\".\", O_PATH)")?;
     setns(away.as_fd(), Namespaces::MOUNT).call(|| format!("setns(mount namespace of {pid})"))?;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let found = openat2(CWD, inside, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    let anywhere = Within { edge: Edge::Open, links: false, mounts: true };
+    let found = lookup::open(CWD, inside, OFlags::PATH, anywhere)
         .call(|| format!("openat2({inside:?}, O_PATH, RESOLVE_NO_SYMLINKS)"))
         .and_then(|file| clone_of(file.as_fd(), recursive));
     setns(home.as_fd(), Namespaces::MOUNT).call(|| "setns(own mount namespace)")?;
@@ -105,21 +117,22 @@ fn bind_of_another(pid: u32, inside: &Path, recursive: bool) -> Result<OwnedFd> 
 
 /// A copy of the mount that `file` is on, with `file` as its root.
 pub(crate) fn clone_of(file: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
-    clone_tree(file, Path::new(""), recursive).call(|| "open_tree(fd, \"\", OPEN_TREE_CLONE)")
+    copy_tree(file, Path::new(""), recursive).call(|| "open_tree(fd, \"\", OPEN_TREE_CLONE)")
 }
 
-fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
+/// The mount of a file that the parent has found, which is in its mount namespace; a copy needs one of the own, which is
+/// found by path. It must be the same file.
+pub(crate) fn bind_same(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    use std::os::unix::ffi::OsStrExt;
+    let link = tare_sys::dir::proc_path(file);
+    let path = rustix::fs::readlink(&link, Vec::new()).call(|| format!("readlink({link:?})"))?;
+    let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())).to_owned();
+    let mount = bind(&path, false)?;
+    let (ours, theirs) = (fstat(&mount).call(|| "fstat(mount)")?, fstat(file).call(|| "fstat(file)")?);
+    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
+        return Ok(mount);
     }
-    loop {
-        match open_tree(dir, path, flags) {
-            Err(Errno::INTR) => {}
-            answer => return answer,
-        }
-    }
+    Err(Error::forbidden(format!("{path:?} is another file by now")))
 }
 
 /// Changes attributes of a mount by its descriptor.

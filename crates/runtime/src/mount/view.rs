@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, mkdirat, symlinkat};
-use rustix::mount::{MoveMountFlags, move_mount};
-use tare_sys::mount::{Attributes, Change};
+use tare_sys::mount::{Attributes, Change, attach};
 
 use crate::error::{Call, Result};
 use crate::mount::options::Datum;
@@ -72,6 +71,5 @@ impl View {
 }
 
 fn put(mount: BorrowedFd<'_>, top: BorrowedFd<'_>, name: &str) -> Result<()> {
-    move_mount(mount, "", top, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .call(|| format!("move_mount(mount, cgroup view, {name:?})"))
+    attach(mount, top, name).call(|| format!("move_mount(mount, cgroup view, {name:?})"))
 }

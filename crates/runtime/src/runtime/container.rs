@@ -154,9 +154,10 @@ impl Running for Container {
     }
 
     fn signal(&self, signal: Signal) -> ModelResult<()> {
-        let sent = self.pidfd.as_ref().map_or(Err(Errno::SRCH), |pidfd| {
-            tare_sys::child::pidfd_send_signal(pidfd.as_fd(), signal.number())
-        });
+        let sent = self
+            .pidfd
+            .as_ref()
+            .map_or(Err(Errno::SRCH), |pidfd| tare_sys::pidfd::send_signal(pidfd.as_fd(), signal.number()));
         match sent {
             Err(Errno::SRCH) => Err(ModelError::conflict("the container's first process has ended")),
             other => Ok(other.call(|| format!("pidfd_send_signal({}, {signal})", self.pid))?),

@@ -5,13 +5,13 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tare_model::{Error, Result};
+use tare_sys::pidfd;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// Hierarchies of version 1 that count. There a process with one thread moves itself by `tasks` at no cost.
@@ -116,16 +116,18 @@ impl Place {
     /// Waits a moment for one of the members to end; whether one did.
     fn wait_for_members(&self) -> bool {
         let text = fs::read_to_string(self.group().join("cgroup.procs")).unwrap_or_default();
-        let members: Vec<Pid> = text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect();
+        let members: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
         if members.len() > FEW {
             return false;
         }
-        let ends = members.iter().filter_map(|pid| pidfd_open(*pid, PidfdFlags::empty()).ok());
-        let ends: Vec<OwnedFd> = ends.collect();
+        let all: Vec<OwnedFd> = members.iter().filter_map(|pid| pidfd::open(*pid).ok()).collect();
+        // One that does not tell its end is given the moment.
+        let (ends, silent): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|process| pidfd::tells_end(process.as_fd()));
         let mut ends: Vec<PollFd<'_>> = ends.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
         // A process that has ended counts as a member until the kernel has switched away from it, which nothing tells.
         let ended = rustix::event::poll(&mut ends, Some(&MOMENT)).is_ok_and(|n| n > 0);
-        ended || members.is_empty()
+        ended || !silent.is_empty() || members.is_empty()
     }
 }
 

@@ -111,7 +111,7 @@ impl Container {
     fn signal(&mut self, signal: Signal, exec: Option<&ExecId>) -> Result<()> {
         if let Some(exec) = exec {
             let process = self.exec_mut(exec)?;
-            return tare_sys::child::pidfd_send_signal(process.pidfd.as_fd(), signal.number())
+            return tare_sys::pidfd::send_signal(process.pidfd.as_fd(), signal.number())
                 .map_err(|e| Error::system(format!("pidfd_send_signal(exec {exec}, {signal}): {e}")));
         }
         self.running.signal(signal)?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::WaitIdOptions;
 use tare_model::{Error, Exit, ExitRecord};
 
 use super::container::{Container, Exec};
@@ -99,7 +99,7 @@ impl Container {
 /// How the process ended; `None` if it has not.
 fn wait(pidfd: BorrowedFd<'_>) -> Option<Exit> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
+    match tare_sys::pidfd::wait(pidfd, options) {
         Ok(None) => None,
         Ok(Some(status)) => Some(match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Exit::Code(code as u8),

@@ -114,7 +114,7 @@ pub(super) fn process(mut streams: Streams, launched: Launched) -> Result<Proces
         && let Err(e) = streams.set_terminal(master)
     {
         // Nobody would watch over it. It may have ended by itself.
-        let _ = tare_sys::child::pidfd_send_signal(launched.pidfd.as_fd(), tare_model::Signal::KILL.number());
+        let _ = tare_sys::pidfd::send_signal(launched.pidfd.as_fd(), tare_model::Signal::KILL.number());
         return Err(Error::system(format!("dup of the terminal's descriptor: {e}")));
     }
     Ok(Process { pid: launched.pid, pidfd: launched.pidfd, streams, ending: Registration::default() })

@@ -76,7 +76,7 @@ impl Running for FakeRunning {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        tare_sys::child::pidfd_send_signal(self.init.pidfd.as_fd(), signal.number())
+        tare_sys::pidfd::send_signal(self.init.pidfd.as_fd(), signal.number())
             .map_err(|e| Error::conflict(e.to_string()))
     }
 
