@@ -5,9 +5,10 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
 
 use crate::wait::{PATIENCE, readable};
 
@@ -164,8 +165,25 @@ impl Running {
 pub fn ends_within(child: &Child, limit: Duration) -> bool {
     match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
         Ok(fd) => readable(&fd, limit),
+        Err(Errno::NOSYS) => is_gone_within(child, limit),
         // Already waited for.
         Err(_) => true,
+    }
+}
+
+/// Looks again and again: for a suite that is run as if the kernel had no pidfds.
+fn is_gone_within(child: &Child, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    loop {
+        match waitid(WaitId::Pid(Pid::from_child(child)), options) {
+            Ok(None) | Err(Errno::INTR) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
+            Ok(None) | Err(Errno::INTR) => return false,
+            // Ended, or already waited for.
+            _ => return true,
+        }
     }
 }
 

@@ -35,6 +35,18 @@ crate::tests![
     without_mapping_the_root_belongs_to_its_ids,
 ];
 
+/// What is left of them where no ids of mounts can be mapped.
+pub(crate) const REFUSED: &[crate::harness::Test] =
+    &[(concat!(module_path!(), "::where_nothing_can_be_mapped_it_is_refused_by_name"), refused)];
+
+fn refused() {
+    let error = mapped(&["exit", "0"]).refused();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    for word in ["mount_setattr(2)", "--userns=host"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
 fn mapped(args: &[&str]) -> Setup {
     let mut setup = Setup::new(args);
     setup.mapped();
