@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
@@ -171,20 +171,17 @@ pub fn ends_within(child: &Child, limit: Duration) -> bool {
     }
 }
 
-/// Looks again and again: for a suite that is run as if the kernel had no pidfds.
+/// By a thread that waits for the child and leaves its status: for suites run as if the kernel had no pidfds.
 fn is_gone_within(child: &Child, limit: Duration) -> bool {
-    let end = Instant::now() + limit;
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    loop {
-        match waitid(WaitId::Pid(Pid::from_child(child)), options) {
-            Ok(None) | Err(Errno::INTR) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(5))
-            }
-            Ok(None) | Err(Errno::INTR) => return false,
-            // Ended, or already waited for.
-            _ => return true,
-        }
-    }
+    let pid = Pid::from_child(child);
+    let (ended, end) = channel();
+    thread::spawn(move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        // Ended, or already waited for. Nobody may be listening any more.
+        let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+        let _ = ended.send(());
+    });
+    end.recv_timeout(limit).is_ok()
 }
 
 impl Output {

@@ -1,5 +1,6 @@
 //! An engine of a test's own.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -170,6 +171,7 @@ impl Engine {
             return self.docker(args);
         }
         let host = format!("unix://{}", self.socket().display());
+        let args = in_asked_user_namespace(args.into_iter().map(|arg| arg.as_ref().to_owned()).collect());
         clean(Cmd::new(program("tare"))).args(["--host", &host]).args(args)
     }
 
@@ -364,6 +366,18 @@ pub fn program(name: &str) -> PathBuf {
     let path = dir.join(name);
     assert!(path.is_file(), "{} is not built: run `cargo build --workspace --bins`", path.display());
     path
+}
+
+/// With `TARE_TEST_USERNS=host` containers of the command line are in the host's user namespace unless they say otherwise:
+/// for kernels, real or played, on which they cannot have one of their own.
+fn in_asked_user_namespace(mut args: Vec<OsString>) -> Vec<OsString> {
+    let host = std::env::var_os("TARE_TEST_USERNS").is_some_and(|asked| asked == "host");
+    let makes = args.first().is_some_and(|word| word == "run" || word == "create");
+    let says = args.iter().any(|arg| arg.to_string_lossy().starts_with("--userns"));
+    if host && makes && !says {
+        args.insert(1, "--userns=host".into());
+    }
+    args
 }
 
 /// `target/TRIPLE/PROFILE`, two steps above a test program.

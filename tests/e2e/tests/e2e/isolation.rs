@@ -73,13 +73,19 @@ fn capabilities_are_added_and_dropped() {
     assert!(out.code == 125 && out.err().to_uppercase().contains("NO_SUCH"), "{out}");
 }
 
+/// What a process without a filter of its own shows: that of the tests, if the suite is run under one.
+fn without_a_filter() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find(|line| line.starts_with("Seccomp:")).unwrap().to_owned()
+}
+
 #[test]
 fn the_default_filter_is_on_and_can_be_taken_off() {
     let engine = Engine::start();
     assert_eq!(engine.sh(&[], "grep -w Seccomp /proc/self/status"), "Seccomp:\t2");
     assert_eq!(
         engine.sh(&["--security-opt", "seccomp=unconfined"], "grep -w Seccomp /proc/self/status"),
-        "Seccomp:\t0"
+        without_a_filter()
     );
 }
 
@@ -184,7 +190,7 @@ fn privileged_has_every_capability_every_device_and_no_filter() {
     }
     let engine = Engine::start();
     let out = engine.sh(&["--privileged"], "grep -w Seccomp /proc/self/status; mount -t tmpfs none /mnt 2>&1 || mkdir /mnt && mount -t tmpfs none /mnt && echo mounted; ls /dev | wc -l");
-    assert!(out.contains("Seccomp:\t0") && out.contains("mounted"), "{out}");
+    assert!(out.contains(&without_a_filter()) && out.contains("mounted"), "{out}");
     let devices: u32 = lines(&out).last().unwrap().trim().parse().unwrap();
     assert!(devices > 20, "{out}");
 }
