@@ -2,6 +2,7 @@
 //!
 //! * `demo`   the main job: builds the four programs and runs a container on a throwaway engine
 //! * `test`   everything: quick checks, unit tests, end-to-end tests on the real kernel (needs root)
+//! * `older`  chosen suites as if the kernel were older (needs root; part of `test`)
 //! * `crash`  the long form of the crash suite: hundreds of SIGKILLs under load (needs root)
 //! * `bench`  tare against the kernel's floor and against Docker; writes `docs/bench.md` and `docs/bench.svg`
 //! * `profiles` one real job of each common kind of image under each security profile; writes `docs/profiles.md`
@@ -18,6 +19,7 @@ mod conformance;
 mod crash;
 mod demo;
 mod edges;
+mod older;
 mod profiles;
 mod shell;
 mod test;
@@ -41,6 +43,8 @@ enum Task {
     Demo,
     /// Quick checks, unit tests, then end-to-end tests on the real kernel (needs root)
     Test,
+    /// Chosen suites with the kernel's newer calls forced to ENOSYS (needs root)
+    Older,
     /// Kill the daemon and the nursery again and again under load (needs root)
     Crash(crash::Options),
     /// Measure tare beside the kernel's floor and Docker (needs root)
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
+        Task::Older => test::older(),
         Task::Crash(options) => crash::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Profiles(options) => profiles::run(&options),

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::shell::{self, Done};
-use crate::{edges, tidy};
+use crate::{edges, older, tidy};
 
 /// Crates whose tests need the built programs and root.
 const END_TO_END: &[&str] = &["tare-e2e", "tare-crash"];
@@ -25,9 +25,25 @@ pub(crate) fn run() -> Done {
     for name in if programs_stand()? { END_TO_END } else { &[] } {
         sound &= suite(&mut shell::cargo(&["test", "-p", name, "--no-fail-fast"]), &mut count)?;
     }
+    sound &= on_older(&mut count)?;
     println!("took {} s", started.elapsed().as_secs());
-    println!("{} passed, {} failed", count.passed, count.failed);
+    println!("{count}");
     if sound && count.failed == 0 { Ok(()) } else { Err("not everything passed".into()) }
+}
+
+/// Runs what is tested as if the kernel were older, and nothing else.
+pub(crate) fn older() -> Done {
+    shell::need_root("older")?;
+    shell::run(&mut shell::cargo(&["build", "--workspace", "--bins"]))?;
+    let mut count = Count::default();
+    let sound = on_older(&mut count)?;
+    println!("{count}");
+    if sound { Ok(()) } else { Err("not everything passed".into()) }
+}
+
+fn on_older(count: &mut Count) -> Done<bool> {
+    println!("as if the kernel were older (docs/kernels.md):");
+    older::commands()?.iter_mut().try_fold(true, |sound, command| Ok(suite(command, count)? && sound))
 }
 
 /// True once `tared` is more than a placeholder: until then there is nothing to meet end to end.
@@ -45,6 +61,12 @@ fn programs_stand() -> Done<bool> {
 struct Count {
     passed: u64,
     failed: u64,
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
 }
 
 impl Count {
