@@ -12,6 +12,7 @@ use tare_sys::ids::FileIds;
 use tare_sys::mount::Attributes;
 
 use crate::error::{Call, Context, Error, Result};
+use crate::mount::aside;
 use crate::mount::options::Datum;
 use crate::mount::resolve::{self, Kind};
 use crate::mount::source;
@@ -77,7 +78,12 @@ pub(crate) fn alone(node: &Device, attributes: Attributes, ids: &IdMaps) -> Resu
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file =
         openat(&tmpfs, "node", flags, Mode::empty()).call(|| "openat(private tmpfs, \"node\", O_PATH)")?;
-    let mount = source::clone_of(file.as_fd(), false)?;
+    let mount = match source::clone_of(file.as_fd(), false) {
+        Err(error) if error.errno() == Some(Errno::INVAL) => {
+            aside::with(&[tmpfs.as_fd()], || source::clone_of(file.as_fd(), false))?
+        }
+        answer => answer?,
+    };
     let change = tare_sys::mount::Change { set: attributes, ..Default::default() };
     source::change(mount.as_fd(), change)?;
     Ok(mount)

@@ -12,6 +12,7 @@
 
 pub mod options;
 
+pub(crate) mod aside;
 pub(crate) mod attach;
 pub(crate) mod copy_up;
 pub(crate) mod idmap;

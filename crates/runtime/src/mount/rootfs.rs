@@ -23,9 +23,9 @@ use tare_sys::ids::FileIds;
 use tare_sys::mount::{
     Attributes, Change, Propagation, can_detach, copy_tree, map_ids, mount_setattr, stage,
 };
-use tare_sys::process::{Namespaces, setns, unshare};
 
 use crate::error::{Call, Context, Error, Result};
+use crate::mount::aside;
 use crate::mount::idmap::{self, Mapping, Piece};
 use crate::mount::options::Datum;
 use crate::mount::source;
@@ -173,23 +173,15 @@ impl Copies {
         source::create(fs.as_fd(), "overlay", Attributes::NONE)
     }
 
-    /// The same with the copies attached: on top of the root of a mount namespace in which nothing else happens.
+    /// The same with the copies attached.
     fn overlay_attached(&self, owner: (u32, u32), volatile: bool) -> Result<OwnedFd> {
-        let open = |path: &str, flags: OFlags| {
-            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).call(|| format!("open({path:?})"))
-        };
-        let home = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
-        let directory = open(".", OFlags::PATH | OFlags::DIRECTORY)?;
-        unshare(Namespaces::MOUNT).call(|| "unshare(CLONE_NEWNS)")?;
-        let made = self.attach().and_then(|()| match self.overlay(owner, volatile) {
+        let copies: Vec<BorrowedFd<'_>> = self.lowers.iter().chain([&self.parent]).map(AsFd::as_fd).collect();
+        aside::with(&copies, || match self.overlay(owner, volatile) {
             Err(error) if error.errno() == Some(Errno::INVAL) => {
                 self.overlay_by_mount(owner, volatile).map_err(|second| better(error, second))
             }
             answer => answer,
-        });
-        setns(home.as_fd(), Namespaces::MOUNT).call(|| "setns(own mount namespace)")?;
-        fchdir(&directory).call(|| "fchdir(own working directory)")?;
-        made
+        })
     }
 
     /// Before 6.5 layers could not be named one by one. The overlay covers the upper directory, and a copy of it is taken
@@ -202,15 +194,6 @@ impl Copies {
         mount_overlay(&Path::new(&parent).join(&self.upper), &overlay_data(&names, volatile))?;
         copy_tree(self.parent.as_fd(), Path::new(&self.upper), false)
             .call(|| format!("open_tree(layers, {:?}, OPEN_TREE_CLONE)", self.upper))
-    }
-
-    fn attach(&self) -> Result<()> {
-        set_propagation(Propagation::Private)?;
-        for copy in self.lowers.iter().chain([&self.parent]) {
-            move_mount(copy, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-                .call(|| "move_mount(layer, \"/\")")?;
-        }
-        Ok(())
     }
 }
 
