@@ -71,7 +71,7 @@ impl Outside<'_> {
                     let owner = self.ids()?.root()?;
                     rootfs::assemble_mapped(rootfs, self.userns()?, owner, self.given.detached_layers)
                 } else {
-                    rootfs::assemble(rootfs).map(|root| vec![Piece::whole(root)])
+                    rootfs::assemble_outside(rootfs).map(|root| vec![Piece::whole(root)])
                 };
                 made.context(|| "root file system").map(Some)
             }

@@ -59,6 +59,20 @@ pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
     }
 }
 
+/// As [`assemble`], by a process whose mount namespace is not the container's: nothing is attached in it.
+pub(crate) fn assemble_outside(rootfs: &Rootfs) -> Result<OwnedFd> {
+    let Rootfs::Overlay { lowers, upper, work, volatile } = rootfs else { return assemble(rootfs) };
+    match overlay(lowers, upper, work, *volatile) {
+        Err(error) if error.errno() == Some(Errno::INVAL) => aside::with(&[], || {
+            let _attached =
+                overlay_by_mount(lowers, upper, work, *volatile).map_err(|second| better(error, second))?;
+            // A copy is left when that namespace goes.
+            copy_tree(CWD, upper, false).call(|| format!("open_tree({upper:?}, OPEN_TREE_CLONE)"))
+        }),
+        answer => answer,
+    }
+}
+
 fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
     let mut held = Vec::new();
     let mut layers = Layers::default();

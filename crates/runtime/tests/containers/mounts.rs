@@ -52,8 +52,7 @@ fn a_recursive_read_only_bind_covers_mounts_below() {
         let private =
             rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).unwrap();
-        rustix::mount::mount("tmpfs", source.join("shm"), "tmpfs", rustix::mount::MountFlags::empty(), None)
-            .unwrap();
+        crate::setup::another_mount(&source.join("shm"));
         setup.mount(json!({"destination": "/data", "source": source, "options": ["rbind", option]}));
         let out = setup.output();
         rustix::mount::unmount(source.join("shm"), rustix::mount::UnmountFlags::DETACH).unwrap();

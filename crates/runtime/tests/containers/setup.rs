@@ -303,6 +303,14 @@ pub(crate) fn wait(launched: &Launched) -> Exit {
     }
 }
 
+/// A mount at `place`, of a directory beside it: of a file system whose ids any kernel can map that can map any (those of a
+/// tmpfs since 6.3).
+pub(crate) fn another_mount(place: &Path) {
+    let beside = place.with_extension("beside");
+    std::fs::create_dir(&beside).unwrap();
+    rustix::mount::mount_bind(&beside, place).unwrap();
+}
+
 /// What a process without a filter of its own shows: the one of this program, if the suite is run under one.
 pub(crate) fn own_filter() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

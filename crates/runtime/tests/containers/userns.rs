@@ -10,7 +10,7 @@ use tare_model::sandbox::DiskIds;
 use tare_runtime::{Options, Runtime};
 use tare_sys::process::{Namespaces, unshare};
 
-use crate::setup::{Canary, FIRST_ID, Setup, terminal};
+use crate::setup::{Canary, FIRST_ID, Setup, another_mount, terminal};
 
 crate::tests![
     root_inside_is_nobody_outside,
@@ -179,10 +179,10 @@ fn mounts_below_a_bind_are_mapped_one_by_one() {
     for name in ["shm", "proc", "plain"] {
         std::fs::create_dir(at(name)).unwrap();
     }
-    mount("tmpfs", at("shm"), "tmpfs", MountFlags::empty(), None).unwrap();
+    another_mount(&at("shm"));
     mount("proc", at("proc"), "proc", MountFlags::empty(), None).unwrap();
     std::fs::create_dir(at("shm/deep")).unwrap();
-    mount("tmpfs", at("shm/deep"), "tmpfs", MountFlags::empty(), None).unwrap();
+    another_mount(&at("shm/deep"));
     let mut setup = mapped(&[
         "then",
         "write",
@@ -411,7 +411,7 @@ fn a_root_directory_is_mapped_with_what_is_below() {
     for name in ["below", "kernel"] {
         std::fs::create_dir(root.join(name)).unwrap();
     }
-    mount("tmpfs", root.join("below"), "tmpfs", MountFlags::empty(), None).unwrap();
+    another_mount(&root.join("below"));
     mount("proc", root.join("kernel"), "proc", MountFlags::empty(), None).unwrap();
     let out = setup.output();
     let below = owner(root.join("below/f"));
