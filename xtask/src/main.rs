@@ -3,6 +3,7 @@
 //! * `demo`   the main job: builds the four programs and runs a container on a throwaway engine
 //! * `test`   everything: quick checks, unit tests, end-to-end tests on the real kernel (needs root)
 //! * `older`  chosen suites as if the kernel were older (needs root; part of `test`)
+//! * `guest`  a command on a machine with cgroup v2, AppArmor, or systemd, under QEMU (needs root)
 //! * `crash`  the long form of the crash suite: hundreds of SIGKILLs under load (needs root)
 //! * `bench`  tare against the kernel's floor and against Docker; writes `docs/bench.md` and `docs/bench.svg`
 //! * `profiles` one real job of each common kind of image under each security profile; writes `docs/profiles.md`
@@ -10,7 +11,7 @@
 //! * `edges`  imports between crates as DESIGN allows them, no import cycle inside a crate
 //! * `tidy`   format, clippy, documentation links, file headers, licences
 //!
-//! This tool depends on no crate of the house, so it builds in seconds and works while a room does not compile.
+//! Of the house this tool depends on the kit alone, so it builds in seconds and works while a room does not compile.
 
 #![allow(clippy::print_stdout, reason = "a tool: standard output is for its reader")]
 
@@ -19,6 +20,7 @@ mod conformance;
 mod crash;
 mod demo;
 mod edges;
+mod guest;
 mod older;
 mod profiles;
 mod shell;
@@ -45,6 +47,8 @@ enum Task {
     Test,
     /// Chosen suites with the kernel's newer calls forced to ENOSYS (needs root)
     Older,
+    /// Run a command on a machine with cgroup v2, AppArmor, or systemd, under QEMU (needs root)
+    Guest(guest::Options),
     /// Kill the daemon and the nursery again and again under load (needs root)
     Crash(crash::Options),
     /// Measure tare beside the kernel's floor and Docker (needs root)
@@ -61,19 +65,21 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    let success = |()| ExitCode::SUCCESS;
     let done = match Cli::parse().task {
-        Task::Demo => demo::run(),
-        Task::Test => test::run(),
-        Task::Older => test::older(),
-        Task::Crash(options) => crash::run(&options),
-        Task::Bench(options) => bench::run(&options),
-        Task::Profiles(options) => profiles::run(&options),
-        Task::Conformance(options) => conformance::run(&options),
-        Task::Edges => edges::run(),
-        Task::Tidy => tidy::run(),
+        Task::Demo => demo::run().map(success),
+        Task::Test => test::run().map(success),
+        Task::Older => test::older().map(success),
+        Task::Guest(options) => guest::run(&options),
+        Task::Crash(options) => crash::run(&options).map(success),
+        Task::Bench(options) => bench::run(&options).map(success),
+        Task::Profiles(options) => profiles::run(&options).map(success),
+        Task::Conformance(options) => conformance::run(&options).map(success),
+        Task::Edges => edges::run().map(success),
+        Task::Tidy => tidy::run().map(success),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => {
             eprintln!("xtask: {why}");
             ExitCode::FAILURE

@@ -35,6 +35,25 @@ pub(crate) fn run(command: &mut Command) -> Done {
     if status.success() { Ok(()) } else { Err(format!("`{shown}` failed: {status}")) }
 }
 
+/// Runs `command`, what it writes shown on standard error: standard output is for something else.
+pub(crate) fn run_to_stderr(command: &mut Command) -> Done {
+    let shown = shown(command);
+    let status =
+        command.stdout(std::io::stderr()).status().map_err(|e| format!("cannot run `{shown}`: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{shown}` failed: {status}")) }
+}
+
+/// Runs `command` and shows what it wrote only if it fails.
+pub(crate) fn quiet(command: &mut Command) -> Done {
+    let shown = shown(command);
+    let out = command.stdin(Stdio::null()).output().map_err(|e| format!("cannot run `{shown}`: {e}"))?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Err(format!("`{shown}` failed: {}\n{said}", out.status))
+}
+
 /// Runs `command` and returns what it wrote to standard output; an error if it fails.
 pub(crate) fn output(command: &mut Command) -> Done<String> {
     let shown = shown(command);

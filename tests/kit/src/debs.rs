@@ -14,9 +14,10 @@ use crate::cmd::{Cmd, Output};
 /// How long the network may take.
 const DOWNLOAD: Duration = Duration::from_secs(600);
 
-/// Where everything lies: `target/debs` of the checkout.
+/// Where everything lies: `target/debs` of the checkout, or `TARE_TEST_DEBS` on a machine that has no checkout.
 fn base() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debs")
+    let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debs");
+    std::env::var_os("TARE_TEST_DEBS").map_or_else(here, PathBuf::from)
 }
 
 /// Debian's statically linked busybox.
@@ -158,21 +159,21 @@ fn once(name: &str, make: impl FnOnce(&Path) -> std::io::Result<()>) -> PathBuf 
 /// Runs `apt-get` or `apt-cache` on our own lists and cache. The machine's sources, keys, settings and list of
 /// installed packages are read.
 fn apt(verb: &str, args: &[&str]) -> Output {
-    static READY: OnceLock<()> = OnceLock::new();
-    READY.get_or_init(|| {
+    let (program, verb) = if verb == "get" { ("apt-get", None) } else { ("apt-cache", Some(verb)) };
+    Cmd::new(program).args(verb).args(args).env("APT_CONFIG", apt_settings()).limit(DOWNLOAD).run()
+}
+
+/// What `APT_CONFIG` is to name for apt to work on our own lists and cache, which are there when this returns.
+pub fn apt_settings() -> PathBuf {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
         once("apt", |dir| {
             settings(dir)?;
             update_in(dir);
             Ok(())
-        });
-    });
-    let (program, verb) = if verb == "get" { ("apt-get", None) } else { ("apt-cache", Some(verb)) };
-    Cmd::new(program)
-        .args(verb)
-        .args(args)
-        .env("APT_CONFIG", base().join("apt/apt.conf"))
-        .limit(DOWNLOAD)
-        .run()
+        })
+    };
+    READY.get_or_init(|| make().join("apt.conf")).clone()
 }
 
 fn update() {

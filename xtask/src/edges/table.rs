@@ -41,7 +41,7 @@ const TABLE: &[Row] = &[
     row("tare-crash", &["tare-kit"]),
     row("tare-bench", &["tare-kit"]),
     row("tare-profiles", &["tare-kit"]),
-    row("xtask", &[]),
+    row("xtask", &["tare-kit"]),
 ];
 
 /// A crate of the workspace as `cargo metadata` shows it.

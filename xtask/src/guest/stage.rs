@@ -1,0 +1,213 @@
+//! The guest's part of `cargo xtask test`: a table of boots and the tests that run in each.
+//!
+//! They are ordinary test programs of the workspace, copied in; what they print is shown and counted as that of the
+//! others is. A job that runs no test at all fails, so that a filter cannot go stale in silence.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::programs::{self, TestProgram};
+use super::{Boot, Init, Kernel, Lsm, Machine, cache, job};
+use crate::shell::Done;
+
+/// One boot.
+struct Job {
+    /// What it shows, for people.
+    name: &'static str,
+    kernel: Kernel,
+    init: Init,
+    /// Nobody: root.
+    user: Option<&'static str>,
+    suites: &'static [Suite],
+}
+
+/// One run of a test program.
+struct Suite {
+    /// The crate it belongs to.
+    package: &'static str,
+    /// The test target: see [`TestProgram::target`].
+    target: &'static str,
+    /// Filters, as libtest takes them.
+    filters: &'static [&'static str],
+}
+
+const fn suite(package: &'static str, target: &'static str, filters: &'static [&'static str]) -> Suite {
+    Suite { package, target, filters }
+}
+
+/// Everything that runs in the guest. Boots cost some seconds each, so what can share one does.
+const JOBS: &[Job] = &[
+    Job {
+        name: "cgroup v2, containers and the engine on 6.1",
+        kernel: Kernel::V6_1,
+        init: Init::Plain,
+        user: None,
+        suites: &[
+            suite("tare-runtime", "tare_runtime", &["cgroup::"]),
+            suite("tare-runtime", "containers", &[]),
+            suite("tare-e2e", "e2e", &["limits::"]),
+        ],
+    },
+    Job {
+        name: "cgroup v2 and containers on 6.12",
+        kernel: Kernel::V6_12,
+        init: Init::Plain,
+        user: None,
+        suites: &[
+            suite("tare-runtime", "tare_runtime", &["cgroup::"]),
+            suite("tare-runtime", "containers", &[]),
+        ],
+    },
+];
+
+/// How long one boot with all its tests may take. The whole stage is to stay below six minutes.
+const TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Builds the tests, boots once for each job, and hands every line of output to `line`; true if all was well.
+pub(crate) fn run(line: &mut dyn FnMut(&str)) -> Done<bool> {
+    let mut crates: Vec<&str> = JOBS.iter().flat_map(|job| job.suites).map(|suite| suite.package).collect();
+    crates.sort_unstable();
+    crates.dedup();
+    let tests = programs::tests(&crates)?;
+    let scratch = cache::Scratch::new()?;
+    let disk = programs::disk(scratch.path(), &tests, &[])?;
+    let mut sound = true;
+    for job in JOBS {
+        println!("guest: {}", job.name);
+        // A machine that does not come up is a failure of this job, and the others are still worth knowing.
+        sound &= job.run(&disk, scratch.path(), &tests, line).unwrap_or_else(|why| {
+            eprintln!("guest: {}: {why}", job.name);
+            false
+        });
+    }
+    Ok(sound)
+}
+
+// === impl Job ===
+
+impl Job {
+    fn run(
+        &self,
+        disk: &Path,
+        scratch: &Path,
+        tests: &[TestProgram],
+        line: &mut dyn FnMut(&str),
+    ) -> Done<bool> {
+        let machine = Machine {
+            kernel: self.kernel,
+            init: self.init,
+            lsm: Lsm::AppArmor,
+            user: self.user.map(String::from),
+            memory: "2G".into(),
+            timeout: TIMEOUT,
+        };
+        let boot = Boot { machine: &machine, programs: disk.into(), scratch: scratch.into() };
+        let (mut lines, mut closed) = (Lines::default(), Closed::default());
+        let code = boot.run(&self.script(tests)?, &mut |bytes| {
+            lines.add(bytes, &mut |text| {
+                closed.add(text);
+                line(text);
+            });
+        })?;
+        closed.enough(self.suites.len())?;
+        Ok(code == 0)
+    }
+
+    /// Runs every suite and fails if one did.
+    fn script(&self, tests: &[TestProgram]) -> Done<String> {
+        let mut script = String::from("failed=0\n");
+        for suite in self.suites {
+            if !tests.iter().any(|test| test.target == suite.target) {
+                return Err(format!("{} has no test target {}", suite.package, suite.target));
+            }
+            let filters: Vec<String> = suite.filters.iter().map(|filter| job::quoted(filter)).collect();
+            // A copy, as programs of these tests are linked into the root file systems of containers.
+            let program = format!("{}-{}", suite.target, std::process::id());
+            script.push_str(&format!(
+                "cp /guest/tests/{target} \"${{TMPDIR:-/tmp}}/{program}\" && \
+                 \"${{TMPDIR:-/tmp}}/{program}\" {filters} || failed=1\n",
+                target = suite.target,
+                filters = filters.join(" ")
+            ));
+        }
+        Ok(script + "exit $failed\n")
+    }
+}
+
+/// Output in pieces, given on as lines.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+// === impl Lines ===
+
+impl Lines {
+    fn add(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let whole: Vec<u8> = self.rest.drain(..=end).collect();
+            line(String::from_utf8_lossy(&whole[..end]).trim_end_matches('\r'));
+        }
+    }
+}
+
+/// The closing lines of test programs that were seen.
+#[derive(Default)]
+struct Closed {
+    suites: usize,
+    /// Those in which no test passed or failed.
+    empty: usize,
+}
+
+// === impl Closed ===
+
+impl Closed {
+    fn add(&mut self, line: &str) {
+        if let Some(said) = line.strip_prefix("test result: ") {
+            self.suites += 1;
+            self.empty += usize::from(said.contains(" 0 passed; 0 failed"));
+        }
+    }
+
+    /// An error unless every suite ran tests.
+    fn enough(&self, asked: usize) -> Done {
+        if self.suites == asked && self.empty == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "{} of {asked} suites came to their end, {} of them without a test",
+            self.suites, self.empty
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_whole_however_they_come() {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        for piece in ["one\ntw", "o\r\n", "", "three"] {
+            lines.add(piece.as_bytes(), &mut |line| seen.push(line.to_string()));
+        }
+        assert_eq!(seen, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_suite_that_ran_nothing_or_did_not_end_is_no_success() {
+        let mut closed = Closed::default();
+        closed.add("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        closed.enough(1).unwrap();
+        closed.enough(2).unwrap_err();
+        closed.add("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out");
+        closed.enough(2).unwrap_err();
+    }
+
+    #[test]
+    fn a_job_names_only_tests_that_there_are() {
+        let error = JOBS[0].script(&[]).unwrap_err();
+        assert!(error.contains(JOBS[0].suites[0].target), "{error}");
+    }
+}
