@@ -49,7 +49,7 @@ fn on_older(count: &mut Count) -> Done<bool> {
 
 /// Runs what needs another machine; true if it succeeded. Without the guest what was counted so far still stands.
 fn in_guest(count: &mut Count) -> bool {
-    let ran = guest::stage::run(&mut |line| {
+    let ran = guest::stage::run("", &mut |line| {
         println!("{line}");
         count.add(line);
     });

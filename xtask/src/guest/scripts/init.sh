@@ -8,15 +8,19 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 while read -r module; do insmod "$module" || echo "guest: cannot load $module"; done < /modules/order
 mount -t ext4 -o noatime /dev/vda /new || exec sh -c 'echo "guest: no root disk"; reboot -f'
-mount -t ext4 -o ro "/dev/vdb" /new/usr/lib/modules
-mkdir -p /new/guest
+mkdir -p /new/usr/lib/modules /new/guest
+mount -t ext4 -o ro /dev/vdb /new/usr/lib/modules
 mount -t ext4 -o ro /dev/vdc /new/guest
 mount -t tmpfs -o mode=755 run /new/run
-mkdir -p /new/run/guest /new/run/systemd/system
+mkdir /new/run/guest
 cp /glue/* /new/run/guest
 cat /dev/vdd > /new/run/guest/script
-mv /new/run/guest/guest-job.service /new/run/systemd/system
-for fs in proc sys dev; do mount -o move /$fs /new/$fs; done
 first=/run/guest/start
-grep -q ' guest.systemd' /new/proc/cmdline && first=/lib/systemd/systemd
+if grep -q ' guest.systemd' /proc/cmdline; then
+    first=/lib/systemd/systemd
+    # The directory by which programs know that systemd runs.
+    mkdir -p /new/run/systemd/system
+    mv /new/run/guest/guest-job.service /new/run/systemd/system
+fi
+for fs in proc sys dev; do mount -o move /$fs /new/$fs; done
 exec switch_root /new "$first"
