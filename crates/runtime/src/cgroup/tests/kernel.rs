@@ -208,6 +208,9 @@ fn huge_pages_are_limited_where_their_controller_is_in_v2() {
 #[test]
 fn without_v2_the_freezer_hierarchy_is_used() {
     let layout = legacy();
+    if layout.hierarchies.is_empty() {
+        return; // a machine with v2 alone
+    }
     let group = Temporary::new(&layout, "{}");
     assert_eq!(layout.version_of(Controller::Freezer).is_some(), group.members_freezer().is_some());
 }

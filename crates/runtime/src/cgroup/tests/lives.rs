@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::controller::Controller;
 use super::super::{Error, Layout};
-use super::{Inside, Temporary, eventually, layout, legacy};
+use super::{Inside, Temporary, eventually, layout, layouts};
 
 /// Burns CPU for a while that can be seen.
 fn burn() {
@@ -45,7 +45,7 @@ fn there_is_a_descriptor_to_clone_into_where_v2_is_mounted() {
 
 #[test]
 fn a_frozen_container_uses_no_time_and_runs_on_when_thawed() {
-    for layout in [layout(), legacy()] {
+    for layout in layouts() {
         freezes(&layout);
     }
 }
@@ -68,7 +68,7 @@ fn freezes(layout: &Arc<Layout>) {
 
 #[test]
 fn an_empty_group_can_be_frozen() {
-    for layout in [layout(), legacy()] {
+    for layout in layouts() {
         let group = Temporary::new(&layout, "{}");
         group.freeze().unwrap();
         group.thaw().unwrap();
@@ -77,7 +77,7 @@ fn an_empty_group_can_be_frozen() {
 
 #[test]
 fn a_container_that_forks_without_end_is_killed_whole() {
-    for layout in [layout(), legacy()] {
+    for layout in layouts() {
         let group = Temporary::new(&layout, "{}");
         let _child = Inside::run(&group, "for i in $(seq 20); do while :; do /bin/true; done & done; wait");
         eventually("it forks", || group.pids().unwrap().len() > 20);
@@ -89,7 +89,7 @@ fn a_container_that_forks_without_end_is_killed_whole() {
 
 #[test]
 fn a_frozen_container_can_be_killed() {
-    for layout in [layout(), legacy()] {
+    for layout in layouts() {
         let group = Temporary::new(&layout, "{}");
         let child = Inside::run(&group, "exec sleep 100");
         group.freeze().unwrap();

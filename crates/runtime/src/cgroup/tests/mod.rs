@@ -36,6 +36,13 @@ fn alone(of: &std::sync::Mutex<()>) -> std::sync::MutexGuard<'_, ()> {
     of.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// This machine as it is and, if it has v1 hierarchies, as if it had nothing else.
+fn layouts() -> Vec<Arc<Layout>> {
+    let mut layouts = vec![layout()];
+    layouts.extend((!legacy().hierarchies.is_empty()).then(legacy));
+    layouts
+}
+
 /// A path that no other test has.
 fn path() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
