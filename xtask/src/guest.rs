@@ -55,8 +55,8 @@ pub(crate) struct Options {
     /// A file or directory of this machine that is wanted inside, as /guest/files/NAME
     #[arg(long, value_name = "PATH")]
     with: Vec<PathBuf>,
-    /// In place of a command: the guest's part of `cargo xtask test`, or those of its boots whose names contain TEXT
-    #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "", conflicts_with = "command")]
+    /// In place of a command: the guest's part of `cargo xtask test`, or those of its boots whose names have WORDS
+    #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = "", conflicts_with = "command")]
     stage: Option<String>,
     /// The command and its arguments
     #[arg(required_unless_present = "stage", last = true)]
@@ -104,8 +104,8 @@ struct Machine {
 pub(crate) fn run(options: &Options) -> Done<ExitCode> {
     shell::need_root("guest")?;
     shell::run_to_stderr(&mut shell::cargo(&["build", "--quiet", "--workspace", "--bins"]))?;
-    if let Some(text) = &options.stage {
-        let sound = stage::run(text, &mut |line| println!("{line}"))?;
+    if let Some(words) = &options.stage {
+        let sound = stage::run(words, &mut |line| println!("{line}"))?;
         return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let machine = Machine::from(options);
