@@ -7,6 +7,7 @@
 //!
 //! The step in between is this same binary: it may do to itself what a parent could not do to a child without unsafe
 //! code. Under systemd it is wrapped in a transient scope, which keeps descriptors and leaves the caller's session.
+//! An ordinary user's daemon goes on from there into a user namespace by itself.
 //! Clients that race take turns on a lock file. A daemon that finds another one holding its directory says
 //! "already running" instead of "ready", which is as good.
 
@@ -28,12 +29,23 @@ pub(crate) const STARTER: &str = "--start-daemon";
 const LOG_LIMIT: u64 = 4 << 20;
 /// The environment of a daemon: the paths that tools of the system live in.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What else of the caller's environment a daemon gets: where things are, for an ordinary user and that user's systemd.
+const KEPT: [&str; 7] = [
+    "TARE_LIBEXEC",
+    "TARE_ROOT",
+    "HOME",
+    "USER",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
 
 /// Starts a daemon for `socket` and returns when it answers.
 pub(crate) fn start(socket: &Path) -> Result<(), Failure> {
-    if !rustix::process::geteuid().is_root() {
+    if !rustix::process::geteuid().is_root() && socket == Path::new(DEFAULT_SOCKET) {
         return Err(fail(format!(
-            "no daemon listens on {} and only root can start one: run `sudo tare ...` once, or start tared",
+            "no daemon listens on {} and only root can start the machine's: run `sudo tare ...` once; without --host and \
+             TARE_HOST you get a daemon of your own",
             socket.display()
         )));
     }
@@ -62,7 +74,9 @@ pub(crate) fn start(socket: &Path) -> Result<(), Failure> {
 /// Clients that find no daemon at the same time go one after another: the first starts it, the others wait here until
 /// it is ready and find it. Held until the file is dropped; the daemon does not inherit it.
 fn take_turn(run_dir: &Path) -> Result<File, Failure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(run_dir);
+    // A group may be allowed to use the machine's socket; a user's own is nobody else's.
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(run_dir);
     made.map_err(|e| fail(format!("creating {}: {}", run_dir.display(), plain(&e))))?;
     let path = run_dir.join("autostart.lock");
     let mut options = OpenOptions::new();
@@ -91,16 +105,17 @@ fn spawn(socket: &Path, run_dir: &Path, ready: OwnedFd) -> Result<std::process::
     // Only this descriptor is to reach the daemon; the copy here is closed when `ready` is dropped on return.
     rustix::io::fcntl_setfd(&ready, rustix::io::FdFlags::empty())
         .map_err(|e| fail(format!("starting tared: fcntl(F_SETFD): {e}")))?;
-    let mut command = if Path::new("/run/systemd/system").exists() {
-        let mut command = Command::new("systemd-run");
-        command.args(["--scope", "--quiet", "--collect", "--slice=system.slice", "--"]).arg(&me);
-        command
-    } else {
-        Command::new(&me)
+    let mut command = match manager() {
+        Some(words) => {
+            let mut command = Command::new("systemd-run");
+            command.args(words).arg("--").arg(&me);
+            command
+        }
+        None => Command::new(&me),
     };
     command.arg(STARTER).arg(ready.as_raw_fd().to_string()).arg(find_daemon(&me)?).arg(socket);
     command.env_clear().env("PATH", PATH).current_dir("/");
-    for name in ["TARE_LIBEXEC", "TARE_ROOT"] {
+    for name in KEPT {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
     let log = open_log(run_dir)?;
@@ -108,6 +123,19 @@ fn spawn(socket: &Path, run_dir: &Path, ready: OwnedFd) -> Result<std::process::
     command
         .spawn()
         .map_err(|e| fail(format!("starting tared: {}: {e}", command.get_program().to_string_lossy())))
+}
+
+/// How systemd is asked for a scope, if it runs: a user's own manager hands over what groups the user may have.
+fn manager() -> Option<&'static [&'static str]> {
+    if !Path::new("/run/systemd/system").exists() {
+        return None;
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some(&["--scope", "--quiet", "--collect", "--slice=system.slice"]);
+    }
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)?;
+    let there = runtime_dir.join("systemd/private").exists() || runtime_dir.join("bus").exists();
+    there.then_some(&["--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes"])
 }
 
 /// `tared` beside this binary, or where `TARE_LIBEXEC` says.

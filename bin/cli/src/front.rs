@@ -153,7 +153,12 @@ fn dispatch(globals: Globals, words: &[String]) -> Outcome {
             let no_autostart = globals.no_autostart || asks_no_autostart(&words[used..], &command.syntax);
             let variable = |name: &str| std::env::var(name).ok();
             let (tare, docker) = (variable("TARE_HOST"), variable("DOCKER_HOST"));
-            let endpoint = host::resolve(globals.host.as_deref(), tare.as_deref(), docker.as_deref())?;
+            let endpoint = host::resolve(
+                globals.host.as_deref(),
+                tare.as_deref(),
+                docker.as_deref(),
+                host::default_socket,
+            )?;
             (command.run)(&Context { endpoint, autostart: !no_autostart }, &given)
         }
     }

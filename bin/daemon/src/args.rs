@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -9,12 +9,14 @@ use tracing::level_filters::LevelFilter;
 #[derive(Debug, Parser)]
 #[command(name = "tared", version, about)]
 pub(crate) struct Args {
-    /// Durable state: images, containers, volumes, database.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tare")]
-    pub(crate) root: PathBuf,
-    /// What is gone after a reboot: sockets, records of running containers.
+    /// Durable state: images, containers, volumes, database [default: /var/lib/tare; for an ordinary user
+    /// ~/.local/share/tare].
     #[arg(long, value_name = "DIR")]
-    run_dir: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
+    /// What is gone after a reboot: sockets, records of running containers [default: /run/tare; for an ordinary user
+    /// $XDG_RUNTIME_DIR/tare].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
     /// Where to listen [default: tared.sock in the run directory].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -44,6 +46,11 @@ pub(crate) enum Level {
 // === impl Args ===
 
 impl Args {
+    /// The root.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| PathBuf::from("/var/lib/tare"))
+    }
+
     /// The run directory.
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.run_dir.clone().unwrap_or_else(|| PathBuf::from("/run/tare"))
@@ -51,13 +58,29 @@ impl Args {
 
     /// The socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.run_dir().join("tared.sock"))
+        self.socket_in(&self.run_dir())
+    }
+
+    /// The socket, if this is the run directory.
+    pub(crate) fn socket_in(&self, run_dir: &Path) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| run_dir.join("tared.sock"))
     }
 }
 
 // === impl Level ===
 
 impl Level {
+    /// As it is written on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
     /// As the logger takes it.
     pub(crate) fn filter(self) -> LevelFilter {
         match self {
@@ -72,8 +95,6 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn args(list: &[&str]) -> Args {

@@ -6,12 +6,15 @@
 //! ```
 //!
 //! Containers outlive this process: SIGTERM ends the daemon and nothing else.
+//!
+//! Started by an ordinary user it first becomes root of a user namespace (`user`).
 
 mod args;
 mod lock;
 mod process;
 mod ready;
 mod socket;
+mod user;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,12 +45,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, ready: &mut Ready) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return user::start_again(args);
+    }
     process::settle()?;
     let run_dir = args.run_dir();
     let lock = Lock::take(&run_dir)?;
     // Before there are threads: the permissions of the socket hang on the process's umask.
     let socket = Socket::bind(&args.socket())?;
-    let config = EngineConfig { root: args.root.clone(), run_dir, libexec: process::libexec()? };
+    let config = EngineConfig { root: args.root(), run_dir, libexec: process::libexec()? };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("tared")

@@ -21,9 +21,6 @@ pub(crate) fn log_to_stderr(level: LevelFilter) {
 /// # Errors
 /// The failing call.
 pub(crate) fn settle() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::invalid("tared must be run by root"));
-    }
     std::env::set_current_dir("/").map_err(|e| Error::system(format!("chdir(/): {e}")))?;
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

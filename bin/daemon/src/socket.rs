@@ -54,10 +54,12 @@ impl Socket {
         rustix::process::umask(before);
         let socket =
             Self { listener: bound.map_err(|e| fail("bind", &e))?, temporary, path: path.to_owned() };
-        let group =
-            fs::read_to_string("/etc/group").ok().and_then(|text| group_id(&text, GROUP)).unwrap_or(0);
+        // Groups of the machine do not exist in a user's own namespace, and the engine there is that user's alone.
+        let rootless = tare_engine::is_rootless();
+        let groups = if rootless { None } else { fs::read_to_string("/etc/group").ok() };
+        let group = groups.and_then(|text| group_id(&text, GROUP)).unwrap_or(0);
         chown(&socket.temporary, Some(0), Some(group)).map_err(|e| fail("chown", &e))?;
-        let mode = fs::Permissions::from_mode(0o660);
+        let mode = fs::Permissions::from_mode(if rootless { 0o600 } else { 0o660 });
         fs::set_permissions(&socket.temporary, mode).map_err(|e| fail("chmod", &e))?;
         socket.listener.set_nonblocking(true).map_err(|e| fail("fcntl(O_NONBLOCK)", &e))?;
         Ok(socket)

@@ -1,7 +1,9 @@
-//! `tare-shim`: the nursery, the monitors it forks, and the init of `--init` containers. Wiring only.
+//! `tare-shim`: the nursery, the monitors it forks, the init of `--init` containers, and the way of an ordinary user's
+//! daemon into a user namespace. Wiring only.
 //!
 //! - `tare-shim nursery NAME`, with a socket as standard input: started by `tared`;
 //! - `docker-init -- PROGRAM ARGS…` (by that name) or `tare-shim init PROGRAM ARGS…`: process 1 of a container;
+//! - `tare-shim rootless --run-dir DIR -- PROGRAM ARGS…`: becomes root of a user namespace, then that program;
 //! - `tare-shim --version`.
 
 use std::ffi::OsString;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let word = args.next().unwrap_or_default();
     match word.to_str() {
         Some("nursery") => nursery(args),
+        Some("rootless") => rootless(args),
         Some("init") => code(tare_runtime::init::main(args)),
         Some("--version") => say(&mut std::io::stdout(), concat!("tare-shim ", env!("CARGO_PKG_VERSION")), 0),
         _ => {
@@ -38,6 +41,11 @@ fn nursery(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => say(&mut std::io::stderr(), &format!("tare-shim: {error}"), 1),
     }
+}
+
+fn rootless(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let Err(error) = tare_shim::rootless::main(args);
+    say(&mut std::io::stderr(), &format!("tared: {error}"), 1)
 }
 
 /// What every shim has from the nursery: the machine looked at, the default filter compiled.

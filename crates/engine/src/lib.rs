@@ -33,3 +33,4 @@ pub use api::view::{
 pub use engine::{Engine, EngineConfig};
 pub use lifecycle::handle::Change;
 pub use spec::defaults::{MASKED_PATHS, READONLY_PATHS};
+pub use tare_shim::rootless::is_inside as is_rootless;

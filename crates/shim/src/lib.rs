@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`protocol`] (what is said between daemon, nursery and shim), [`wire`] (how a message travels),
 //! [`record`] (what outlives everyone), [`logs`] (where output is kept), `client` (the daemon's side),
-//! [`supervisor`] (the monitor's loop), [`nursery`] (what monitors are forked from).
+//! [`supervisor`] (the monitor's loop), [`nursery`] (what monitors are forked from), [`rootless`] (the way into a user's own
+//! namespace).
 
 mod checksum;
 #[cfg(feature = "client")]
@@ -12,5 +13,6 @@ pub mod logs;
 pub mod nursery;
 pub mod protocol;
 pub mod record;
+pub mod rootless;
 pub mod supervisor;
 pub mod wire;

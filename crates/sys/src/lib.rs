@@ -20,6 +20,7 @@ pub mod program;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
+pub mod userns;
 pub mod words;
 
 /// Why the last call through `libc` failed.
