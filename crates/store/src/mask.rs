@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Gid, Mode, Stat, Uid, fchmod, fchown, makedev};
 use rustix::io::Errno;
 use tare_model::Result;
 use tare_sys::dir::Dir;
+use tare_sys::userns;
 
 use crate::error::SystemContext;
 use crate::unpack::set_opaque;
@@ -112,7 +113,11 @@ fn enter(upper: &Dir, base: &Path, path: &Path) -> Result<Option<(Dir, OsString)
 fn take_over(fd: impl AsFd, path: &Path) -> Result<()> {
     let stat: Stat = rustix::fs::stat(path).while_(|| format!("stat({})", path.display()))?;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    fchown(&fd, Some(uid), Some(gid)).while_(|| "fchown")?;
+    match fchown(&fd, Some(uid), Some(gid)) {
+        // Nobody's, seen from a user namespace that has no such id: it stays the engine's.
+        Err(Errno::INVAL) if !userns::is_initial() => {}
+        done => done.while_(|| "fchown")?,
+    }
     fchmod(&fd, Mode::from_raw_mode(stat.st_mode & 0o7777)).while_(|| "fchmod")
 }
 

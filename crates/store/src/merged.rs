@@ -17,7 +17,7 @@ use tare_sys::dir::Dir;
 use tare_sys::lookup::{self, Within};
 
 use crate::error::SystemContext;
-use crate::unpack::{OPAQUE_XATTR, is_whiteout};
+use crate::unpack::{is_whiteout, opaque_xattr};
 
 const LINKS_MAX: usize = 40;
 
@@ -146,7 +146,7 @@ fn open_unmounted(dir: &Dir, name: &OsStr) -> Result<Option<Dir>> {
 
 fn is_opaque(dir: &Dir) -> bool {
     let mut value = [0u8; 2];
-    matches!(fgetxattr(dir.as_fd(), OPAQUE_XATTR, &mut value), Ok(1) if value[0] == b'y')
+    matches!(fgetxattr(dir.as_fd(), opaque_xattr(), &mut value), Ok(1) if value[0] == b'y')
 }
 
 #[cfg(test)]

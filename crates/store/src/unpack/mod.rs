@@ -1,7 +1,8 @@
 //! Unpacking a layer: from an archive to a directory that overlayfs takes as it is.
 //!
 //! Removed files become character devices 0:0 and directories that hide what is below them get
-//! `trusted.overlay.opaque`, so no translation is left for mount time. A layer's directory depends on its archive
+//! `trusted.overlay.opaque` (in a user namespace, which may not write that, `user.overlay.opaque`), so no translation is
+//! left for mount time. A layer's directory depends on its archive
 //! alone, never on the layers below.
 //!
 //! The archive is hostile. Every name is refused or lies below the layer's root ([`names`]), every step towards it is
@@ -25,6 +26,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tare_model::Result;
 use tare_sys::dir::{CallError, CallResult, Dir};
+use tare_sys::userns;
 
 use crate::error::{SystemContext, corrupt, from_read};
 use crate::tape::{Entry, Kind, Tape};
@@ -34,7 +36,9 @@ use tree::{Tree, show};
 pub(crate) use xattr::is_kept as is_kept_xattr;
 
 /// overlayfs's mark of a directory that hides what is below it.
-pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) fn opaque_xattr() -> &'static str {
+    if userns::is_initial() { "trusted.overlay.opaque" } else { "user.overlay.opaque" }
+}
 
 const CHUNK: usize = 256 << 10;
 
@@ -190,7 +194,13 @@ impl Unpacker<'_> {
             (Ok(major @ 0..=0xfff), Ok(minor @ 0..=0xf_ffff)) => makedev(major, minor),
             _ => return Err(corrupt(format!("device {major}:{minor} cannot exist"))),
         };
-        self.place(name, |dir| dir.make_node(name, kind, 0o600, device)).while_(|| "make node")?;
+        match self.place(name, |dir| dir.make_node(name, kind, 0o600, device)) {
+            // No engine may make devices in a user namespace, nor could a container there open them. As Docker does.
+            Err(e) if e.errno() == Errno::PERM && kind != FileType::Fifo && !userns::is_initial() => {
+                return Ok(());
+            }
+            made => made.while_(|| "make node")?,
+        }
         let dir = self.tree.current();
         dir.chown(name, entry.uid, entry.gid).while_(|| "chown")?;
         // The node was made just now, in a directory that only the engine can enter: the name cannot lead elsewhere.
@@ -245,18 +255,28 @@ impl Unpacker<'_> {
 /// Owner first: changing it clears setuid bits and capabilities.
 fn set_attributes(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    fchown(fd, Some(uid), Some(gid)).while_(|| format!("fchown({}, {})", entry.uid, entry.gid))?;
+    fchown(fd, Some(uid), Some(gid))
+        .while_(|| format!("fchown({}, {}){}", entry.uid, entry.gid, missing_ids(entry.uid, entry.gid)))?;
     fchmod(fd, Mode::from_raw_mode(entry.mode)).while_(|| format!("fchmod({:o})", entry.mode))?;
     xattr::apply(fd, &entry.xattrs)
 }
 
+/// What is wrong with an owner that an ordinary user's engine has no ids for.
+fn missing_ids(uid: u32, gid: u32) -> &'static str {
+    let has = |ids: std::io::Result<Vec<userns::Extent>>, id: u32| {
+        ids.is_ok_and(|ids| ids.iter().any(|e| (e.inside..e.inside.saturating_add(e.count)).contains(&id)))
+    };
+    if userns::is_initial() || (has(userns::own_users(), uid) && has(userns::own_groups(), gid)) {
+        return "";
+    }
+    ": this owner is beyond the range of ids that /etc/subuid and /etc/subgid give the engine's user"
+}
+
 /// Makes a directory of a layer hide what lower layers have under its name.
 pub(crate) fn set_opaque(dir: &Dir) -> Result<()> {
-    fsetxattr(dir.as_fd(), OPAQUE_XATTR, b"y", XattrFlags::empty()).while_(|| {
-        format!(
-            "fsetxattr({:?}, {OPAQUE_XATTR}): is the engine root on a file system with attributes?",
-            dir.shown()
-        )
+    let name = opaque_xattr();
+    fsetxattr(dir.as_fd(), name, b"y", XattrFlags::empty()).while_(|| {
+        format!("fsetxattr({:?}, {name}): is the engine root on a file system with attributes?", dir.shown())
     })
 }
 

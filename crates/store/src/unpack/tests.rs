@@ -142,8 +142,8 @@ fn whiteouts_become_what_overlayfs_understands() {
         .end();
     scratch.unpack(&archive).expect("a good layer");
     assert!(scratch.whiteout("etc/gone"));
-    assert_eq!(scratch.xattr("dir", OPAQUE_XATTR).as_deref(), Some(b"y".as_slice()));
-    assert_eq!(scratch.xattr("etc", OPAQUE_XATTR), None);
+    assert_eq!(scratch.xattr("dir", opaque_xattr()).as_deref(), Some(b"y".as_slice()));
+    assert_eq!(scratch.xattr("etc", opaque_xattr()), None);
     assert_eq!(scratch.read("dir/new"), "x");
     assert!(!scratch.path(".wh..wh.plnk").exists() && !scratch.path(".wh..wh.aufs").exists());
 }
@@ -168,7 +168,7 @@ fn a_whiteout_hides_lower_layers_and_not_its_own() {
         assert_eq!(scratch.read(file), "mine", "{file}");
     }
     for dir in ["d", "dir"] {
-        assert_eq!(scratch.xattr(dir, OPAQUE_XATTR).as_deref(), Some(b"y".as_slice()), "{dir}");
+        assert_eq!(scratch.xattr(dir, opaque_xattr()).as_deref(), Some(b"y".as_slice()), "{dir}");
     }
 }
 
@@ -224,7 +224,7 @@ fn capabilities_and_user_attributes_are_kept_and_overlayfs_notes_are_not() {
     assert_eq!(scratch.xattr("ping", "security.capability").as_deref(), Some(capability.as_slice()));
     assert_eq!(scratch.xattr("ping", "user.note").as_deref(), Some(b"line\nfeed".as_slice()));
     for (path, forged) in
-        [("ping", "trusted.overlay.redirect"), ("ping", "user.overlay.whiteout"), ("dir", OPAQUE_XATTR)]
+        [("ping", "trusted.overlay.redirect"), ("ping", "user.overlay.whiteout"), ("dir", opaque_xattr())]
     {
         assert_eq!(scratch.xattr(path, forged), None, "{path} {forged}");
     }
