@@ -1,18 +1,21 @@
 //! Device nodes, made by descriptor of their directory inside the container's root, or of a tmpfs that goes there.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, makedev, mknodat, openat, readlinkat, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, makedev, mknodat, openat, readlinkat, statat,
     symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
 use tare_sys::ids::FileIds;
 use tare_sys::mount::Attributes;
+use tare_sys::userns;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::aside;
+use crate::mount::idmap::Piece;
 use crate::mount::options::Datum;
 use crate::mount::resolve::{self, Kind};
 use crate::mount::source;
@@ -52,21 +55,56 @@ fn give(parent: BorrowedFd<'_>, name: &str, uid: u32, gid: u32) -> Result<()> {
         .call(|| format!("fchownat(fd, {name:?}, {uid}, {gid})"))
 }
 
-/// The tmpfs for /dev of a container with these ids, with its nodes, which belong to the same.
+/// The tmpfs for /dev of a container with these ids, with its nodes, which belong to the same; and, where no nodes can be
+/// made, those of the host that go on top of it.
 pub(crate) fn file_system(
     data: &[Datum],
     attributes: Attributes,
     nodes: &[Device],
     ids: &IdMaps,
-) -> Result<OwnedFd> {
+) -> Result<Vec<Piece>> {
     let tmpfs = tmpfs(data, attributes, ids)?;
     let (uid, gid) = ids.root()?;
     let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
+    let mut lent = Vec::new();
     for node in nodes {
         let path = node.path.strip_prefix("/dev/").unwrap_or(&node.path).to_owned();
-        make(tmpfs.as_fd(), &outside(node, path, ids)?).context(|| format!("device {}", node.path))?;
+        let made = match make(tmpfs.as_fd(), &outside(node, path.clone(), ids)?) {
+            Err(error) if is_forbidden(&error) => host_node(tmpfs.as_fd(), node, &path)
+                .map(|mount| lent.push(Piece { mount, place: path.into() })),
+            other => other,
+        };
+        made.context(|| format!("device {}", node.path))?;
     }
-    Ok(tmpfs)
+    let mut pieces = vec![Piece::whole(tmpfs)];
+    pieces.extend(lent);
+    Ok(pieces)
+}
+
+/// Whether it is because of the user namespace that this process is in that there is no node.
+fn is_forbidden(error: &Error) -> bool {
+    error.errno() == Some(Errno::PERM) && !userns::is_initial()
+}
+
+/// A mount of the host's node of the same path and number, and an empty file at `path` for it to go on.
+fn host_node(dev: BorrowedFd<'_>, node: &Device, path: &str) -> Result<OwnedFd> {
+    let mount = lent(node)?;
+    resolve::ensure(dev, path, Kind::File, true)?;
+    Ok(mount)
+}
+
+fn lent(node: &Device) -> Result<OwnedFd> {
+    let mount = source::bind(Path::new(&node.path), false)?;
+    let stat = fstat(&mount).call(|| format!("fstat({:?})", node.path))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind != FileType::CharacterDevice || stat.st_rdev != makedev(node.major, node.minor) {
+        return Err(Error::unsupported(
+            "an ordinary user's engine cannot make device nodes, and the host has another thing at this path",
+        ));
+    }
+    let set = Attributes::NOSUID.with(Attributes::NOEXEC);
+    source::change(mount.as_fd(), tare_sys::mount::Change { set, ..Default::default() })?;
+    Ok(mount)
 }
 
 /// One node as a mount.
@@ -74,7 +112,10 @@ pub(crate) fn alone(node: &Device, attributes: Attributes, ids: &IdMaps) -> Resu
     let tmpfs = tmpfs(&[], Attributes::NONE, ids)?;
     let (uid, gid) = ids.root()?;
     let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
-    make(tmpfs.as_fd(), &outside(node, "node".to_owned(), ids)?)?;
+    match make(tmpfs.as_fd(), &outside(node, "node".to_owned(), ids)?) {
+        Err(error) if is_forbidden(&error) => return lent(node),
+        other => other?,
+    }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file =
         openat(&tmpfs, "node", flags, Mode::empty()).call(|| "openat(private tmpfs, \"node\", O_PATH)")?;

@@ -79,7 +79,11 @@ impl Runtime {
     /// # Errors
     /// There are no cgroups, or /proc cannot be read.
     pub fn new(options: Options) -> ModelResult<Self> {
-        let layout = Arc::new(Layout::detect()?);
+        let layout = Layout::detect();
+        // An ordinary user's engine may have to do without groups anyway.
+        let layout =
+            if tare_sys::userns::is_initial() { layout? } else { layout.unwrap_or_else(|_| Layout::none()) };
+        let layout = Arc::new(layout);
         Ok(Self { shared: Rc::new(Shared { options, layout }) })
     }
 
@@ -112,13 +116,16 @@ impl Runtime {
     /// A handle on what may be left of a container whose first process has ended: its processes, its cgroups.
     ///
     /// # Errors
-    /// The specification names no cgroups.
+    /// The path of its cgroups is none.
     pub fn revisit(&self, spec: SandboxSpec) -> ModelResult<Container> {
         self.handle(spec, 0, None)
     }
 
     fn handle(&self, spec: SandboxSpec, pid: i32, pidfd: Option<OwnedFd>) -> ModelResult<Container> {
-        let cgroup = self.options().cgroups.open(self.layout(), cgroups_path(&spec)?)?;
+        let cgroup = match cgroups_path(&spec) {
+            Some(path) => self.options().cgroups.open(self.layout(), path)?,
+            None => Cgroup::none(&LinuxResources::default())?,
+        };
         let filter = self.filter(&spec)?;
         let runtime = self.clone();
         Ok(Container { runtime, spec, pid, pidfd, cgroup, filter, oom: None, oom_kills: 0 })
@@ -163,7 +170,10 @@ impl Runtime {
         let none = LinuxResources::default();
         let resources =
             spec.oci.linux().as_ref().and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
-        let mut cgroup = self.options().cgroups.create(self.layout(), cgroups_path(spec)?, resources)?;
+        let mut cgroup = match cgroups_path(spec) {
+            Some(path) => self.options().cgroups.create(self.layout(), path, resources)?,
+            None => Cgroup::none(resources)?,
+        };
         let filter_and_agent = (filter.as_deref(), agent.as_ref());
         let meet = |pid| meet(spec, &plan, extra.subject, pid);
         let launched = self.start_in(&plan, &cgroup, filter_and_agent, joins, stdio, (extra, &meet));
@@ -250,6 +260,9 @@ impl Sandbox for Runtime {
     }
 
     fn cleanup(&self, id: &ContainerId, cgroups_path: &str) -> ModelResult<()> {
+        if cgroups_path.is_empty() {
+            return Ok(());
+        }
         let cgroup = self.options().cgroups.open(self.layout(), std::path::Path::new(cgroups_path))?;
         let killed = cgroup.kill_all().map_err(Error::from);
         let removed = cgroup.destroy().map_err(Error::from);
@@ -273,9 +286,9 @@ fn bounding(spec: &SandboxSpec) -> CapSet {
     set.and_then(|set| CapSet::from_oci(set).ok()).unwrap_or_default()
 }
 
-fn cgroups_path(spec: &SandboxSpec) -> Result<&std::path::Path> {
-    let path = spec.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
-    path.ok_or_else(|| Error::invalid("linux.cgroupsPath: missing"))
+/// Where its groups are; without a path it has none, and no limits.
+fn cgroups_path(spec: &SandboxSpec) -> Option<&std::path::Path> {
+    spec.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref())
 }
 
 fn needs(plan: &Plan, what: &What) -> bool {

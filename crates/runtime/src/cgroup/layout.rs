@@ -94,6 +94,11 @@ impl Layout {
         Ok(Self { hierarchies, nsdelegate, write_flags: OFlags::WRONLY | OFlags::CLOEXEC })
     }
 
+    /// None, for a container without groups.
+    pub(crate) fn none() -> Self {
+        Self { hierarchies: Vec::new(), nsdelegate: false, write_flags: OFlags::WRONLY | OFlags::CLOEXEC }
+    }
+
     /// What kind of machine this is.
     pub fn mode(&self) -> Mode {
         match (self.has(Version::V1), self.has(Version::V2)) {

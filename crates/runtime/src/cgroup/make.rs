@@ -128,6 +128,10 @@ impl Cgroup {
             return self.write_device_lines(hierarchy, &devices::steps(&now, &rules.lines()?));
         }
         let Some(hierarchy) = self.unified() else { return self.can_keep(rules) };
+        // Only root of the machine may attach a program, and only under it can there be device nodes to forbid.
+        if !tare_sys::userns::is_initial() {
+            return Ok(());
+        }
         let group = hierarchy.open_at(self.path.as_str(), OFlags::RDONLY | OFlags::DIRECTORY)?;
         replace_device_program(group.as_fd(), rules).map_err(|source| Error::Call {
             call: format!("attach a device program to {}", hierarchy.shown(self.path.as_str())),

@@ -57,6 +57,7 @@ mod freeze;
 mod group;
 mod layout;
 mod make;
+mod none;
 mod oom;
 pub mod parse;
 mod path;
@@ -82,6 +83,7 @@ pub use driver::Driver;
 pub use error::{Error, Result};
 pub use group::{Cgroup, Entry};
 pub use layout::{Hierarchy, Layout, Mode};
+pub(crate) use none::NO_GROUPS;
 pub use oom::OomWatch;
 pub use path::GroupPath;
 

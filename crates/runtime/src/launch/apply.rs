@@ -12,6 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tare_sys::mount::{Change, Propagation, can_detach, stage};
 use tare_sys::process::{self, Forked, Namespaces};
+use tare_sys::userns::is_initial;
 
 use crate::channel::Report;
 use crate::error::{Call, Context, Error, Result};
@@ -315,7 +316,10 @@ impl Child<'_> {
                     && matches!(kind, "proc" | "sysfs") =>
             {
                 Err(error).context(|| {
-                    format!("{kind} in a user namespace (if parts of the host's are covered, only --userns=host helps)")
+                    // An ordinary user's engine has no other.
+                    let way =
+                        if is_initial() { "only --userns=host helps" } else { "they have to be uncovered" };
+                    format!("{kind} in a user namespace (if parts of the host's are covered, {way})")
                 })
             }
             other => other,

@@ -9,10 +9,14 @@
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tare_sys::mount::{Attributes, Change};
 use tare_sys::process::Namespaces;
+use tare_sys::userns::is_initial;
 
 use crate::channel::Launch;
 use crate::error::{Call, Context, Error, Result};
@@ -99,11 +103,12 @@ impl Outside<'_> {
                 idmap::bind(path, *recursive, Mapping { userns, recursive: deep, lenient })?
             }
             What::Devices { data, nodes } => {
-                vec![Piece::whole(device::file_system(data, source.attributes, nodes, self.ids()?)?)]
+                device::file_system(data, source.attributes, nodes, self.ids()?)?
             }
             What::Node(node) => vec![Piece::whole(device::alone(node, source.attributes, self.ids()?)?)],
             What::New { kind, source: from, data } => {
-                vec![Piece::whole(source::new(kind, from.as_deref(), data, source.attributes)?)]
+                let made = source::new(kind, from.as_deref(), data, source.attributes);
+                vec![Piece::whole(made.or_else(|error| hosts_own(kind, source.attributes, error))?)]
             }
             What::Cgroup | What::Init => {
                 return Err(Error::unsupported("this mount is not one of the parent's"));
@@ -131,9 +136,15 @@ impl Outside<'_> {
             return Ok(());
         }
         let allowed = Rlimit { current: now.current, maximum: limit.maximum };
-        prlimit(Pid::from_raw(self.pid), resource, allowed)
-            .call(|| format!("prlimit({}, {resource:?}, {:?})", self.pid, limit.maximum))
-            .map(drop)
+        let set = prlimit(Pid::from_raw(self.pid), resource, allowed);
+        let call = || format!("prlimit({}, {resource:?}, {:?})", self.pid, limit.maximum);
+        if set == Err(Errno::PERM) {
+            let own = now.maximum.map_or_else(|| "none".to_owned(), |most| most.to_string());
+            return set.call(call).map(drop).context(|| {
+                format!("ulimit {resource:?} is above the engine's own ({own}), which takes rights over the machine")
+            });
+        }
+        set.call(call).map(drop)
     }
 
     fn userns(&self) -> Result<BorrowedFd<'_>> {
@@ -143,4 +154,18 @@ impl Outside<'_> {
     fn ids(&self) -> Result<&IdMaps> {
         self.given.ids.as_ref().ok_or_else(|| Error::invalid("plan: no ids"))
     }
+}
+
+/// Kernel file systems that show the host's own state, and where the host has them.
+const HOSTS: [(&str, &str); 3] = [("sysfs", "/sys"), ("mqueue", "/dev/mqueue"), ("proc", "/proc")];
+
+/// In a user namespace, whose root is not the machine's, one of a namespace that is the host's cannot be made anew: a copy
+/// of the host's mount does. `refusal` is what came of the try.
+fn hosts_own(kind: &str, attributes: Attributes, refusal: Error) -> Result<OwnedFd> {
+    let place = HOSTS.iter().find(|(name, _)| *name == kind).map(|(_, place)| Path::new(place));
+    let forbidden = refusal.errno() == Some(Errno::PERM) && !is_initial();
+    let Some(place) = place.filter(|_| forbidden) else { return Err(refusal) };
+    let mount = source::bind(place, true)?;
+    source::change(mount.as_fd(), Change { set: attributes, recursive: true, ..Change::default() })?;
+    Ok(mount)
 }

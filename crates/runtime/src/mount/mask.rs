@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, fchdir};
 use tare_sys::mount::{Attributes, Change};
+use tare_sys::userns::is_initial;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::{resolve, source};
@@ -30,8 +31,16 @@ impl Covers {
     pub(crate) fn make() -> Result<OwnedFd> {
         let attributes = Attributes::NOSUID.with(Attributes::NOEXEC);
         let tmpfs = source::new("tmpfs", None, &[], attributes)?;
-        mknodat(&tmpfs, "null", FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 3))
-            .call(|| "mknodat(private tmpfs, \"null\", S_IFCHR, 1:3)")?;
+        let (name, mode) = ("null", Mode::from_raw_mode(0o666));
+        match mknodat(&tmpfs, name, FileType::CharacterDevice, mode, makedev(1, 3)) {
+            // No device can be made in a user namespace; a file without content and name hides as well.
+            Err(Errno::PERM) if !is_initial() => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                openat(&tmpfs, name, flags, Mode::from_raw_mode(0o444))
+                    .call(|| "openat(private tmpfs, \"null\", O_CREAT)")?;
+            }
+            made => made.call(|| "mknodat(private tmpfs, \"null\", S_IFCHR, 1:3)")?,
+        }
         mkdirat(&tmpfs, "empty", Mode::from_raw_mode(0o555)).call(|| "mkdirat(private tmpfs, \"empty\")")?;
         let read_only = Change { set: Attributes::RDONLY, ..Change::default() };
         source::change(tmpfs.as_fd(), read_only)?;
@@ -45,8 +54,12 @@ impl Covers {
         };
         let (null, empty) = (open("null", OFlags::empty())?, open("empty", OFlags::DIRECTORY)?);
         let stat = fstat(&null).call(|| "fstat(null)")?;
-        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-        if !device || stat.st_rdev != makedev(1, 3) {
+        let is_null = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice => stat.st_rdev == makedev(1, 3),
+            FileType::RegularFile => stat.st_size == 0 && !is_initial(),
+            _ => false,
+        };
+        if !is_null {
             return Err(Error::forbidden("the null device just made is not character device 1:3"));
         }
         Ok(Self { tmpfs, null, empty })

@@ -24,11 +24,18 @@ use tare_sys::mount::{
     Attributes, Change, Propagation, can_detach, copy_tree, map_ids, mount_setattr, stage,
 };
 
+use tare_sys::userns;
+
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::aside;
 use crate::mount::idmap::{self, Mapping, Piece};
 use crate::mount::options::Datum;
 use crate::mount::source;
+
+/// The overlay keeps its marks where a user namespace may write them, as the store does.
+const USER_MARKS: &str = "userxattr";
+/// What is in the way on a kernel that cannot.
+const WITHOUT_USER_MARKS: &str = "an overlay in a user namespace (Linux 5.11)";
 
 /// Longest string that one `fsconfig` call takes.
 const LONGEST_VALUE: usize = 255;
@@ -106,6 +113,9 @@ impl Layers {
         source::set(fs.as_fd(), "workdir", Some(&self.work))?;
         if volatile {
             source::set(fs.as_fd(), "volatile", None)?;
+        }
+        if !userns::is_initial() {
+            source::set(fs.as_fd(), USER_MARKS, None).context(|| WITHOUT_USER_MARKS)?;
         }
         Ok(fs)
     }
@@ -285,6 +295,7 @@ fn overlay_data(names: &[String], volatile: bool) -> Vec<Datum> {
         datum("upperdir", Some(upper.clone())),
         datum("workdir", Some(work.clone())),
     ];
+    data.extend((!userns::is_initial()).then(|| datum(USER_MARKS, None)));
     data.extend(volatile.then(|| datum("volatile", None)));
     data
 }

@@ -42,7 +42,9 @@ impl View {
             return Ok(Self { top, inner: Vec::new() });
         }
         let mode = Datum { key: "mode".to_owned(), value: Some("755".to_owned()) };
-        let top = source::new("tmpfs", Some("tmpfs"), &[mode], attributes.without(Attributes::RDONLY))?;
+        // What is put into it comes before it is made read-only.
+        let now = if hierarchies.is_empty() { attributes } else { attributes.without(Attributes::RDONLY) };
+        let top = source::new("tmpfs", Some("tmpfs"), &[mode], now)?;
         let mut inner = Vec::with_capacity(hierarchies.len());
         for hierarchy in hierarchies {
             inner.push((hierarchy.name.clone(), source::bind(&hierarchy.group, false)?));

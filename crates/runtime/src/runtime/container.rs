@@ -13,7 +13,7 @@ use tare_sys::process::Namespaces;
 
 use super::Runtime;
 use crate::cgroup::usage::Usage;
-use crate::cgroup::{Cgroup, OomWatch};
+use crate::cgroup::{Cgroup, NO_GROUPS, OomWatch};
 use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
 use crate::label;
@@ -142,6 +142,13 @@ impl Container {
         }
     }
 
+    fn takes_groups(&self, what: &str) -> ModelResult<()> {
+        if self.cgroup.is_none() {
+            return Err(ModelError::new(ErrorKind::Unsupported, format!("{what}: {NO_GROUPS}")));
+        }
+        Ok(())
+    }
+
     fn interfaces(&self) -> Option<BTreeMap<String, InterfaceStats>> {
         let text = std::fs::read_to_string(format!("/proc/{}/net/dev", self.pid)).ok()?;
         Some(interfaces(&text))
@@ -165,6 +172,7 @@ impl Running for Container {
     }
 
     fn pause(&mut self) -> ModelResult<()> {
+        self.takes_groups("pausing")?;
         Ok(self.cgroup.freeze()?)
     }
 
@@ -173,18 +181,23 @@ impl Running for Container {
     }
 
     fn update(&mut self, resources: &LinuxResources) -> ModelResult<Vec<String>> {
+        self.takes_groups("limits")?;
         let known = self.cgroup.notes().len();
         self.cgroup.update(resources)?;
         Ok(self.cgroup.notes()[known..].to_vec())
     }
 
     fn stats(&self) -> ModelResult<Stats> {
+        self.takes_groups("figures of what a container uses")?;
         let mut stats = self.cgroup.stats()?;
         stats.networks = self.interfaces().unwrap_or_default();
         Ok(stats)
     }
 
     fn processes(&self) -> ModelResult<Vec<i32>> {
+        if self.cgroup.is_none() {
+            return Ok(descendants(std::process::id()));
+        }
         Ok(self.cgroup.pids()?)
     }
 
@@ -208,6 +221,21 @@ impl Running for Container {
             (Err(one), Err(other)) => Err(ModelError::system(format!("{one}; {other}"))),
         }
     }
+}
+
+/// Everything that a process has started and that has not ended: of a monitor, its container's processes. (What loses its
+/// parent in a pid namespace falls to that one's first process.)
+fn descendants(pid: u32) -> Vec<i32> {
+    let mut all = Vec::new();
+    let mut open = vec![pid.to_string()];
+    while let Some(pid) = open.pop() {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            open.extend(children.split_whitespace().map(str::to_owned));
+            all.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        }
+    }
+    all
 }
 
 /// Reads `/proc/PID/net/dev`; loopback is nobody's traffic.
