@@ -114,7 +114,9 @@ fn spawn(socket: &Path, run_dir: &Path, ready: OwnedFd) -> Result<std::process::
         None => Command::new(&me),
     };
     command.arg(STARTER).arg(ready.as_raw_fd().to_string()).arg(find_daemon(&me)?).arg(socket);
-    command.env_clear().env("PATH", PATH).current_dir("/");
+    // An ordinary user's daemon has that user's rights, and newuidmap may be where the user says.
+    let own = std::env::var_os("PATH").filter(|_| !rustix::process::geteuid().is_root());
+    command.env_clear().env("PATH", own.unwrap_or_else(|| PATH.into())).current_dir("/");
     for name in KEPT {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use tare_model::capability::CapSet;
 
+use tare_shim::rootless;
+
 use crate::spec::HostFacts;
+use crate::spec::rootless::Rootless;
 
 /// What `info` and `stats` need besides.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,7 @@ pub(crate) fn facts() -> HostFacts {
         hostname: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
         apparmor: line("/sys/module/apparmor/parameters/enabled").is_some_and(|word| word == "Y"),
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease").unwrap_or_default()),
+        rootless: rootless::is_inside().then(own_world),
     }
 }
 
@@ -41,6 +45,16 @@ pub(crate) fn facts() -> HostFacts {
 fn kernel_version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// What an ordinary user's engine has.
+fn own_world() -> Rootless {
+    let (users, groups) = rootless::own_ids().unwrap_or_default();
+    let cgroup = rootless::delegated_group().map(|path| path.to_string_lossy().into_owned());
+    let list = cgroup.as_ref().and_then(|path| line(&format!("/sys/fs/cgroup{path}/cgroup.controllers")));
+    let controllers = list.iter().flat_map(|list| list.split(' ')).map(str::to_owned).collect();
+    let oom_score = line("/proc/self/oom_score_adj").and_then(|score| score.parse().ok()).unwrap_or(0);
+    Rootless { users, groups, cgroup, controllers, oom_score }
 }
 
 /// Reads what `info` tells.

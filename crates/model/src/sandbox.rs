@@ -84,9 +84,50 @@ pub enum Rootfs {
         #[serde(default)]
         volatile: bool,
     },
+    /// Several unions and files put together: what becomes of a directory with mounts below it where it cannot be a layer,
+    /// as in a user namespace.
+    Parts {
+        /// The union that is the root.
+        base: Union,
+        /// What is mounted on it, parents first.
+        parts: Vec<Part>,
+        /// As for [`Rootfs::Overlay`].
+        volatile: bool,
+    },
     /// A directory used as it is.
     Directory {
         /// Absolute path.
+        path: PathBuf,
+    },
+}
+
+/// A read-only layer under a private one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Union {
+    /// The read-only directory.
+    pub lower: PathBuf,
+    /// The private layer.
+    pub upper: PathBuf,
+    /// Overlayfs's scratch directory, beside `upper`.
+    pub work: PathBuf,
+}
+
+/// A part of a root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Part {
+    /// A directory, with a private layer.
+    Layer {
+        /// Where it goes, below the root.
+        place: PathBuf,
+        /// It.
+        union: Union,
+    },
+    /// A file of the host, read-only.
+    File {
+        /// Where it goes, below the root.
+        place: PathBuf,
+        /// The file.
         path: PathBuf,
     },
 }

@@ -26,11 +26,12 @@ use rustix::process::WaitIdOptions;
 use tare_model::sandbox::{Launched, Stdio, WindowSize};
 use tare_sys::mount::can_detach;
 use tare_sys::pidfd;
-use tare_sys::process::{self, Forked, Namespaces, fork, setns};
+use tare_sys::process::{self, Forked, Namespaces, exit_now, fork, fork_sibling, setns};
+use tare_sys::userns::is_initial;
 
 use crate::attributes;
 use crate::cgroup::Entry;
-use crate::channel::{self, Launch, Sibling, Until};
+use crate::channel::{self, Launch, Report, Sibling, Until};
 use crate::error::{Call, Context, Error, Result};
 use crate::hooks::Subject;
 use crate::mount::source;
@@ -179,6 +180,12 @@ impl Resources<'_> {
         all
     }
 
+    /// A pid namespace is among those.
+    fn joins_pid(&self, plan: &Plan) -> bool {
+        let user = plan.namespaces.has_own(Namespaces::USER);
+        self.joined_around_fork(user).iter().any(|(kind, _)| *kind == Namespaces::PID)
+    }
+
     /// Namespaces that the parent joins for the time of the fork: the pid namespace, which only a child can be made in;
     /// with a user namespace any, because they need not belong to it.
     fn joined_around_fork(&self, user: bool) -> Vec<(Namespaces, BorrowedFd<'_>)> {
@@ -268,14 +275,16 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
         attributes::fork_on(&plan.first_processors, || clock::fork_in(plan, || fork_into(plan, given)))?;
     let Forked::Parent { pid, pidfd } = forked else {
         // Nothing of the parent's may run in the child: no destructor, no return.
-        let Err(error) = apply::run(plan, given, &report, streams);
+        let Err(error) =
+            join_itself(plan, given, &report).and_then(|()| apply::run(plan, given, &report, streams));
         given.tell_gate(&error);
         report.failed(error);
-        tare_sys::process::exit_now(1);
+        exit_now(1);
     };
     drop((report, streams));
     let first = Sibling { pid: pid.as_raw_nonzero().get(), pidfd };
-    let Sibling { pid, pidfd } = if plan.namespaces.forks_again() { second(&ours, first)? } else { first };
+    let again = plan.namespaces.forks_again() || (!may_return() && given.joins_pid(plan));
+    let Sibling { pid, pidfd } = if again { second(&ours, first)? } else { first };
     let meet = || (given.meet)(pid);
     let wait = || match given.listener {
         Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd(), meet),
@@ -294,6 +303,32 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
         Err(error) => {
             reap(&pidfd.as_fd());
             Err(error)
+        }
+    }
+}
+
+/// Whether this process can leave the host's namespaces and come back: they belong to the first user namespace.
+fn may_return() -> bool {
+    is_initial()
+}
+
+/// Where the parent could not have come back, the child itself joins what is joined around the fork. For a pid namespace
+/// that takes another process, in which the child goes on.
+fn join_itself(plan: &Plan, given: &Resources<'_>, report: &Report) -> Result<()> {
+    if may_return() {
+        return Ok(());
+    }
+    for (kind, file) in given.joined_around_fork(plan.namespaces.has_own(Namespaces::USER)) {
+        setns(file, kind).call(|| format!("setns(fd, {kind:?})"))?;
+    }
+    if !given.joins_pid(plan) {
+        return Ok(());
+    }
+    match fork_sibling(Namespaces::NONE).call(|| "clone3(CLONE_PARENT)")? {
+        Forked::Child => Ok(()),
+        Forked::Parent { pid, pidfd } => {
+            report.sibling(pid.as_raw_nonzero().get(), pidfd.as_fd())?;
+            exit_now(0)
         }
     }
 }
@@ -322,7 +357,7 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
         let forked = fork(flags, given.entry.clone_into()).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"));
         if flags.contains(Namespaces::USER) { forked.context(|| NO_USER_NAMESPACE) } else { forked }
     };
-    if around.is_empty() {
+    if around.is_empty() || !may_return() {
         return fork();
     }
     let kinds = around.iter().fold(Namespaces::NONE, |all, (kind, _)| all | *kind);

@@ -32,18 +32,22 @@ const HASHES: [&str; 2] = ["/etc/shadow", "/etc/gshadow"];
 const OLD_HASHES: [&str; 2] = ["/etc/shadow-", "/etc/gshadow-"];
 const SSH: &str = "/etc/ssh";
 
+/// Directories that are hidden whole, by canonical path.
+pub(crate) fn directories(engine: &[PathBuf], extent: Extent) -> Vec<PathBuf> {
+    let homes = HOMES
+        .iter()
+        .filter(|_| extent == Extent::Secrets)
+        .filter_map(|path| Path::new(path).canonicalize().ok());
+    engine.iter().cloned().chain(homes).collect()
+}
+
 /// Writes the mask for a container whose lowest layer is `base` into the empty directory `upper`. `engine` are the
 /// directories of this engine, by canonical path.
 pub(crate) fn write(upper: &Dir, base: &Path, engine: &[PathBuf], extent: Extent) -> Result<()> {
-    for dir in engine {
-        hide_directory(upper, base, dir)?;
+    for dir in directories(engine, extent) {
+        hide_directory(upper, base, &dir)?;
     }
     if extent == Extent::Secrets {
-        for path in HOMES {
-            if let Ok(real) = Path::new(path).canonicalize() {
-                hide_directory(upper, base, &real)?;
-            }
-        }
         for path in HASHES {
             if let Ok(real) = Path::new(path).canonicalize() {
                 hide_content(upper, base, &real)?;
@@ -110,7 +114,7 @@ fn enter(upper: &Dir, base: &Path, path: &Path) -> Result<Option<(Dir, OsString)
 }
 
 /// Owner and mode of the host's file or directory.
-fn take_over(fd: impl AsFd, path: &Path) -> Result<()> {
+pub(crate) fn take_over(fd: impl AsFd, path: &Path) -> Result<()> {
     let stat: Stat = rustix::fs::stat(path).while_(|| format!("stat({})", path.display()))?;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     match fchown(&fd, Some(uid), Some(gid)) {

@@ -3,18 +3,21 @@
 //! Preparing makes directories and nothing else; the union is mounted by the container's monitor, in the container's
 //! mount namespace. Removing moves the directories to the trash.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
 use tare_model::container::ImageSource;
-use tare_model::sandbox::Rootfs;
+use tare_model::sandbox::{Part, Rootfs, Union};
 use tare_model::{ContainerId, Digest, Error, ErrorKind, Result};
 use tare_sys::dir::Dir;
+use tare_sys::userns;
 
 use crate::Store;
 use crate::error::{SystemContext, corrupt};
 use crate::mask::{self, Extent};
+use crate::parts;
 use crate::rows::Durability;
 
 /// The upper layer until it is whole.
@@ -71,6 +74,17 @@ impl Store {
         let lowers = self.lowers(source)?;
         let what = || format!("prepare container {id}");
         let dir = self.layout.containers.ensure_dir(id.as_str(), 0o700).while_(what)?;
+        if let (RootSource::Host { .. } | RootSource::Directory { .. }, [lower], false) =
+            (source, lowers.as_slice(), userns::is_initial())
+        {
+            let mounts = parts::mounts_below(lower)?;
+            if !mounts.is_empty() {
+                let at = (&dir, self.container_dir(id));
+                let made = self.prepare_parts((at.0, &at.1), source, lower, &mounts);
+                let (base, parts) = made.map_err(|e| e.context(what()))?;
+                return Ok(Rootfs::Parts { base, parts, volatile: durability == Durability::Process });
+            }
+        }
         if dir.stat("upper").while_(what)?.is_none() {
             self.make_upper(&dir, source, &lowers).map_err(|e| e.context(what()))?;
         }
@@ -126,6 +140,74 @@ impl Store {
         }
     }
 
+    /// As [`Store::prepare`], of a directory that cannot be a layer as a whole.
+    fn prepare_parts(
+        &self,
+        (dir, path): (&Dir, &Path),
+        source: &RootSource,
+        lower: &Path,
+        mounts: &[PathBuf],
+    ) -> Result<(Union, Vec<Part>)> {
+        let (engine, extent) = self.hidden(source);
+        let split = parts::Split::of(lower, mounts, &mask::directories(&engine, extent))?;
+        let own =
+            |path: &Path, lower: PathBuf| Union { lower, upper: path.join("upper"), work: path.join("work") };
+        let base = own(path, self.layout.path.join("empty"));
+        if dir.stat("upper").while_(|| "stat(upper)")?.is_none() {
+            self.layout.discard(dir, UNFINISHED)?;
+            dir.ensure_dir(UNFINISHED, 0o755).while_(|| "make upper layer")?;
+            split.frame(lower, &path.join(UNFINISHED))?;
+            dir.rename(UNFINISHED, dir, "upper", false).while_(|| "make upper layer")?;
+        }
+        dir.ensure_dir("work", 0o700).while_(|| "make work directory")?;
+        let all = dir.ensure_dir("parts", 0o700).while_(|| "make parts")?;
+        let mut parts = Vec::new();
+        for place in &split.layers {
+            let (name, from) = (parts::name(place)?, lower.join(place));
+            match self.prepare_part(&all, &name, source, &from) {
+                Ok(()) => parts.push(Part::Layer {
+                    place: place.clone(),
+                    union: own(&path.join("parts").join(&name), from),
+                }),
+                // The host goes on living: what has gone meanwhile is an empty directory.
+                Err(_) if !from.exists() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        parts.extend(
+            split.files.iter().map(|place| Part::File { place: place.clone(), path: lower.join(place) }),
+        );
+        // A place that is not there in an upper layer of an earlier start has been removed by the container.
+        parts.retain(|part| {
+            let (Part::Layer { place, .. } | Part::File { place, .. }) = part;
+            base.upper.join(place).symlink_metadata().is_ok_and(|data| !data.file_type().is_symlink())
+        });
+        Ok((base, parts))
+    }
+
+    /// The own directories of one part, with the host's `from` as the layer below.
+    fn prepare_part(&self, all: &Dir, name: &OsStr, source: &RootSource, from: &Path) -> Result<()> {
+        let (engine, extent) = self.hidden(source);
+        let dir = all.ensure_dir(name, 0o700).while_(|| "make a part")?;
+        if dir.stat("upper").while_(|| "stat(upper)")?.is_none() {
+            self.layout.discard(&dir, UNFINISHED)?;
+            let upper = dir.ensure_dir(UNFINISHED, 0o755).while_(|| "make upper layer")?;
+            mask::take_over(upper.as_fd(), from)?;
+            mask::write(&upper, from, &engine, extent)?;
+            dir.rename(UNFINISHED, &dir, "upper", false).while_(|| "make upper layer")?;
+        }
+        dir.ensure_dir("work", 0o700).while_(|| "make work directory").map(drop)
+    }
+
+    /// What of the host a container does not see.
+    fn hidden(&self, source: &RootSource) -> ([PathBuf; 2], Extent) {
+        let engine = [self.layout.path.clone(), self.run_dir.clone()];
+        match source {
+            RootSource::Host { full: false } => (engine, Extent::Secrets),
+            _ => (engine, Extent::Engine),
+        }
+    }
+
     /// Makes `upper` whole under another name first: a mask of which a crash left half must never be taken for the mask.
     fn make_upper(&self, dir: &Dir, source: &RootSource, lowers: &[PathBuf]) -> Result<()> {
         self.layout.discard(dir, UNFINISHED)?;
@@ -141,13 +223,10 @@ impl Store {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         fchown(upper.as_fd(), Some(uid), Some(gid)).while_(|| "fchown(upper)")?;
         fchmod(upper.as_fd(), Mode::from_raw_mode(stat.st_mode & 0o7777)).while_(|| "fchmod(upper)")?;
-        let engine = [self.layout.path.clone(), self.run_dir.clone()];
+        let (engine, extent) = self.hidden(source);
         match source {
-            RootSource::Host { full } => {
-                let extent = if *full { Extent::Engine } else { Extent::Secrets };
-                mask::write(upper, Path::new("/"), &engine, extent)
-            }
-            RootSource::Directory { path, .. } => mask::write(upper, path, &engine, Extent::Engine),
+            RootSource::Host { .. } => mask::write(upper, Path::new("/"), &engine, extent),
+            RootSource::Directory { path, .. } => mask::write(upper, path, &engine, extent),
             RootSource::Image(_) => Ok(()),
         }
     }

@@ -2,11 +2,10 @@
 //!
 //! A volume is made below `tmp/`, moved into place, and then recorded; what has no record is cleared away at open.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tare_model::sandbox::Rootfs;
+use tare_model::sandbox::{Part, Rootfs};
 use tare_model::{ContainerId, Error, Result, VolumeId};
 use time::OffsetDateTime;
 
@@ -102,8 +101,9 @@ impl Store {
         let data = dir.ensure_dir("_data", 0o755).while_(|| "volume")?;
         let mut copied = false;
         if let Some(source) = new.copy_from {
-            let root = MergedDir::root(&self.seen(new, source)?)?;
-            if let Some(Found::Directory(found)) = root.resolve(OsStr::new(new.path))? {
+            let (directories, path) = self.seen(new, source)?;
+            let root = MergedDir::root(&directories)?;
+            if let Some(Found::Directory(found)) = root.resolve(path.as_os_str())? {
                 copied = crate::copy::copy_tree(found, data)?;
             }
         }
@@ -126,18 +126,32 @@ impl Store {
     }
 
     /// The directories that make up what the new container sees, topmost first. A directory of the host shows through its
-    /// upper layer, which hides what it must not see.
-    fn seen(&self, new: &NewVolume<'_>, source: &RootSource) -> Result<Vec<PathBuf>> {
+    /// upper layer, which hides what it must not see. And where the volume's path is in them.
+    fn seen(&self, new: &NewVolume<'_>, source: &RootSource) -> Result<(Vec<PathBuf>, PathBuf)> {
+        let path = PathBuf::from(new.path);
         if matches!(source, RootSource::Image(_)) {
-            return self.lowers(source);
+            return Ok((self.lowers(source)?, path));
         }
         Ok(match self.prepare(new.container, source, new.durability)? {
-            Rootfs::Overlay { lowers, upper, .. } => std::iter::once(upper).chain(lowers).collect(),
-            Rootfs::Directory { path } => vec![path],
+            Rootfs::Overlay { lowers, upper, .. } => (std::iter::once(upper).chain(lowers).collect(), path),
+            Rootfs::Directory { path: root } => (vec![root], path),
+            Rootfs::Parts { base, parts, .. } => match parts.into_iter().find_map(|part| within(part, &path))
+            {
+                Some(found) => found,
+                // Above all parts there are only places for them.
+                None => (vec![base.upper], path),
+            },
         })
     }
 
     fn is_durable_volume(&self, id: &VolumeId) -> Result<bool> {
         Ok(self.meta.get(crate::meta::Table::Volumes, id.as_str())?.is_some())
     }
+}
+
+/// The directories of `part`, and where `path` is in them, if it is.
+fn within(part: Part, path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
+    let Part::Layer { place, union } = part else { return None };
+    let below = path.strip_prefix("/").unwrap_or(path).strip_prefix(place).ok()?.to_owned();
+    Some((vec![union.upper, union.lower], Path::new("/").join(below)))
 }

@@ -5,6 +5,7 @@
 //! * [`Image`] and [`Layer`]: images made on the spot, honest and hostile, as archives in both layouts
 //! * [`Cmd`] and [`Pty`]: programs with an end in sight, on pipes or on a terminal
 //! * [`Canary`]: a tree on the host that nothing may touch
+//! * [`User`]: an ordinary user, with an engine of that user's own
 //! * [`debs`]: Debian packages unpacked under `target/`, the machine unchanged
 //!
 //! The kit knows no crate of the house: it meets the programs as a stranger does. Suites that ask only for what Docker
@@ -22,6 +23,7 @@ pub mod http;
 pub mod image;
 pub mod leftovers;
 pub mod pty;
+pub mod user;
 pub mod wait;
 
 pub use canary::Canary;
@@ -29,3 +31,4 @@ pub use cmd::{Cmd, Output};
 pub use engine::Engine;
 pub use image::{Image, Layer};
 pub use pty::Pty;
+pub use user::User;

@@ -74,6 +74,12 @@ fn ours(fixed: &Fixed) -> InspectExtension {
             large_user_ids: ids.uids.clone(),
             large_group_ids: ids.gids.clone(),
         },
+        UserNamespace::Engine { users, shared, .. } => extension::UserNamespace {
+            mode: if shared.is_empty() { "private" } else { "container" }.into(),
+            reason: shared.clone(),
+            count: users.iter().map(|range| range.count).sum(),
+            ..Default::default()
+        },
     };
     InspectExtension { rootfs, user_namespace }
 }

@@ -58,6 +58,15 @@ pub enum UserNamespace {
         /// Why it shares those of another container; empty if it does not.
         shared: String,
     },
+    /// The engine's own ids, one to one: it is an ordinary user's and has no others to give.
+    Engine {
+        /// Of users.
+        users: Vec<tare_model::IdRange>,
+        /// Of groups.
+        groups: Vec<tare_model::IdRange>,
+        /// As for [`UserNamespace::Own`].
+        shared: String,
+    },
     /// The host's own.
     Host {
         /// Why, in the words of the command line.
@@ -79,12 +88,19 @@ pub struct UserIds {
 // === impl UserNamespace ===
 
 impl UserNamespace {
-    /// Its ids, if they are not the host's.
+    /// Its ids, if nobody else has them.
     pub fn ids(&self) -> Option<&UserIds> {
         match self {
             Self::Own { ids, .. } => Some(ids),
-            Self::Host { .. } => None,
+            Self::Engine { .. } | Self::Host { .. } => None,
         }
+    }
+}
+
+impl UserNamespace {
+    /// Whether it is the engine's and the host's.
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::Host { .. })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::lifecycle::core::Core;
 use crate::lifecycle::recover;
 use crate::lifecycle::table::Table;
 use crate::monitors::Monitors;
+use crate::spec::rootless::Rootless;
 
 /// The monitor's program.
 const SHIM: &str = "tare-shim";
@@ -37,7 +38,11 @@ impl Engine {
                 "{path} is not there: tared needs tare-shim beside it (or TARE_LIBEXEC)"
             )));
         }
-        let nursery = Nursery::spawn(&shim, format!("tare-shims-{}", short(store.instance())))?;
+        let group = format!("tare-shims-{}", short(store.instance()));
+        let below = tare_shim::rootless::delegated_group();
+        let group =
+            below.map_or_else(|| group.clone(), |below| below.join(&group).to_string_lossy().into_owned());
+        let nursery = Nursery::spawn(&shim, group)?;
         Self::assemble(config, store, Arc::new(nursery)).await
     }
 
@@ -63,11 +68,18 @@ impl Engine {
         for damage in store.damage() {
             tracing::error!("{damage}");
         }
+        let host = host::facts();
+        let own = format!("/tare-{}", short(store.instance()));
+        let cgroup_parent = match &host.rootless {
+            None => own,
+            Some(Rootless { cgroup: Some(below), .. }) => format!("{below}{own}"),
+            Some(Rootless { cgroup: None, .. }) => String::new(),
+        };
         let core = Arc::new(Core {
             root: absolute(&config.root)?,
             run_dir: absolute(&config.run_dir)?,
-            host: host::facts(),
-            cgroup_parent: format!("/tare-{}", short(store.instance())),
+            host,
+            cgroup_parent,
             store,
             monitors,
             events: EventHub::new(),

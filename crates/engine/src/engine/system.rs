@@ -7,6 +7,7 @@ use crate::api::stream::EventStream;
 use crate::api::system::{Info, StatsSample, Top, Version};
 use crate::lifecycle::core::Core;
 use crate::lifecycle::rules::Op;
+use crate::spec::rootless::NO_GROUPS;
 use crate::{clock, host, ps};
 
 // === impl Engine ===
@@ -60,6 +61,18 @@ impl Engine {
         let count = |wanted: &dyn Fn(Status) -> bool| views.iter().filter(|status| wanted(**status)).count();
         let machine = &self.machine;
         let mut warnings = self.core.store.damage().to_vec();
+        let mut security_options =
+            vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()];
+        if let Some(rootless) = &self.core.host.rootless {
+            security_options.push("name=rootless".into());
+            if rootless.cgroup.is_none() {
+                warnings.push(format!("WARNING: Nothing is limited: {NO_GROUPS}"));
+            } else if !rootless.has("pids") {
+                warnings.push(
+                    "WARNING: No pids limit: the pids controller was not delegated to this user".into(),
+                );
+            }
+        }
         if !self.core.host.swap_limit {
             warnings.push("WARNING: No swap limit support".into());
         }
@@ -78,7 +91,7 @@ impl Engine {
             cpus: self.core.host.cpus as usize,
             memory: machine.memory,
             cgroup_version: machine.cgroup_version,
-            security_options: vec!["name=seccomp,profile=builtin".into(), "name=cgroupns".into()],
+            security_options,
             warnings,
         }
     }

@@ -173,6 +173,9 @@ pub(crate) fn paths(
         Rootfs::Overlay { lowers, upper, work, .. } => {
             (lowers.clone(), Some(upper.clone()), Some(work.clone()))
         }
+        Rootfs::Parts { base, .. } => {
+            (vec![base.lower.clone()], Some(base.upper.clone()), Some(base.work.clone()))
+        }
         Rootfs::Directory { .. } => (Vec::new(), None, None),
     };
     Paths {

@@ -36,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) table: Table,
     /// Images of containers that are not in the table yet.
     pub(crate) making: Arc<Making>,
-    /// Parent of the containers' cgroups: this instance's own.
+    /// Parent of the containers' cgroups: this instance's own; empty if it may make none.
     pub(crate) cgroup_parent: String,
 }
 

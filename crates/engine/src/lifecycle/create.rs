@@ -15,6 +15,7 @@ use crate::api::event::Action;
 use crate::api::options::Created;
 use crate::api::view::{Fixed, MountKind, MountView, UserIds, UserNamespace};
 use crate::assets::{self, Base};
+use crate::spec::rootless::Rootless;
 use crate::spec::userns::{self, Choice};
 use crate::spec::{merge, mounts, plan, security, tmpfs};
 use crate::{clock, names};
@@ -107,6 +108,9 @@ impl Core {
         config: &ContainerConfig,
         base: &Base,
     ) -> Result<(UserNamespace, Option<HeldIds>)> {
+        if let Some(rootless) = &self.host.rootless {
+            return Ok((self.engines_namespace(rootless, config, base)?, None));
+        }
         let mut lent = Vec::new();
         for (words, container) in userns::lenders(config) {
             let namespace = self.table.get(container)?.view().fixed.user_namespace.clone();
@@ -119,14 +123,38 @@ impl Core {
                 Ok((UserNamespace::Own { ids, shared }, Some(held)))
             }
             Choice::Own => {
-                let user =
-                    [config.process.user.as_str(), &base.config.user].into_iter().find(|u| !u.is_empty());
-                let (uids, gids) = userns::large_ids(user.unwrap_or_default(), &config.group_add)?;
+                let (uids, gids) = userns::large_ids(user_of(config, base), &config.group_add)?;
                 let held = self.store.containers().hold_ids(userns::blocks(&uids, &gids))?;
                 let ids = UserIds { range: held.range(), uids, gids };
                 Ok((UserNamespace::Own { ids, shared: String::new() }, Some(held)))
             }
         }
+    }
+
+    /// As [`Core::user_namespace`], for an ordinary user's engine: all containers have its ids, each in a user namespace of
+    /// its own.
+    fn engines_namespace(
+        &self,
+        rootless: &Rootless,
+        config: &ContainerConfig,
+        base: &Base,
+    ) -> Result<UserNamespace> {
+        rootless.check_ids(user_of(config, base), &config.group_add)?;
+        let mut first: Option<(String, ContainerId)> = None;
+        for (words, container) in userns::lenders(config) {
+            let id = self.table.get(container)?.view().id.clone();
+            match &first {
+                None => first = Some((words, id)),
+                Some((other, one)) if *one != id => {
+                    return Err(Error::invalid(format!(
+                        "conflicting options: {other} and {words}: the two containers have different user namespaces"
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        let shared = first.map_or_else(String::new, |(words, _)| words);
+        Ok(UserNamespace::Engine { users: rootless.users.clone(), groups: rootless.groups.clone(), shared })
     }
 
     /// Makes volumes while the record is written. A random name that was taken meanwhile is drawn anew.
@@ -305,6 +333,12 @@ fn check_sources(config: &ContainerConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As asked for, or the image's.
+fn user_of<'a>(config: &'a ContainerConfig, base: &'a Base) -> &'a str {
+    let both = [config.process.user.as_str(), base.config.user.as_str()];
+    both.into_iter().find(|user| !user.is_empty()).unwrap_or_default()
 }
 
 fn name_taken(name: &str, owner: &ContainerId) -> Error {

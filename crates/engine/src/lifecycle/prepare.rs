@@ -36,7 +36,9 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
     // A power cut may have taken the directories of a container whose record was on the disk already.
     let rootfs = core.store.prepare(&me.id, &assets::source(&core.store, fixed)?, me.durability())?;
     let mounts = resolve_mounts(me, core)?;
-    let devices = if config.security.privileged { host_devices()? } else { devices(&config.devices)? };
+    // An ordinary user's engine has no device to give.
+    let all_devices = config.security.privileged && core.host.rootless.is_none();
+    let devices = if all_devices { host_devices()? } else { devices(&config.devices)? };
     let input = Input {
         id: &me.id,
         config,
@@ -208,13 +210,14 @@ fn lent_user_namespace(core: &Core, me: &Container) -> Result<Option<PathBuf>> {
     for (words, container) in userns::lenders(&fixed.config) {
         let pid = lender(core, container)?;
         let theirs = core.table.get(container)?.view().fixed.user_namespace.clone();
-        if theirs.ids() != fixed.user_namespace.ids() {
+        let differs = theirs.is_host() != fixed.user_namespace.is_host();
+        if differs || theirs.ids() != fixed.user_namespace.ids() {
             return Err(Error::conflict(format!(
                 "{words}: that container has another user namespace than the one that was there when this container was \
                  created; create this one anew"
             )));
         }
-        path = theirs.ids().map(|_| PathBuf::from(format!("/proc/{pid}/ns/user")));
+        path = (!theirs.is_host()).then(|| PathBuf::from(format!("/proc/{pid}/ns/user")));
     }
     Ok(path)
 }

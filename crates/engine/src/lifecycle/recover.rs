@@ -90,7 +90,7 @@ fn run_directories(run_dir: &Path) -> Result<BTreeSet<ContainerId>> {
 /// A container that the database does not know: its removal or its creation was cut short.
 async fn stranger(core: &Arc<Core>, id: ContainerId) {
     tracing::info!(container = id.as_str(), "in the run directory and not in the database: cleaned up");
-    let path = format!("{}/{id}", core.cgroup_parent);
+    let path = cgroups_path(&Default::default(), &core.cgroup_parent, id.as_str());
     if let Err(e) = core.monitors.cleanup(&id, &path, vec![run_directory(&core.run_dir, &id)]).await {
         tracing::error!(container = id.as_str(), "clean up: {e}");
     }

@@ -2,6 +2,8 @@
 
 use tare_model::capability::CapSet;
 
+use super::rootless::Rootless;
+
 /// What this machine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostFacts {
@@ -25,6 +27,8 @@ pub(crate) struct HostFacts {
     pub(crate) apparmor: bool,
     /// Major and minor number of the kernel.
     pub(crate) kernel: (u32, u32),
+    /// What there is if the engine is an ordinary user's.
+    pub(crate) rootless: Option<Rootless>,
 }
 
 impl Default for HostFacts {
@@ -41,6 +45,7 @@ impl Default for HostFacts {
             hostname: "machine".into(),
             apparmor: true,
             kernel: (6, 1),
+            rootless: None,
         }
     }
 }

@@ -18,6 +18,9 @@ use super::plan::built;
 /// # Errors
 /// `InvalidInput` in Docker's words.
 pub(crate) fn check(resources: &mut Resources, host: &HostFacts) -> Result<Vec<String>> {
+    if let Some(rootless) = &host.rootless {
+        rootless.check_limits(resources)?;
+    }
     let mut warnings = Vec::new();
     check_memory(resources, host, &mut warnings)?;
     check_cpu(resources, host, &mut warnings)?;

@@ -19,6 +19,7 @@ pub(crate) mod merge;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod plan;
+pub(crate) mod rootless;
 pub(crate) mod seccomp;
 pub(crate) mod security;
 pub(crate) mod sysctl;

@@ -19,8 +19,10 @@ pub(crate) fn namespaces(
     let mut list = vec![namespace(Kind::Mount, None)?];
     match user {
         UserNamespace::Host { .. } => {}
-        UserNamespace::Own { shared, .. } if shared.is_empty() => list.push(namespace(Kind::User, None)?),
-        UserNamespace::Own { shared, .. } => {
+        UserNamespace::Own { shared, .. } | UserNamespace::Engine { shared, .. } if shared.is_empty() => {
+            list.push(namespace(Kind::User, None)?);
+        }
+        UserNamespace::Own { shared, .. } | UserNamespace::Engine { shared, .. } => {
             list.push(namespace(Kind::User, Some(lent(&resolved.user, "the user namespace", shared)?))?);
         }
     }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    BoxBuilder, Linux, LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    BoxBuilder, Linux, LinuxBuilder, LinuxResources, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 use tare_model::container::{ContainerConfig, HostOrPrivate, NetworkMode};
 use tare_model::sandbox::{DiskIds, Identity, SandboxSpec};
@@ -24,6 +25,9 @@ const NO_NETWORK: &str = "there are no container networks yet: this container ha
 /// # Errors
 /// `InvalidInput`, naming the setting.
 pub(crate) fn check(config: &mut ContainerConfig, host: &HostFacts) -> Result<Vec<String>> {
+    if let Some(rootless) = &host.rootless {
+        rootless.check(config)?;
+    }
     let mut warnings = limits::check(&mut config.resources, host)?;
     limits::rlimits(config, host)?;
     mounts::check(&config.mounts)?;
@@ -81,9 +85,10 @@ pub(crate) fn plan(input: &Input<'_>) -> Result<SandboxSpec> {
     })
 }
 
-/// Where the container's cgroup is, below each hierarchy's mount point.
+/// Where the container's cgroup is, below each hierarchy's mount point; empty if the engine may make none.
 pub(crate) fn cgroups_path(config: &ContainerConfig, default_parent: &str, id: &str) -> String {
     let parent = match config.resources.cgroup_parent.as_str() {
+        "" if default_parent.is_empty() => return String::new(),
         "" => default_parent,
         parent => parent,
     };
@@ -115,26 +120,43 @@ fn process(input: &Input<'_>, capabilities: oci_spec::runtime::LinuxCapabilities
 
 fn linux(input: &Input<'_>) -> Result<Linux> {
     let config = input.config;
-    let mut resources = limits::resources(&config.resources, limits::Absent::IsUsual, input.block_device)?;
-    let mut rules = devices::rules(input.devices, config.security.privileged)?;
-    rules.extend(limits::device_rules(&config.resources)?);
-    resources.set_devices(Some(rules));
+    let resources = resources(input)?;
     let user = input.user_namespace;
     let ping_groups = userns::ping_groups(user);
     let linux = LinuxBuilder::default()
         .namespaces(namespaces::namespaces(&config.namespaces, &input.namespaces, user)?)
         .resources(resources)
         .devices(devices::nodes(input.devices)?)
-        .cgroups_path(cgroups_path(config, input.cgroup_parent, input.id.as_str()))
         .sysctl(sysctl::sysctls(&config.sysctls, &config.namespaces, &ping_groups)?)
         .masked_paths(security::masked(&config.security, input.host))
         .readonly_paths(security::readonly(&config.security));
     let mut linux = built(linux.build())?;
-    if let Some(ids) = user.ids() {
-        let (uids, gids) = userns::mappings(ids)?;
+    let path = cgroups_path(config, input.cgroup_parent, input.id.as_str());
+    linux.set_cgroups_path(Some(path).filter(|path| !path.is_empty()).map(Into::into));
+    if let Some((uids, gids)) = userns::mappings(user)? {
         linux.set_uid_mappings(Some(uids)).set_gid_mappings(Some(gids));
     }
     Ok(linux)
+}
+
+/// Limits and device rules. An ordinary user's engine was asked for none that it cannot keep; the usual ones that it cannot
+/// are left out, and in its user namespace no device node can be made that a rule would have to forbid.
+fn resources(input: &Input<'_>) -> Result<LinuxResources> {
+    let config = input.config;
+    let mut resources = limits::resources(&config.resources, limits::Absent::IsUsual, input.block_device)?;
+    match &input.host.rootless {
+        None => {
+            let mut rules = devices::rules(input.devices, config.security.privileged)?;
+            rules.extend(limits::device_rules(&config.resources)?);
+            resources.set_devices(Some(rules));
+        }
+        Some(rootless) if rootless.cgroup.is_none() => resources = LinuxResources::default(),
+        Some(rootless) if !rootless.has("pids") => {
+            resources.set_pids(None);
+        }
+        Some(_) => {}
+    }
+    Ok(resources)
 }
 
 /// Builders only fail when a required field is missing, which the golden tests would show.

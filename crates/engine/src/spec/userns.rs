@@ -68,6 +68,9 @@ pub(crate) fn choose(config: &ContainerConfig, lent: &[(String, UserNamespace)])
              container with --userns=host, or leave out {wish}"
         ))),
         (UserNamespace::Own { ids, .. }, None) => Ok(Choice::Shared(ids.clone(), words.clone())),
+        (UserNamespace::Engine { .. }, _) => Err(Error::conflict(format!(
+            "{words}: that container was created by an engine that was an ordinary user's, and this one is not"
+        ))),
     }
 }
 
@@ -115,19 +118,29 @@ pub(crate) fn blocks(uids: &[u32], gids: &[u32]) -> u32 {
     if uids.is_empty() && gids.is_empty() { 1 } else { 2 }
 }
 
-/// The two lists of the specification.
-pub(crate) fn mappings(ids: &UserIds) -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
-    Ok((list(ids.range, &ids.uids)?, list(ids.range, &ids.gids)?))
+/// The two lists of the specification; `None` with the host's user namespace.
+pub(crate) fn mappings(
+    namespace: &UserNamespace,
+) -> Result<Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>> {
+    let same = |ranges: &[IdRange]| {
+        ranges.iter().map(|range| mapping(range.first, range.first, range.count)).collect::<Result<Vec<_>>>()
+    };
+    Ok(match namespace {
+        UserNamespace::Host { .. } => None,
+        UserNamespace::Own { ids, .. } => Some((list(ids.range, &ids.uids)?, list(ids.range, &ids.gids)?)),
+        UserNamespace::Engine { users, groups, .. } => Some((same(users)?, same(groups)?)),
+    })
+}
+
+fn mapping(inside: u32, outside: u32, size: u32) -> Result<LinuxIdMapping> {
+    built(LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(size).build())
 }
 
 /// Ascending on both sides, so that a range of ids inside is one outside, and those who test for one find no gap.
 fn list(range: IdRange, large: &[u32]) -> Result<Vec<LinuxIdMapping>> {
-    let one = |inside: u32, outside: u32, size: u32| {
-        built(LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(size).build())
-    };
-    let mut all = vec![one(0, range.first, ORDINARY)?];
+    let mut all = vec![mapping(0, range.first, ORDINARY)?];
     for (inside, outside) in large.iter().zip(range.first + ORDINARY..) {
-        all.push(one(*inside, outside, 1)?);
+        all.push(mapping(*inside, outside, 1)?);
     }
     Ok(all)
 }
@@ -137,6 +150,9 @@ pub(crate) fn ping_groups(namespace: &UserNamespace) -> String {
     let last = match namespace {
         UserNamespace::Host { .. } => LARGEST,
         UserNamespace::Own { ids, .. } => ids.gids.last().copied().unwrap_or(ORDINARY - 1),
+        UserNamespace::Engine { groups, .. } => {
+            groups.iter().map(|range| range.first + (range.count - 1)).max().unwrap_or(0)
+        }
     };
     format!("0 {last}")
 }

@@ -75,7 +75,7 @@ impl Outside<'_> {
                     let owner = self.ids()?.root()?;
                     rootfs::assemble_mapped(rootfs, self.userns()?, owner, self.given.detached_layers)
                 } else {
-                    rootfs::assemble_outside(rootfs).map(|root| vec![Piece::whole(root)])
+                    rootfs::assemble_outside(rootfs)
                 };
                 made.context(|| "root file system").map(Some)
             }
@@ -141,7 +141,10 @@ impl Outside<'_> {
         if set == Err(Errno::PERM) {
             let own = now.maximum.map_or_else(|| "none".to_owned(), |most| most.to_string());
             return set.call(call).map(drop).context(|| {
-                format!("ulimit {resource:?} is above the engine's own ({own}), which takes rights over the machine")
+                let resource = format!("{resource:?}").to_lowercase();
+                format!(
+                    "ulimit {resource} is above the engine's own ({own}), which takes rights over the machine"
+                )
             });
         }
         set.call(call).map(drop)
@@ -165,7 +168,9 @@ fn hosts_own(kind: &str, attributes: Attributes, refusal: Error) -> Result<Owned
     let place = HOSTS.iter().find(|(name, _)| *name == kind).map(|(_, place)| Path::new(place));
     let forbidden = refusal.errno() == Some(Errno::PERM) && !is_initial();
     let Some(place) = place.filter(|_| forbidden) else { return Err(refusal) };
-    let mount = source::bind(place, true)?;
+    let mount = source::bind(place, true).context(|| {
+        format!("no {kind} of the host's namespace can be made here, so that of the host is taken")
+    })?;
     source::change(mount.as_fd(), Change { set: attributes, recursive: true, ..Change::default() })?;
     Ok(mount)
 }

@@ -17,13 +17,12 @@ use rustix::mount::{
     open_tree, unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
-use tare_model::sandbox::Rootfs;
+use tare_model::sandbox::{Part, Rootfs, Union};
 use tare_sys::dir::proc_path;
 use tare_sys::ids::FileIds;
 use tare_sys::mount::{
     Attributes, Change, Propagation, can_detach, copy_tree, map_ids, mount_setattr, stage,
 };
-
 use tare_sys::userns;
 
 use crate::error::{Call, Context, Error, Result};
@@ -50,29 +49,71 @@ pub(crate) fn set_propagation(propagation: Propagation) -> Result<()> {
 pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
     match rootfs {
         Rootfs::Directory { path } => source::bind(path, true),
-        Rootfs::Overlay { lowers, upper, work, volatile } if !can_detach() => {
-            if *volatile {
-                forget_volatile(work);
-            }
-            overlay_by_mount(lowers, upper, work, *volatile)
+        Rootfs::Overlay { lowers, upper, work, volatile } => union(lowers, upper, work, *volatile),
+        Rootfs::Parts { .. } => {
+            Err(Error::unsupported("a root of several parts takes a user namespace of its own"))
         }
-        Rootfs::Overlay { lowers, upper, work, volatile } => match overlay(lowers, upper, work, *volatile) {
-            // Before 6.5 layers could not be named one by one.
-            Err(error) if error.errno() == Some(Errno::INVAL) => {
-                overlay_by_mount(lowers, upper, work, *volatile).map_err(|second| better(error, second))
-            }
-            answer => answer,
-        },
     }
 }
 
-/// As [`assemble`], by a process whose mount namespace is not the container's: nothing is attached in it.
-pub(crate) fn assemble_outside(rootfs: &Rootfs) -> Result<OwnedFd> {
-    let Rootfs::Overlay { lowers, upper, work, volatile } = rootfs else { return assemble(rootfs) };
-    match overlay(lowers, upper, work, *volatile) {
+/// As [`assemble`], by a process whose mount namespace is not the container's, and that hands over what it has made:
+/// nothing stays attached in its own.
+pub(crate) fn assemble_outside(rootfs: &Rootfs) -> Result<Vec<Piece>> {
+    let (base, parts, volatile) = match rootfs {
+        Rootfs::Directory { .. } => return Ok(vec![Piece::whole(assemble(rootfs)?)]),
+        Rootfs::Overlay { lowers, upper, work, volatile } => {
+            return Ok(vec![Piece::whole(union_outside(lowers, upper, work, *volatile)?)]);
+        }
+        Rootfs::Parts { base, parts, volatile } => (base, parts, *volatile),
+    };
+    let layers =
+        |one: &Union| union_outside(std::slice::from_ref(&one.lower), &one.upper, &one.work, volatile);
+    let mut pieces = vec![Piece::whole(layers(base)?)];
+    for part in parts {
+        let (place, from, mount) = match part {
+            Part::Layer { place, union } => (place, &union.lower, layers(union)),
+            Part::File { place, path } => (place, path, read_only_file(path)),
+        };
+        match mount {
+            // The host goes on living: what has gone meanwhile has an empty place.
+            Err(error) if error.errno() == Some(Errno::NOENT) && !from.exists() => {}
+            mount => {
+                let mount = mount.context(|| format!("/{}", place.display()))?;
+                pieces.push(Piece { mount, place: place.clone() });
+            }
+        }
+    }
+    Ok(pieces)
+}
+
+fn read_only_file(path: &Path) -> Result<OwnedFd> {
+    let mount = source::bind(path, false)?;
+    let set = Attributes::RDONLY.with(Attributes::NOSUID).with(Attributes::NODEV);
+    source::change(mount.as_fd(), Change { set, ..Change::default() })?;
+    Ok(mount)
+}
+
+fn union(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
+    if !can_detach() {
+        if volatile {
+            forget_volatile(work);
+        }
+        return overlay_by_mount(lowers, upper, work, volatile);
+    }
+    match overlay(lowers, upper, work, volatile) {
+        // Before 6.5 layers could not be named one by one.
+        Err(error) if error.errno() == Some(Errno::INVAL) => {
+            overlay_by_mount(lowers, upper, work, volatile).map_err(|second| better(error, second))
+        }
+        answer => answer,
+    }
+}
+
+fn union_outside(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
+    match overlay(lowers, upper, work, volatile) {
         Err(error) if error.errno() == Some(Errno::INVAL) => aside::with(&[], || {
             let _attached =
-                overlay_by_mount(lowers, upper, work, *volatile).map_err(|second| better(error, second))?;
+                overlay_by_mount(lowers, upper, work, volatile).map_err(|second| better(error, second))?;
             // A copy is left when that namespace goes.
             copy_tree(CWD, upper, false).call(|| format!("open_tree({upper:?}, OPEN_TREE_CLONE)"))
         }),
@@ -135,6 +176,9 @@ pub(crate) fn assemble_mapped(
             return idmap::bind(path, true, Mapping { userns, recursive: true, lenient: true });
         }
         Rootfs::Overlay { lowers, upper, work, volatile } => (lowers, upper, work, *volatile),
+        Rootfs::Parts { .. } => {
+            return Err(Error::unsupported("the ids of a root of several parts cannot be mapped"));
+        }
     };
     let copies = Copies::of(lowers, upper, work, userns)?;
     if volatile {

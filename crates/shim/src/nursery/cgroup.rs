@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use tare_model::{Error, Result};
 use tare_sys::pidfd;
 
+use crate::rootless::is_inside;
+
 const ROOT: &str = "/sys/fs/cgroup";
 /// Hierarchies of version 1 that count. There a process with one thread moves itself by `tasks` at no cost.
 const V1: [&str; 4] = ["systemd", "pids", "memory", "cpu"];
@@ -47,16 +49,25 @@ impl Cgroup {
     /// # Errors
     /// `InvalidInput` for a name that is no plain file name, `System` when a hierarchy that is there refuses.
     pub(super) fn enter(name: &str) -> Result<Self> {
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if name.is_empty() || !plain {
+        // Below a group that was delegated to the engine's user, if it is an ordinary one.
+        let (parent, last) = name.rsplit_once('/').unwrap_or(("", name));
+        let plain = last.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let climbs = parent.split('/').any(|part| part == "..") || parent.chars().any(char::is_control);
+        if last.is_empty() || !plain || climbs {
             return Err(Error::invalid(format!("nursery name {name:?}: want letters, digits, '-' and '_'")));
         }
+        let name = name.trim_start_matches('/');
         let mut places = Vec::new();
         for place in hierarchies(Path::new(ROOT), name) {
-            place.enter().map_err(|e| {
-                Error::system(format!("nursery: enter the cgroup {}: {e}", place.group().display()))
-            })?;
-            places.push(place);
+            match place.enter() {
+                // Where an ordinary user may make no group there is none, and nobody's limits are in the way.
+                Err(e) if is_inside() && is_closed(&e) => {}
+                Err(e) => {
+                    let group = place.group();
+                    return Err(Error::system(format!("nursery: enter the cgroup {}: {e}", group.display())));
+                }
+                Ok(()) => places.push(place),
+            }
         }
         Ok(Self { places })
     }
@@ -131,6 +142,10 @@ impl Place {
     }
 }
 
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The hierarchies below `root` that are there.
 fn hierarchies(root: &Path, name: &str) -> Vec<Place> {
     let place = |root: PathBuf, members| Place { root, name: name.to_owned(), members };
@@ -166,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_name_with_a_way_out_is_refused() {
-        for name in ["", "..", "a/b", "a\n", "ü"] {
+        for name in ["", "..", "../b", "/a/../b", "a/", "a\n", "ü"] {
             assert!(Cgroup::enter(name).is_err(), "{name:?}");
         }
     }

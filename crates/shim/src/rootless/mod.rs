@@ -15,6 +15,7 @@
 //!
 //! The process keeps its id over all of this, so that whoever started the daemon can wait for it and stop it.
 
+mod groups;
 mod ids;
 mod tools;
 mod world;
@@ -32,6 +33,8 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tare_model::{Error, IdRange, Result};
 use tare_sys::process::{Forked, Namespaces, execve, exit_now, fork, unshare};
 use tare_sys::userns;
+
+pub use groups::delegated_group;
 
 use tools::Maps;
 
@@ -137,6 +140,7 @@ fn enter(request: &Request) -> Result<()> {
     if uid.is_root() {
         return Err(Error::invalid("tare-shim rootless is for ordinary users: root starts tared itself"));
     }
+    groups::step_aside();
     let maps = Maps::find(uid.as_raw(), rustix::process::getegid().as_raw())?;
     if world::join(&request.run_dir)? {
         unshare(Namespaces::MOUNT).map_err(|e| Error::system(format!("unshare(CLONE_NEWNS): {e}")))?;

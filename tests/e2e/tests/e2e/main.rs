@@ -18,6 +18,7 @@ mod logs;
 mod mounts;
 mod oci;
 mod oci_peers;
+mod rootless;
 mod run;
 mod security;
 mod survive;

@@ -1,0 +1,257 @@
+//! An ordinary user's engine: root of a user namespace, without any right over the machine.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use serde_json::Value;
+use tare_kit::engine::{BUSYBOX, program};
+use tare_kit::image::Entry;
+use tare_kit::user::{SUBIDS, UID};
+use tare_kit::{Image, Layer, User, wait};
+
+use crate::ours;
+
+/// A user whose engine has the busybox image, with a layer over it that takes things away.
+fn user() -> User {
+    let user = User::new();
+    let below = Layer::new()
+        .file("gone", "x")
+        .dir("old", 0o755)
+        .file("old/one", "1")
+        .entry(&Entry { name: "theirs", owner: (1000, 2000), mode: 0o640, data: b"ann", ..Entry::default() })
+        .entry(&Entry { name: "null", kind: b'3', device: (1, 3), ..Entry::default() });
+    let above =
+        Layer::new().file(".wh.gone", "").dir("old", 0o755).file("old/.wh..wh..opq", "").file("old/two", "2");
+    load(&user, &Image::busybox(BUSYBOX).layer(below).layer(above));
+    user
+}
+
+fn load(user: &User, image: &Image) {
+    user.tare(["load", "--quiet"]).input(image.docker_archive()).ok();
+}
+
+fn sh(user: &User, flags: &[&str], script: &str) -> String {
+    user.tare([&["run", "--rm", "--network", "none"], flags, &[BUSYBOX, "sh", "-c", script]].concat()).ok()
+}
+
+fn background(user: &User, flags: &[&str], script: &str) -> String {
+    user.tare([&["run", "-d", "--network", "none"], flags, &[BUSYBOX, "sh", "-c", script]].concat()).ok()
+}
+
+fn inspect(user: &User, container: &str) -> Value {
+    serde_json::from_str::<Value>(&user.tare(["inspect", container]).ok()).unwrap()[0].take()
+}
+
+#[test]
+fn the_running_system_is_there_for_an_ordinary_user_too() {
+    if !ours() {
+        return;
+    }
+    let user = User::new();
+    let said = user.tare(["run", "--rm", "--network", "none", "host", "--", "id", "-u"]).ok();
+    assert_eq!(said, "0");
+    let script = "echo mine > /usr/new && cat /usr/new && ls /root /home | wc -l && head -c1 /etc/shadow";
+    let said = user.tare(["run", "--rm", "--network", "none", "host", "sh", "-c", script]).run();
+    assert!(said.out().starts_with("mine\n"), "{said}");
+    assert!(!fs::exists("/usr/new").unwrap());
+    let owner = fs::metadata(user.root()).unwrap();
+    assert_eq!((owner.uid(), owner.mode() & 0o7777), (UID, 0o700));
+    let info = user.tare(["info", "--format", "{{json .SecurityOptions}}"]).ok();
+    assert!(info.contains("name=rootless"), "{info}");
+}
+
+#[test]
+fn an_image_keeps_its_owners_and_loses_what_its_layers_take_away() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    let script = "ls -n /theirs | awk '{print $3, $4}'; ls /old; test -e /gone || echo away; test -e /null || echo none";
+    assert_eq!(sh(&user, &[], script), "1000 2000\ntwo\naway\nnone");
+    // On disk the owners are the ids that the user was given: 1 inside is the first of them.
+    let layers = fs::read_dir(user.root().join("layers")).unwrap().flatten();
+    let theirs = layers.map(|layer| layer.path().join("diff/theirs")).find(|path| path.exists()).unwrap();
+    let owner = fs::metadata(theirs).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (SUBIDS.0 + 999, SUBIDS.0 + 1999));
+    // An upper layer marks as well: what is removed stays so, what is made again is new.
+    let script = "rm /theirs; rm -r /old; mkdir /old; touch /old/three; ls /old; ls /theirs 2>&1 | wc -l";
+    assert_eq!(sh(&user, &[], script), "three\n1");
+    let beyond = Layer::new().entry(&Entry { name: "far", owner: (70_000, 0), ..Entry::default() });
+    let archive = Image::new("far:1").layer(beyond).docker_archive();
+    let said = user.tare(["load"]).input(archive).run();
+    assert!(said.code != 0 && said.to_string().contains("/etc/subuid"), "{said}");
+}
+
+#[test]
+fn a_container_lives_through_a_crash_of_the_users_daemon() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    let id = background(&user, &["--name", "box-u", "-u", "ann"], "echo started; exec sleep 1000");
+    let pid = inspect(&user, "box-u")["State"]["Pid"].as_u64().unwrap();
+    let owner = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+    assert_eq!(owner, SUBIDS.0 + 999, "ann is nobody on the host");
+    let world = fs::read_link(format!("/proc/{}/ns/user", user.daemon().unwrap().as_raw_nonzero())).unwrap();
+    user.kill_daemon();
+    assert_eq!(user.tare(["exec", "box-u", "id", "-u"]).ok(), "1000");
+    assert_eq!(inspect(&user, "box-u")["State"]["Pid"].as_u64(), Some(pid), "the same process");
+    assert_eq!(user.tare(["logs", "box-u"]).ok(), "started");
+    let again = fs::read_link(format!("/proc/{}/ns/user", user.daemon().unwrap().as_raw_nonzero())).unwrap();
+    assert_eq!(world, again, "the new daemon has entered the namespace of the running containers");
+    assert!(user.tare(["top", "box-u"]).ok().contains("sleep 1000"));
+    user.tare(["stop", "-t", "0", "box-u"]).ok();
+    assert_eq!(user.tare(["wait", "box-u"]).ok(), "137");
+    user.tare(["start", "box-u"]).ok();
+    user.tare(["rm", "-f", "box-u"]).ok();
+    assert!(!user.root().join("containers").join(id).exists());
+}
+
+#[test]
+fn nothing_of_the_machine_is_within_reach() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    let roots = user.dir().join("roots");
+    fs::create_dir(&roots).unwrap();
+    for (name, mode) in [("secret", 0o600), ("public", 0o644)] {
+        fs::write(roots.join(name), "root's").unwrap();
+        fs::set_permissions(roots.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mine = user.home().join("mine");
+    user.run(["mkdir"]).args([&mine]).ok();
+    let (roots_flag, mine_flag) =
+        (format!("{}:/roots", roots.display()), format!("{}:/mine", mine.display()));
+    let mounts = ["-v", &roots_flag, "-v", &mine_flag];
+    let everything = ["--privileged", "--cap-add", "ALL", "--security-opt", "seccomp=unconfined"];
+    for flags in [mounts.to_vec(), [&mounts[..], &everything].concat()] {
+        let script =
+            "cat /roots/secret; echo x >> /roots/public; chown 0 /roots/public; chmod 666 /roots/secret
+            rm -f /roots/public; touch /roots/new; mknod /sda b 8 0; mount -o remount,rw /roots
+            echo 1 > /proc/sys/kernel/panic; echo h > /proc/sysrq-trigger; chown 99999999 /mine
+            cat /roots/public";
+        let said = sh(&user, &flags, script);
+        assert_eq!(said, "root's", "{flags:?}");
+        assert_eq!(fs::read_dir(&roots).unwrap().count(), 2, "{flags:?}");
+        let secret = fs::metadata(roots.join("secret")).unwrap();
+        assert_eq!((secret.uid(), secret.mode() & 0o777), (0, 0o600), "{flags:?}");
+    }
+    // What is the user's own is root's inside, and what others of the container make is theirs.
+    sh(&user, &["-v", &mine_flag], "touch /mine/root; mkdir /mine/ann; chown 1000 /mine/ann");
+    sh(&user, &["-v", &mine_flag, "-u", "1000"], "touch /mine/ann/file");
+    let owner = |name: &str| fs::metadata(mine.join(name)).unwrap().uid();
+    assert_eq!((owner("root"), owner("ann/file")), (UID, SUBIDS.0 + 999));
+    // The container has ids of its own for that; the test has not.
+    sh(&user, &["-v", &mine_flag], "rm -r /mine/ann");
+}
+
+#[test]
+fn the_networks_are_none_and_the_hosts() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    assert_eq!(sh(&user, &[], "ls /sys/class/net"), "lo");
+    let host = user.tare(["run", "--rm", "--network", "host", BUSYBOX, "readlink", "/proc/self/ns/net"]).ok();
+    assert_eq!(host, fs::read_link("/proc/self/ns/net").unwrap().display().to_string());
+    let script = "ls /sys/class/net | wc -l; touch /sys/x 2>/dev/null || echo ro; ls /sys/firmware | wc -l";
+    let shown = user.tare(["run", "--rm", "--network", "host", BUSYBOX, "sh", "-c", script]).ok();
+    assert!(shown.ends_with("ro\n0"), "{shown}");
+    let owner = background(&user, &["--ipc", "shareable"], "echo here > /dev/shm/f; exec sleep 1000");
+    let shared = format!("container:{owner}");
+    let there = wait::until(wait::PATIENCE, || {
+        let said = user.tare(["exec", &owner, "cat", "/dev/shm/f"]).run();
+        (said.code == 0).then(|| said.out())
+    });
+    assert_eq!(there.as_deref(), Some("here"));
+    assert_eq!(sh(&user, &["--ipc", &shared], "cat /dev/shm/f"), "here");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    let refused = |flags: &[&str]| {
+        user.tare([&["run", "--rm", "--network", "none"], flags, &[BUSYBOX, "true"]].concat()).fails(125)
+    };
+    for flags in [
+        &["--userns", "host"][..],
+        &["--device", "/dev/null"],
+        &["-u", "70000"],
+        &["--group-add", "70000"],
+        &["--ulimit", "nofile=999999999"],
+    ] {
+        let said = refused(flags);
+        let word = flags[1].split('=').next().unwrap();
+        assert!(said.contains(word), "{flags:?}: {said}");
+    }
+    let delegated = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap();
+    if !delegated {
+        for flags in [&["-m", "64m"][..], &["--cpus", "1"], &["--pids-limit", "9"], &["--pid", "host"]] {
+            let said = refused(flags);
+            assert!(said.contains("Delegate=yes"), "{flags:?}: {said}");
+        }
+        let id = background(&user, &[], "exec sleep 1000");
+        for verb in [&["pause"][..], &["stats", "--no-stream"]] {
+            let said = user.tare(verb).args([&id]).fails(1);
+            assert!(said.contains("cgroup v2"), "{verb:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_the_machine_lacks_is_said_at_once() {
+    if !ours() {
+        return;
+    }
+    let run = |user: &User| user.tare(["run", "--rm", "host", "true"]).fails(125);
+    let said = run(&User::with("tess:700000000:65536\n", false));
+    assert!(
+        said.contains("newuidmap") && said.contains("newgidmap") && said.contains("apt install uidmap"),
+        "{said}"
+    );
+    let said = run(&User::with("other:100000:65536\n", true));
+    assert!(said.contains("add the line tess:165536:65536 to /etc/subuid"), "{said}");
+    assert!(said.contains("/etc/subgid") && !said.contains("newuidmap"), "{said}");
+}
+
+#[test]
+fn a_user_never_meets_somebody_elses_daemon() {
+    if !ours() {
+        return;
+    }
+    let user = User::new();
+    let shared = format!("/tmp/tare-{UID}");
+    // Somebody else was there first, and waits.
+    fs::create_dir(&shared).unwrap();
+    let without = |words: &[&str]| user.run(["env", "-u", "XDG_RUNTIME_DIR"]).args(words).run();
+    let (client, daemon) = (without(&["tare", "ps"]), without(&["tared"]));
+    fs::remove_dir(&shared).unwrap();
+    for said in [client, daemon] {
+        assert!(said.code != 0 && said.err().contains("belongs to user 0"), "{said}");
+    }
+    let said = user.tare(["--host", "unix:///run/tare/none/tared.sock", "ps"]).run();
+    assert!(said.code != 0, "{said}");
+}
+
+#[test]
+fn a_daemon_started_by_hand_finds_its_own_way() {
+    if !ours() {
+        return;
+    }
+    let user = User::new();
+    let mut daemon = user.run(["tared"]).spawn();
+    let listens = || user.tare(["--no-autostart", "ps", "-q"]).run().code == 0;
+    assert!(wait::until(wait::PATIENCE, || listens().then_some(())).is_some());
+    assert!(daemon.is_running());
+    // `unshare` and `setpriv` execute each other, and so does all that follows: one process all the way.
+    assert_eq!(user.daemon().unwrap().as_raw_nonzero().get().cast_unsigned(), daemon.pid());
+    let socket = fs::metadata(user.run_dir().join("tared.sock")).unwrap();
+    assert_eq!((socket.uid(), socket.mode() & 0o777), (UID, 0o600));
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait().code, 0);
+    assert!(program("tare-shim").is_file());
+}

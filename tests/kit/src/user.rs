@@ -1,0 +1,193 @@
+//! An ordinary user of a test's own: not in the machine's files, but in copies of them that only that user's processes see.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::cmd::Cmd;
+use crate::debs;
+use crate::engine::program;
+use crate::leftovers::Traces;
+use crate::wait;
+
+/// The user's id and group; nobody's on any machine.
+pub const UID: u32 = 64_242;
+/// The first id that the user is given beside the own one, and how many.
+pub const SUBIDS: (u32, u32) = (700_000_000, 65_536);
+const NAME: &str = "tess";
+
+/// What runs in a mount namespace of its own, as root, before the user's program: arguments are the scratch directory, the
+/// directory of our programs, that of `newuidmap`, the id and the program.
+const ENTER: &str = r#"set -e
+mount --bind "$1/etc" /etc
+mount --bind "$2" "$1/bin"
+if [ -n "$3" ]; then mount --bind "$3" "$1/uidmap"; fi
+home=$1 uid=$4; shift 4
+exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@""#;
+
+/// A user with a home, a runtime directory, ranges of ids and an engine that is started when it is first needed. The end
+/// fails a test that passed if anything is left.
+pub struct User {
+    dir: TempDir,
+    /// Debian's `newuidmap` is there.
+    has_tools: bool,
+}
+
+impl User {
+    /// One that has everything.
+    pub fn new() -> User {
+        let line = format!("{NAME}:{}:{}\n", SUBIDS.0, SUBIDS.1);
+        User::with(&line, true)
+    }
+
+    /// One with this text in `/etc/subuid` and `/etc/subgid`, with or without `newuidmap` and `newgidmap`.
+    pub fn with(subids: &str, has_tools: bool) -> User {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "tests of an ordinary user have to become one: run them as root"
+        );
+        let dir = tempfile::Builder::new().prefix("tare-user-").tempdir().expect("a temporary directory");
+        let open =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+        open(dir.path(), 0o755);
+        Cmd::new("cp").args(["-a", "/etc"]).args([dir.path()]).ok();
+        let etc = dir.path().join("etc");
+        let passwd = fs::read_to_string(etc.join("passwd")).expect("the machine's users");
+        let home = dir.path().join("home");
+        let line = format!("{NAME}:x:{UID}:{UID}::{}:/bin/sh\n", home.display());
+        fs::write(etc.join("passwd"), passwd + &line).expect("writes");
+        for file in ["subuid", "subgid"] {
+            fs::write(etc.join(file), subids).expect("writes");
+        }
+        for (name, mode) in [("home", 0o755), ("run", 0o700), ("bin", 0o755), ("uidmap", 0o755)] {
+            fs::create_dir(dir.path().join(name)).expect("makes");
+            open(&dir.path().join(name), mode);
+        }
+        for own in ["home", "run"] {
+            chown(dir.path().join(own), Some(UID), Some(UID)).expect("chown");
+        }
+        User { dir, has_tools }
+    }
+
+    /// The scratch directory; everything of this user is in it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The user's home.
+    pub fn home(&self) -> PathBuf {
+        self.dir().join("home")
+    }
+
+    /// Where the user's engine keeps its state.
+    pub fn root(&self) -> PathBuf {
+        self.home().join(".local/share/tare")
+    }
+
+    /// Where it has its socket.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir().join("run/tare")
+    }
+
+    /// A program run by the user, with a clean environment.
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Cmd {
+        let programs = program("tare");
+        let programs = programs.parent().expect("a directory");
+        let tools = if self.has_tools {
+            let root = debs::unpacked("uidmap", &["uidmap"]);
+            let tool = debs::find(&root, "newuidmap").expect("newuidmap in Debian's uidmap");
+            tool.parent().expect("a directory").display().to_string()
+        } else {
+            String::new()
+        };
+        let at = self.dir().display();
+        Cmd::new("unshare")
+            .args(["--mount", "--propagation=private", "sh", "-c", ENTER, "sh"])
+            .args([self.dir(), programs])
+            .args([tools, UID.to_string()])
+            .args(["env", "-i"])
+            .args([
+                format!("PATH={at}/bin:{at}/uidmap:/usr/sbin:/usr/bin:/sbin:/bin"),
+                format!("HOME={at}/home"),
+                format!("XDG_RUNTIME_DIR={at}/run"),
+            ])
+            .args(words)
+    }
+
+    /// `tare ARGS…`.
+    pub fn tare<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        self.run(["tare"]).args(args)
+    }
+
+    /// The process of the user's daemon, if one has been started.
+    pub fn daemon(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.run_dir().join("tared.lock")).ok()?;
+        Pid::from_raw(text.split_whitespace().next()?.parse().ok()?)
+    }
+
+    /// Kills the daemon as a crash would, and waits until it is gone.
+    pub fn kill_daemon(&self) {
+        self.end_daemon(Signal::KILL);
+    }
+
+    fn end_daemon(&self, signal: Signal) {
+        let Some(pid) = self.daemon() else { return };
+        // The number may be somebody else's by now.
+        let line = fs::read(format!("/proc/{pid}/cmdline", pid = pid.as_raw_nonzero())).unwrap_or_default();
+        if !String::from_utf8_lossy(&line).contains(&*self.dir().to_string_lossy()) {
+            return;
+        }
+        let _ = kill_process(pid, signal);
+        let gone =
+            || fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default().is_empty();
+        assert!(wait::until(wait::PATIENCE, || gone().then_some(())).is_some(), "the daemon does not end");
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.run_dir().join("tared.log")).unwrap_or_default()
+    }
+
+    fn end(&self) -> Vec<String> {
+        if self.daemon().is_some() {
+            let all = self.tare(["ps", "-aq", "--no-trunc"]).run().out();
+            let ids: Vec<&str> = all.lines().collect();
+            if !ids.is_empty() {
+                self.tare(["rm", "-f"]).args(&ids).run();
+            }
+        }
+        let mut traces = Traces::new(self.dir());
+        let containers = fs::read_dir(self.root().join("containers")).into_iter().flatten().flatten();
+        traces.ids = containers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        self.end_daemon(Signal::TERM);
+        traces.left()
+    }
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the user's tared said at last:\n{}", self.log());
+            self.end_daemon(Signal::KILL);
+            for pid in
+                Traces::new(self.dir()).processes().into_iter().filter_map(|p| Pid::from_raw(p.cast_signed()))
+            {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            wait::pause(Duration::from_millis(100));
+            return;
+        }
+        let left = self.end();
+        assert!(left.is_empty(), "the user's engine left on the machine:\n{}", left.join("\n"));
+    }
+}
