@@ -34,7 +34,17 @@ pub(crate) fn own_oom_score(score: i32) -> Result<()> {
 
 /// The same for the process `pid`.
 pub(crate) fn oom_score(pid: i32, score: i32) -> Result<()> {
-    oom_score_at(&format!("/proc/{pid}/oom_score_adj"), score)
+    let set = oom_score_at(&format!("/proc/{pid}/oom_score_adj"), score);
+    match set {
+        // A quick one has executed its program and ended meanwhile; what it leaves in /proc is root's of the machine.
+        Err(error) if error.errno() == Some(Errno::ACCESS) && has_ended(pid) => Ok(()),
+        set => set,
+    }
+}
+
+fn has_ended(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 fn oom_score_at(path: &str, score: i32) -> Result<()> {
