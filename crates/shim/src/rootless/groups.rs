@@ -22,11 +22,18 @@ pub(super) fn step_aside() {
 }
 
 /// The group, below the root of the version 2 hierarchy, whose children the containers' groups can be: what this daemon
-/// stepped aside in. `None`: none was delegated.
+/// stepped aside in, or, where controllers stop above it, the nearest that has some. `None`: none was delegated.
 pub fn delegated_group() -> Option<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let parent = own_group(&own)?.strip_suffix(LEAF)?.trim_end_matches('/');
-    (!parent.is_empty() && is_ours(&Path::new(ROOT).join(parent))).then(|| Path::new("/").join(parent))
+    let start = own_group(&own)?.strip_suffix(LEAF)?.trim_end_matches('/');
+    let above = Path::new(start).ancestors().filter(|group| !group.as_os_str().is_empty());
+    let ours: Vec<&Path> = above.take_while(|group| is_ours(&Path::new(ROOT).join(group))).collect();
+    let has_controllers = |group: &&&Path| {
+        let list = fs::read_to_string(Path::new(ROOT).join(group).join("cgroup.controllers"));
+        list.is_ok_and(|list| !list.trim().is_empty())
+    };
+    let found = ours.iter().find(has_controllers).or(ours.first())?;
+    Some(Path::new("/").join(found))
 }
 
 /// The group in the version 2 hierarchy; nothing for the root.
