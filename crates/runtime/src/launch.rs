@@ -325,7 +325,7 @@ fn join_itself(plan: &Plan, given: &Resources<'_>, report: &Report) -> Result<()
         return Ok(());
     }
     match fork_sibling(Namespaces::NONE).call(|| "clone3(CLONE_PARENT)")? {
-        Forked::Child => Ok(()),
+        Forked::Child => report.await_go_on(),
         Forked::Parent { pid, pidfd } => {
             report.sibling(pid.as_raw_nonzero().get(), pidfd.as_fd())?;
             exit_now(0)
