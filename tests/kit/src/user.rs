@@ -21,20 +21,23 @@ pub const SUBIDS: (u32, u32) = (700_000_000, 65_536);
 const NAME: &str = "tess";
 
 /// What runs in a mount namespace of its own, as root, before the user's program: arguments are the scratch directory, the
-/// directory of our programs, that of `newuidmap`, the id and the program.
+/// directory of our programs, that of `newuidmap`, the user's cgroup, the id and the program.
 const ENTER: &str = r#"set -e
 mount --bind "$1/etc" /etc
 mount --bind "$2" "$1/bin"
 if [ -n "$3" ]; then mount --bind "$3" "$1/uidmap"; fi
-home=$1 uid=$4; shift 4
+if [ -n "$4" ]; then echo 0 > "$4/job/cgroup.procs"; fi
+uid=$5; shift 5
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@""#;
 
 /// A user with a home, a runtime directory, ranges of ids and an engine that is started when it is first needed. The end
 /// fails a test that passed if anything is left.
 pub struct User {
     dir: TempDir,
-    /// Debian's `newuidmap` is there.
+    /// `newuidmap` is there.
     has_tools: bool,
+    /// A cgroup that is the user's to divide.
+    group: Option<PathBuf>,
 }
 
 impl User {
@@ -42,6 +45,25 @@ impl User {
     pub fn new() -> User {
         let line = format!("{NAME}:{}:{}\n", SUBIDS.0, SUBIDS.1);
         User::with(&line, true)
+    }
+
+    /// One that may divide a cgroup as well; `None` where version 2 has no controllers.
+    pub fn with_group() -> Option<User> {
+        let top = Path::new("/sys/fs/cgroup");
+        let offered =
+            fs::read_to_string(top.join("cgroup.controllers")).ok().filter(|o| o.contains("pids"))?;
+        let switches: String = offered.split_whitespace().map(|name| format!("+{name} ")).collect();
+        fs::write(top.join("cgroup.subtree_control"), switches).expect("controllers for the groups below");
+        let mut user = User::new();
+        let group = top.join(user.dir().file_name().expect("a name"));
+        for dir in [&group, &group.join("job")] {
+            fs::create_dir(dir).expect("a cgroup");
+            for file in [".", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+                chown(dir.join(file), Some(UID), Some(UID)).expect("chown");
+            }
+        }
+        user.group = Some(group);
+        Some(user)
     }
 
     /// One with this text in `/etc/subuid` and `/etc/subgid`, with or without `newuidmap` and `newgidmap`.
@@ -70,7 +92,7 @@ impl User {
         for own in ["home", "run"] {
             chown(dir.path().join(own), Some(UID), Some(UID)).expect("chown");
         }
-        User { dir, has_tools }
+        User { dir, has_tools, group: None }
     }
 
     /// The scratch directory; everything of this user is in it.
@@ -97,21 +119,18 @@ impl User {
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Cmd {
         let programs = program("tare");
         let programs = programs.parent().expect("a directory");
-        let tools = if self.has_tools {
-            let root = debs::unpacked("uidmap", &["uidmap"]);
-            let tool = debs::find(&root, "newuidmap").expect("newuidmap in Debian's uidmap");
-            tool.parent().expect("a directory").display().to_string()
-        } else {
-            String::new()
-        };
+        let tools = if self.has_tools { tools() } else { String::new() };
         let at = self.dir().display();
+        // The machine's own must not help out.
+        let others = if self.has_tools { ":/usr/sbin:/usr/bin:/sbin:/bin" } else { "" };
+        let group = self.group.as_ref().map_or_else(String::new, |group| group.display().to_string());
         Cmd::new("unshare")
             .args(["--mount", "--propagation=private", "sh", "-c", ENTER, "sh"])
             .args([self.dir(), programs])
-            .args([tools, UID.to_string()])
-            .args(["env", "-i"])
+            .args([tools, group, UID.to_string()])
+            .args(["/usr/bin/env", "-i"])
             .args([
-                format!("PATH={at}/bin:{at}/uidmap:/usr/sbin:/usr/bin:/sbin:/bin"),
+                format!("PATH={at}/bin:{at}/uidmap{others}"),
                 format!("HOME={at}/home"),
                 format!("XDG_RUNTIME_DIR={at}/run"),
             ])
@@ -164,8 +183,34 @@ impl User {
         let containers = fs::read_dir(self.root().join("containers")).into_iter().flatten().flatten();
         traces.ids = containers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         self.end_daemon(Signal::TERM);
-        traces.left()
+        let mut left = traces.left();
+        if let Some(group) = &self.group {
+            left.extend(remove_group(group).err());
+        }
+        left
     }
+}
+
+/// The directory of `newuidmap`: empty for the machine's own, else that of Debian's, unpacked.
+fn tools() -> String {
+    if Path::new("/usr/bin/newuidmap").exists() {
+        return String::new();
+    }
+    let root = debs::unpacked("uidmap", &["uidmap"]);
+    let tool = debs::find(&root, "newuidmap").expect("newuidmap in Debian's uidmap");
+    tool.parent().expect("a directory").display().to_string()
+}
+
+/// Takes away the user's cgroup, and what the daemon itself was in; anything else should be gone.
+fn remove_group(group: &Path) -> Result<(), String> {
+    for dir in [group.join("job/tared"), group.join("job"), group.to_path_buf()] {
+        let gone = wait::until(wait::PATIENCE, || match fs::remove_dir(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => None,
+            _ => Some(()),
+        });
+        gone.ok_or_else(|| format!("cgroup: {}", dir.display()))?;
+    }
+    Ok(())
 }
 
 impl Default for User {
@@ -185,6 +230,9 @@ impl Drop for User {
                 let _ = kill_process(pid, Signal::KILL);
             }
             wait::pause(Duration::from_millis(100));
+            if let Some(group) = &self.group {
+                let _ = remove_group(group);
+            }
             return;
         }
         let left = self.end();

@@ -188,18 +188,49 @@ fn what_cannot_be_done_is_refused_by_name() {
         let word = flags[1].split('=').next().unwrap();
         assert!(said.contains(word), "{flags:?}: {said}");
     }
-    let delegated = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap();
-    if !delegated {
-        for flags in [&["-m", "64m"][..], &["--cpus", "1"], &["--pids-limit", "9"], &["--pid", "host"]] {
-            let said = refused(flags);
-            assert!(said.contains("Delegate=yes"), "{flags:?}: {said}");
-        }
-        let id = background(&user, &[], "exec sleep 1000");
-        for verb in [&["pause"][..], &["stats", "--no-stream"]] {
-            let said = user.tare(verb).args([&id]).fails(1);
-            assert!(said.contains("cgroup v2"), "{verb:?}: {said}");
-        }
+    for flags in [&["-m", "64m"][..], &["--cpus", "1"], &["--pids-limit", "9"], &["--pid", "host"]] {
+        let said = refused(flags);
+        assert!(said.contains("Delegate=yes"), "{flags:?}: {said}");
     }
+    let id = background(&user, &[], "exec sleep 1000");
+    for verb in [&["pause"][..], &["stats", "--no-stream"], &["update", "-m", "64m"]] {
+        let said = user.tare(verb).args([&id]).fails(1);
+        assert!(said.contains("cgroup v2"), "{verb:?}: {said}");
+    }
+}
+
+/// On a machine with version 2 alone, as the test guest is.
+#[test]
+fn limits_are_kept_in_a_group_that_was_delegated() {
+    let Some(user) = ours().then(User::with_group).flatten() else { return };
+    load(&user, &Image::busybox(BUSYBOX));
+    let script = "cd /sys/fs/cgroup; cat memory.max cpu.max pids.max";
+    let limits = ["-m", "64m", "--cpus", "0.5", "--pids-limit", "9"];
+    assert_eq!(sh(&user, &limits, script), "67108864\n50000 100000\n9");
+    assert_eq!(sh(&user, &[], "cat /sys/fs/cgroup/pids.max"), "4096");
+    let hog = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-m",
+        "20m",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "head -c 100m /dev/zero | tail",
+    ];
+    user.tare(hog).fails(137);
+    let id = background(&user, &[], "exec sleep 1000");
+    user.tare(["pause", &id]).ok();
+    assert_eq!(inspect(&user, &id)["State"]["Status"], "paused");
+    user.tare(["unpause", &id]).ok();
+    user.tare(["update", "-m", "32m", &id]).ok();
+    assert_eq!(user.tare(["exec", &id, "cat", "/sys/fs/cgroup/memory.max"]).ok(), "33554432");
+    assert!(user.tare(["stats", "--no-stream", &id]).ok().contains("32MiB"));
+    assert!(user.tare(["top", &id]).ok().contains("sleep 1000"));
+    let shared = format!("container:{id}");
+    assert!(sh(&user, &["--pid", &shared], "ps").contains("sleep 1000"));
 }
 
 #[test]
