@@ -54,10 +54,74 @@ pub struct Datum {
 }
 
 /// What a word does to the attributes.
+#[derive(Clone, Copy)]
 enum Effect {
     On(Attributes),
     Off(Attributes),
     AccessTime(Attributes),
+}
+
+/// `loud`, `norelatime` and `nostrictatime` name what the kernel does anyway; `silent` only hushes its log. The rest is so
+/// anyway as well, and not every file system knows the word.
+const IDLE: [&str; 11] = [
+    "defaults",
+    "loud",
+    "silent",
+    "norelatime",
+    "nostrictatime",
+    "rnorelatime",
+    "rnostrictatime",
+    "async",
+    "nomand",
+    "nolazytime",
+    "noiversion",
+];
+
+/// What says how a mount comes to be.
+const MANNERS: [&str; 5] = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"];
+
+/// Words that the kernel takes for every file system.
+const KERNELS: [&str; 4] = ["dirsync", "lazytime", "mand", "sync"];
+
+const PROPAGATIONS: [(&str, Propagation, bool); 8] = [
+    ("private", Propagation::Private, false),
+    ("rprivate", Propagation::Private, true),
+    ("slave", Propagation::Slave, false),
+    ("rslave", Propagation::Slave, true),
+    ("shared", Propagation::Shared, false),
+    ("rshared", Propagation::Shared, true),
+    ("unbindable", Propagation::Unbindable, false),
+    ("runbindable", Propagation::Unbindable, true),
+];
+
+/// With an `r` before it each goes for every mount below, too.
+const EFFECTS: [(&str, Effect); 16] = [
+    ("ro", Effect::On(Attributes::RDONLY)),
+    ("rw", Effect::Off(Attributes::RDONLY)),
+    ("nosuid", Effect::On(Attributes::NOSUID)),
+    ("suid", Effect::Off(Attributes::NOSUID)),
+    ("nodev", Effect::On(Attributes::NODEV)),
+    ("dev", Effect::Off(Attributes::NODEV)),
+    ("noexec", Effect::On(Attributes::NOEXEC)),
+    ("exec", Effect::Off(Attributes::NOEXEC)),
+    ("nosymfollow", Effect::On(Attributes::NOSYMFOLLOW)),
+    ("symfollow", Effect::Off(Attributes::NOSYMFOLLOW)),
+    ("nodiratime", Effect::On(Attributes::NODIRATIME)),
+    ("diratime", Effect::Off(Attributes::NODIRATIME)),
+    ("noatime", Effect::AccessTime(Attributes::NOATIME)),
+    ("strictatime", Effect::AccessTime(Attributes::STRICTATIME)),
+    ("atime", Effect::AccessTime(Attributes::RELATIME)),
+    ("relatime", Effect::AccessTime(Attributes::RELATIME)),
+];
+
+/// Every option that says something of the mount, in order; all other words are for one file system or another.
+pub fn words() -> Vec<String> {
+    let plain = IDLE.iter().chain(&MANNERS).chain(&KERNELS).map(|word| (*word).to_owned());
+    let propagations = PROPAGATIONS.iter().map(|(word, ..)| (*word).to_owned());
+    let effects = EFFECTS.iter().flat_map(|(word, _)| [(*word).to_owned(), format!("r{word}")]);
+    let mut all: Vec<String> = plain.chain(propagations).chain(effects).collect();
+    all.sort();
+    all
 }
 
 // === impl Options ===
@@ -77,13 +141,8 @@ impl Options {
 
     fn add(&mut self, word: &str) -> Result<()> {
         match word {
-            // `loud`, `norelatime` and `nostrictatime` name what the kernel does anyway; `silent` only hushes its log.
-            "" | "defaults" | "loud" | "silent" | "norelatime" | "nostrictatime" | "rnorelatime"
-            | "rnostrictatime" => {
-                return Ok(());
-            }
-            // So it is anyway, and not every file system knows the word.
-            "async" | "nomand" | "nolazytime" | "noiversion" => return Ok(()),
+            "" => {}
+            _ if IDLE.contains(&word) => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
             "idmap" => self.idmap = Some(self.idmap.unwrap_or(Idmap::Itself)),
@@ -164,38 +223,12 @@ impl Datum {
 }
 
 fn propagation(word: &str) -> Option<(Propagation, bool)> {
-    Some(match word {
-        "private" => (Propagation::Private, false),
-        "rprivate" => (Propagation::Private, true),
-        "slave" => (Propagation::Slave, false),
-        "rslave" => (Propagation::Slave, true),
-        "shared" => (Propagation::Shared, false),
-        "rshared" => (Propagation::Shared, true),
-        "unbindable" => (Propagation::Unbindable, false),
-        "runbindable" => (Propagation::Unbindable, true),
-        _ => return None,
-    })
+    let found = PROPAGATIONS.iter().find(|(known, ..)| *known == word);
+    found.map(|(_, propagation, recursive)| (*propagation, *recursive))
 }
 
 fn effect(word: &str) -> Option<Effect> {
-    Some(match word {
-        "ro" => Effect::On(Attributes::RDONLY),
-        "rw" => Effect::Off(Attributes::RDONLY),
-        "nosuid" => Effect::On(Attributes::NOSUID),
-        "suid" => Effect::Off(Attributes::NOSUID),
-        "nodev" => Effect::On(Attributes::NODEV),
-        "dev" => Effect::Off(Attributes::NODEV),
-        "noexec" => Effect::On(Attributes::NOEXEC),
-        "exec" => Effect::Off(Attributes::NOEXEC),
-        "nosymfollow" => Effect::On(Attributes::NOSYMFOLLOW),
-        "symfollow" => Effect::Off(Attributes::NOSYMFOLLOW),
-        "nodiratime" => Effect::On(Attributes::NODIRATIME),
-        "diratime" => Effect::Off(Attributes::NODIRATIME),
-        "noatime" => Effect::AccessTime(Attributes::NOATIME),
-        "strictatime" => Effect::AccessTime(Attributes::STRICTATIME),
-        "atime" | "relatime" => Effect::AccessTime(Attributes::RELATIME),
-        _ => return None,
-    })
+    EFFECTS.iter().find(|(known, _)| *known == word).map(|(_, effect)| *effect)
 }
 
 #[cfg(test)]
@@ -257,6 +290,19 @@ mod tests {
         assert_eq!(parse(&["bind", "idmap"]).idmap, Some(Idmap::Itself));
         assert_eq!(parse(&["ridmap", "idmap"]).idmap, Some(Idmap::Recursive), "the wider one stays");
         assert!(parse(&["ridmap"]).data.is_empty(), "no file system sees the word");
+    }
+
+    #[test]
+    fn every_word_that_is_listed_is_understood_once_and_no_file_system_sees_it() {
+        let all = words();
+        for word in &all {
+            let options = Options::parse(std::slice::from_ref(word)).unwrap();
+            let for_all = KERNELS.contains(&word.as_str());
+            assert_eq!(options.data.is_empty(), !for_all, "{word}");
+            let says_something = options != Options::default();
+            assert_eq!(says_something, !IDLE.contains(&word.as_str()), "{word}");
+        }
+        assert!(all.windows(2).all(|two| two[0] < two[1]), "{all:?}");
     }
 
     #[test]

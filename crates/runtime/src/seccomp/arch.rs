@@ -62,13 +62,17 @@ impl Arch {
     pub(crate) fn from_oci(arch: OciArch, native: Self) -> Option<Self> {
         match arch {
             OciArch::ScmpArchNative => Some(native),
-            OciArch::ScmpArchX86 => Some(Self::I386),
-            OciArch::ScmpArchX86_64 => Some(Self::X86_64),
-            OciArch::ScmpArchX32 => Some(Self::X32),
-            OciArch::ScmpArchAarch64 => Some(Self::Aarch64),
-            OciArch::ScmpArchArm => Some(Self::Arm),
-            OciArch::ScmpArchRiscv64 => Some(Self::Riscv64),
-            _ => None,
+            other => NAMES.iter().find(|(name, _)| *name == other).map(|(_, arch)| *arch),
         }
     }
 }
+
+/// What OCI documents call those that there are tables for.
+pub(crate) const NAMES: [(OciArch, Arch); 6] = [
+    (OciArch::ScmpArchX86_64, Arch::X86_64),
+    (OciArch::ScmpArchX86, Arch::I386),
+    (OciArch::ScmpArchX32, Arch::X32),
+    (OciArch::ScmpArchAarch64, Arch::Aarch64),
+    (OciArch::ScmpArchArm, Arch::Arm),
+    (OciArch::ScmpArchRiscv64, Arch::Riscv64),
+];

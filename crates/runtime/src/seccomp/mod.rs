@@ -189,14 +189,27 @@ pub fn warm_up() {
     }
 }
 
+/// The flags of documents; the second is what the kernel wants beside it.
+const FLAGS: [(Flags, Flags, &str); 4] = [
+    (Flags::LOG, Flags::NONE, "SECCOMP_FILTER_FLAG_LOG"),
+    (Flags::TSYNC, Flags::NONE, "SECCOMP_FILTER_FLAG_TSYNC"),
+    (Flags::SPEC_ALLOW, Flags::NONE, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+    (Flags::WAIT_KILLABLE_RECV, Flags::NEW_LISTENER, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+];
+
+/// The flags that a document may name, and whether this kernel has each.
+pub fn known_flags() -> Vec<(&'static str, bool)> {
+    FLAGS.iter().map(|(flag, with, name)| (*name, kernel::supports(*flag | *with))).collect()
+}
+
+/// The architectures that a document may name and whose calls are known.
+pub fn known_architectures() -> Vec<oci_spec::runtime::Arch> {
+    arch::NAMES.iter().map(|(name, _)| *name).collect()
+}
+
 /// Names a flag that this kernel would refuse without a word.
 fn check_flags(flags: Flags) -> Result<()> {
-    for (flag, with, name) in [
-        (Flags::LOG, Flags::NONE, "SECCOMP_FILTER_FLAG_LOG"),
-        (Flags::TSYNC, Flags::NONE, "SECCOMP_FILTER_FLAG_TSYNC"),
-        (Flags::SPEC_ALLOW, Flags::NONE, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
-        (Flags::WAIT_KILLABLE_RECV, Flags::NEW_LISTENER, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
-    ] {
+    for (flag, with, name) in FLAGS {
         if flags.contains(flag) && !kernel::supports(flag | with) {
             return Err(Error::NoSuchFlag { flag: name });
         }
