@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_model::{Error, Result};
+use tare_runtime::cgroup::Below;
 
 use crate::listen;
 
@@ -14,9 +15,9 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.
 #[derive(Debug, Parser)]
 #[command(name = "tare-oci", version = VERSION, about, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Where the state of containers is kept (a tmpfs).
-    #[arg(long, default_value = "/run/tare-oci", value_name = "DIR")]
-    pub(crate) root: PathBuf,
+    /// Where the state of containers is kept (a tmpfs): /run/tare-oci, for others than root $XDG_RUNTIME_DIR/tare-oci.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Append messages to this file instead of standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
@@ -26,14 +27,25 @@ pub(crate) struct Cli {
     /// Also log what is being done.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub(crate) debug: bool,
-    /// Manage cgroups through systemd (not supported yet).
+    /// Have systemd make the cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME then.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    systemd_cgroup: bool,
-    /// Run without root (not supported yet; `auto` and `false` are accepted).
-    #[arg(long, default_value = "auto", value_name = "auto|true|false")]
-    rootless: String,
+    pub(crate) systemd_cgroup: bool,
+    /// Cgroups of a user without privileges: the user's systemd makes them, or they are below what is delegated to us.
+    #[arg(long, value_enum, default_value = "auto")]
+    rootless: Rootless,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// For whom cgroups are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rootless {
+    /// For a user, unless that is root.
+    Auto,
+    /// For a user.
+    True,
+    /// For root.
+    False,
 }
 
 /// How messages are written.
@@ -231,9 +243,9 @@ pub(crate) struct Exec {
     /// SELinux label.
     #[arg(long, value_name = "LABEL")]
     pub(crate) process_label: Option<String>,
-    /// A group below the container's to run it in (not supported yet).
-    #[arg(long, value_name = "[CONTROLLER:]PATH")]
-    cgroup: Vec<String>,
+    /// A group below the container's, which is there, to run it in.
+    #[arg(long, value_name = "[CONTROLLER[,CONTROLLER]:]PATH")]
+    pub(crate) cgroup: Vec<Below>,
     /// Pass this many descriptors after the three streams.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) preserve_fds: u32,
@@ -351,6 +363,23 @@ pub(crate) struct Update {
 // === impl Cli ===
 
 impl Cli {
+    /// Whether it is for a user without privileges.
+    pub(crate) fn is_rootless(&self) -> bool {
+        match self.rootless {
+            Rootless::Auto => !rustix::process::geteuid().is_root(),
+            said => said == Rootless::True,
+        }
+    }
+
+    /// Where states are kept.
+    pub(crate) fn root(&self) -> PathBuf {
+        let own = || {
+            let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+            run.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("tare-oci")
+        };
+        self.root.clone().unwrap_or_else(own)
+    }
+
     /// Refuses, by name, what runc has and this does not yet.
     pub(crate) fn refuse_what_is_not_offered(&self) -> Result<()> {
         let no_pivot = match &self.command {
@@ -358,13 +387,9 @@ impl Cli {
             Command::Run(run) => run.create.no_pivot,
             _ => false,
         };
-        let group = matches!(&self.command, Command::Exec(exec) if !exec.cgroup.is_empty());
         let frozen = matches!(&self.command, Command::Checkpoint(_) | Command::Restore(_));
         for (asked, what) in [
-            (self.systemd_cgroup, "--systemd-cgroup: not supported yet"),
-            (group, "exec --cgroup: not supported yet"),
             (frozen, "checkpoint and restore: not offered, this runtime does not use CRIU"),
-            (!matches!(self.rootless.as_str(), "auto" | "false"), "--rootless: not supported yet"),
             (
                 no_pivot,
                 "--no-pivot: refused, the host's files would stay in reach; use a root that pivot_root takes",
@@ -431,6 +456,9 @@ mod tests {
             "tare-oci run -d --pidfd-socket /s --no-subreaper --keep abc",
             "tare-oci exec -e A=1 --env B=2 -u 1:2 -g 3 --apparmor p --process-label l --pidfd-socket /s abc id",
             "tare-oci features",
+            "tare-oci --systemd-cgroup --rootless auto run abc",
+            "tare-oci --rootless=true --systemd-cgroup=true list",
+            "tare-oci exec --cgroup cpu,memory:sub --cgroup sub/sub abc sh",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap().refuse_what_is_not_offered().unwrap();
         }
@@ -444,12 +472,17 @@ mod tests {
     }
 
     #[test]
+    fn words_that_mean_nothing_are_refused_where_they_stand() {
+        for line in ["tare-oci --rootless maybe list", "tare-oci exec --cgroup ../up x sh"] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+            assert!(error.contains("--rootless") || error.contains("--cgroup"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_not_offered_is_refused_by_name() {
         for (line, word) in [
-            ("tare-oci --systemd-cgroup list", "--systemd-cgroup"),
-            ("tare-oci --rootless true list", "--rootless"),
             ("tare-oci create --no-pivot x", "--no-pivot"),
-            ("tare-oci exec --cgroup sub x sh", "--cgroup"),
             ("tare-oci checkpoint --image-path /i x", "checkpoint"),
             ("tare-oci restore x", "restore"),
         ] {

@@ -16,6 +16,8 @@ use tare_model::sandbox::Launched;
 use tare_model::{Error, Exit, Result};
 use tare_runtime::foreground::Signals;
 
+use crate::notify::Notify;
+
 /// `SIGWINCH` and `SIGCHLD`.
 const WINDOW_CHANGED: i32 = 28;
 const CHILD: i32 = 17;
@@ -24,16 +26,20 @@ const CHILD: i32 = 17;
 struct Raw(Termios);
 
 /// Waits for the process, and gives its exit code.
-pub(crate) fn wait(signals: &Signals, launched: &Launched) -> Result<u8> {
+pub(crate) fn wait(signals: &Signals, launched: &Launched, notify: Option<&Notify>) -> Result<u8> {
     let raw = launched.terminal.as_ref().and_then(|_| Raw::enter());
     let mut input = launched.terminal.is_some();
     if let Some(master) = &launched.terminal {
         copy_size(master);
     }
     loop {
-        let ready = ready(signals, launched, input)?;
+        let ready = ready(signals, launched, notify, input)?;
         if ready.signal {
             handle(signals, launched)?;
+        }
+        if let Some(notify) = notify.filter(|_| ready.notified) {
+            // We live as long as the program does, and are who is to be watched.
+            notify.pass_on(None)?;
         }
         if let Some(master) = &launched.terminal {
             if ready.input {
@@ -59,23 +65,31 @@ struct Ready {
     input: bool,
     output: bool,
     ended: bool,
+    notified: bool,
 }
 
-fn ready(signals: &Signals, launched: &Launched, input: bool) -> Result<Ready> {
+fn ready(signals: &Signals, launched: &Launched, notify: Option<&Notify>, input: bool) -> Result<Ready> {
     let stdin = std::io::stdin();
     let mut fds = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(&launched.pidfd, PollFlags::IN)];
-    if let Some(master) = &launched.terminal {
-        fds.push(PollFd::new(master, PollFlags::IN));
-        if input {
-            fds.push(PollFd::new(&stdin, PollFlags::IN));
-        }
-    }
+    let mut add = |fd| {
+        fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        fds.len() - 1
+    };
+    let notified = notify.map(|notify| add(notify.as_fd()));
+    let output = launched.terminal.as_ref().map(|master| add(master.as_fd()));
+    let input = (input && output.is_some()).then(|| add(stdin.as_fd()));
     match poll(&mut fds, None) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(Error::system(format!("poll: {error}"))),
     }
     let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-    Ok(Ready { signal: is_ready(0), ended: is_ready(1), output: is_ready(2), input: is_ready(3) })
+    Ok(Ready {
+        signal: is_ready(0),
+        ended: is_ready(1),
+        notified: notified.is_some_and(is_ready),
+        output: output.is_some_and(is_ready),
+        input: input.is_some_and(is_ready),
+    })
 }
 
 fn handle(signals: &Signals, launched: &Launched) -> Result<()> {

@@ -13,6 +13,8 @@ mod commands;
 mod foreground;
 mod listen;
 mod log;
+mod manager;
+mod notify;
 mod quantity;
 mod socket;
 mod spec;
@@ -27,6 +29,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use commands::{Context, create, end, events, exec, features, pause, show, update};
 use log::Log;
+use manager::Manager;
 
 fn main() -> ExitCode {
     let safe = move_out_of_reach();
@@ -70,7 +73,8 @@ fn move_out_of_reach() -> tare_model::Result<()> {
 
 fn run(cli: &Cli, log: &Log) -> tare_model::Result<u8> {
     cli.refuse_what_is_not_offered()?;
-    let context = &Context { root: cli.root.as_path(), log };
+    let root = cli.root();
+    let context = &Context { root: &root, manager: Manager::of(cli), log };
     match &cli.command {
         Command::Create(args) => create::create(context, args),
         Command::Run(args) => create::run(context, args),

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -18,12 +18,17 @@ pub(crate) fn connect(path: &Path) -> Result<UnixStream> {
 
 /// Sends a descriptor, with a name as runc's listeners expect one.
 pub(crate) fn send(socket: &UnixStream, name: &str, descriptor: &OwnedFd) -> Result<()> {
-    let fds = [descriptor.as_fd()];
+    send_on(socket.as_fd(), name, descriptor.as_fd())
+}
+
+/// Sends a message with a descriptor on any kind of socket.
+pub(crate) fn send_on(socket: BorrowedFd<'_>, text: &str, descriptor: BorrowedFd<'_>) -> Result<()> {
+    let fds = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    let text = [IoSlice::new(name.as_bytes())];
-    sendmsg(socket, &text, &mut control, SendFlags::NOSIGNAL)
-        .map_err(|error| Error::system(format!("sendmsg({name:?}, SCM_RIGHTS): {error}")))
+    let message = [IoSlice::new(text.as_bytes())];
+    sendmsg(socket, &message, &mut control, SendFlags::NOSIGNAL)
+        .map_err(|error| Error::system(format!("sendmsg({text:?}, SCM_RIGHTS): {error}")))
         .map(drop)
 }

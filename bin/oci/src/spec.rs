@@ -8,10 +8,11 @@ use tare_model::sandbox::{DiskIds, Rootfs, SandboxSpec, Seccomp};
 use tare_model::{ContainerId, Error, Result};
 
 use crate::cli::Spec as Args;
+use crate::manager::Manager;
 use crate::state::failed;
 
 /// Reads the bundle of a container.
-pub(crate) fn load(bundle: &Path, id: &str) -> Result<SandboxSpec> {
+pub(crate) fn load(bundle: &Path, id: &str, manager: Manager) -> Result<SandboxSpec> {
     let path = bundle.join("config.json");
     let text = fs::read(&path).map_err(|error| failed("read", &path, &error))?;
     let mut oci = parse(&text).map_err(|error| error.context(path.display()))?;
@@ -19,7 +20,10 @@ pub(crate) fn load(bundle: &Path, id: &str) -> Result<SandboxSpec> {
     let root = oci.root().as_ref().ok_or_else(|| Error::invalid("root: missing"))?;
     let rootfs = bundle.join(root.path());
     let rootfs = fs::canonicalize(&rootfs).map_err(|error| failed("root.path", &rootfs, &error))?;
-    settle_cgroups_path(&mut oci, id);
+    if let Some(linux) = oci.linux_mut() {
+        let path = manager.settled(linux.cgroups_path().as_deref(), id)?;
+        linux.set_cgroups_path(Some(path));
+    }
     let filter = oci.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some());
     Ok(SandboxSpec {
         id: container_id(id),
@@ -73,18 +77,6 @@ fn require_version(version: &str) -> Result<()> {
         ))),
         _ => Err(Error::invalid(format!("ociVersion {version:?} is not in the form MAJOR.MINOR.PATCH"))),
     }
-}
-
-/// A container without a path of its own gets one by its id; a relative one is below the root as well.
-fn settle_cgroups_path(oci: &mut oci_spec::runtime::Spec, id: &str) {
-    let Some(linux) = oci.linux_mut() else { return };
-    let path = match linux.cgroups_path() {
-        Some(path) if path.is_absolute() => return,
-        Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
-        // No group above it, which nobody would remove.
-        _ => Path::new("/").join(format!("tare-oci-{id}")),
-    };
-    linux.set_cgroups_path(Some(path));
 }
 
 /// The engine's form of an id, of which the runtime only wants that it is the same for the same container.
@@ -184,7 +176,7 @@ mod tests {
         let bundle = tempfile::tempdir().unwrap();
         fs::create_dir(bundle.path().join("rootfs")).unwrap();
         write_default(&Args { bundle: bundle.path().to_owned(), rootless: false }).unwrap();
-        let spec = load(bundle.path(), "box").unwrap();
+        let spec = load(bundle.path(), "box", Manager::Us).unwrap();
         assert_eq!(
             spec.oci.linux().as_ref().unwrap().cgroups_path().as_deref(),
             Some(Path::new("/tare-oci-box"))
@@ -223,8 +215,10 @@ mod tests {
     fn a_missing_root_is_named() {
         let bundle = tempfile::tempdir().unwrap();
         write_default(&Args { bundle: bundle.path().to_owned(), rootless: false }).unwrap();
-        assert!(load(bundle.path(), "box").unwrap_err().message().contains("root.path"));
-        assert!(load(Path::new("/no/such"), "box").unwrap_err().message().contains("config.json"));
+        assert!(load(bundle.path(), "box", Manager::Us).unwrap_err().message().contains("root.path"));
+        assert!(
+            load(Path::new("/no/such"), "box", Manager::Us).unwrap_err().message().contains("config.json")
+        );
     }
 
     #[test]

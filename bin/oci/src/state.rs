@@ -1,7 +1,9 @@
 //! What is kept about a container, and what the kernel says about it now.
 //!
 //! `ROOT/ID/state.json` is written once, by whoever creates the container, under a temporary name that is then renamed.
-//! The directory's creation is the lock on the id. `ROOT/ID/exec.fifo` is there until `start` was said.
+//! The directory's creation is the lock on the id. `ROOT/ID/claim.json` comes before the container's groups;
+//! `ROOT/ID/exec.fifo` is there until `start` was said; `ROOT/ID/notify` is bound into a container that tells when it is
+//! ready.
 
 use std::fs;
 use std::io::ErrorKind as IoKind;
@@ -11,8 +13,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tare_model::sandbox::SandboxSpec;
 use tare_model::{Error, Result, ResultExt};
+use tare_runtime::Container;
 use tare_runtime::hooks::Subject;
-use tare_runtime::{Container, Options, Runtime};
+
+use crate::manager::Manager;
 
 /// What is kept.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +28,17 @@ pub(crate) struct State {
     pub(crate) bundle: PathBuf,
     pub(crate) created: String,
     pub(crate) spec: SandboxSpec,
+    /// Who made its groups.
+    #[serde(default)]
+    pub(crate) manager: Manager,
+}
+
+/// What is kept of a container that is being made: where its groups will be, so that they can be removed if whoever
+/// makes it is killed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) manager: Manager,
+    pub(crate) cgroups_path: PathBuf,
 }
 
 /// What a container is doing.
@@ -89,6 +104,11 @@ impl Directory {
         self.0.join("exec.fifo")
     }
 
+    /// The directory that is bound into a container that tells when it is ready.
+    pub(crate) fn notify(&self) -> PathBuf {
+        self.0.join("notify")
+    }
+
     pub(crate) fn write(&self, state: &State) -> Result<()> {
         let text = serde_json::to_vec(state).map_err(|error| Error::system(format!("state: {error}")))?;
         write_file(&self.0.join("state.json"), &text)
@@ -103,6 +123,17 @@ impl Directory {
         serde_json::from_slice(&text).map_err(|error| {
             Error::new(tare_model::ErrorKind::Corrupt, format!("{}: {error}", path.display()))
         })
+    }
+
+    /// Writes down where groups will be that nobody else has.
+    pub(crate) fn claim(&self, claim: &Claim) -> Result<()> {
+        let (path, text) = (self.0.join("claim.json"), serde_json::to_vec(claim).unwrap_or_default());
+        fs::write(&path, text).map_err(|error| failed("write", &path, &error))
+    }
+
+    /// What was claimed, if anything was, by one that was not made to the end.
+    pub(crate) fn claimed(&self) -> Option<Claim> {
+        serde_json::from_slice(&fs::read(self.0.join("claim.json")).ok()?).ok()
     }
 
     /// Forgets the container; what is gone already is gone.
@@ -131,14 +162,19 @@ impl State {
     /// A handle on it; an error if it does not run.
     pub(crate) fn open(&self) -> Result<Container> {
         let pidfd = self.process().ok_or_else(|| Error::conflict("container not running"))?;
-        runtime()?.open(self.spec.clone(), self.pid, pidfd)
+        self.manager.runtime()?.open(self.spec.clone(), self.pid, pidfd)
+    }
+
+    /// A handle on what may be left of it.
+    pub(crate) fn revisit(&self) -> Result<Container> {
+        self.manager.runtime()?.revisit(self.spec.clone())
     }
 
     /// What it is doing.
     pub(crate) fn status(&self, directory: &Directory) -> Result<Status> {
         let Some(pidfd) = self.process() else { return Ok(Status::Stopped) };
         // A container that waits to be started can be frozen as well, and must be thawed first.
-        if runtime()?.open(self.spec.clone(), self.pid, pidfd)?.is_paused()? {
+        if self.manager.runtime()?.open(self.spec.clone(), self.pid, pidfd)?.is_paused()? {
             return Ok(Status::Paused);
         }
         Ok(if directory.fifo().exists() { Status::Created } else { Status::Running })
@@ -149,11 +185,6 @@ impl State {
 pub(crate) fn subject<'a>(spec: &'a SandboxSpec, id: &'a str, bundle: &'a Path) -> Subject<'a> {
     let annotations = spec.oci.annotations().as_ref();
     Subject { version: spec.oci.version(), id, bundle, annotations }
-}
-
-/// The runtime as this program uses it: containers live on when it exits.
-pub(crate) fn runtime() -> Result<Runtime> {
-    Runtime::new(Options { die_with_parent: false, ..Options::default() })
 }
 
 /// When a process started; `None` if there is none, or only its remains.

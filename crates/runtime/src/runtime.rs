@@ -121,6 +121,12 @@ impl Runtime {
         self.handle(spec, 0, None)
     }
 
+    /// Whether there is no group under a `cgroupsPath` yet, of whomever.
+    pub fn is_free(&self, cgroups_path: &Path) -> bool {
+        // A name that cannot be opened is refused where it is to be made.
+        self.options().cgroups.open(self.layout(), cgroups_path).map_or(true, |group| !group.exists())
+    }
+
     fn handle(&self, spec: SandboxSpec, pid: i32, pidfd: Option<OwnedFd>) -> ModelResult<Container> {
         let cgroup = match cgroups_path(&spec) {
             Some(path) => self.options().cgroups.open(self.layout(), path)?,

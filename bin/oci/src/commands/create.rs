@@ -1,7 +1,7 @@
 //! Making containers and setting them going.
 //!
 //! ```text
-//!   create: directory ─▶ fifo ─▶ launch ─▶ state ─▶ (the process waits at the fifo)
+//!   create: directory ─▶ claim ─▶ fifo ─▶ launch ─▶ state ─▶ (the process waits at the fifo)
 //!   start:  the name of the fifo goes, a byte goes in ─▶ the process executes its program, which closes the fifo
 //! ```
 
@@ -16,13 +16,14 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tare_model::sandbox::{Launched, Running, SandboxSpec, Stdio};
 use tare_model::{Error, Result};
 use tare_runtime::hooks::Hooks;
-use tare_runtime::{Container, Extra};
+use tare_runtime::{Container, Extra, Runtime};
 
 use super::{Context, block_signals};
 use crate::cli::{Create, Run};
-use crate::state::{Directory, State, Status, failed, runtime, start_time, subject};
+use crate::notify::Notify;
+use crate::state::{Claim, Directory, State, Status, failed, start_time, subject};
 use crate::streams::{Asked, Listeners};
-use crate::{foreground, listen, spec, stamp};
+use crate::{foreground, listen, notify, spec, stamp};
 
 /// `O_NONBLOCK`: opening a pipe that nobody reads fails at once.
 const NONBLOCK: i32 = 0o4000;
@@ -34,12 +35,13 @@ struct Making<'a> {
     args: &'a Create,
     bundle: std::path::PathBuf,
     spec: SandboxSpec,
+    runtime: Runtime,
 }
 
 pub(crate) fn create(context: &Context<'_>, args: &Create) -> Result<u8> {
     let making = Making::new(context, args)?;
     let (stdio, listeners) = making.streams(true)?;
-    making.directory.make()?;
+    making.take_id()?;
     making.with_fifo(stdio, &listeners).map_err(|error| making.abandon(error))?;
     Ok(0)
 }
@@ -50,9 +52,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Result<u8> {
         return Err(Error::invalid("process: missing, there is nothing to run"));
     }
     let (stdio, listeners) = making.streams(args.detach)?;
-    making.directory.make()?;
+    making.take_id()?;
     // Before the process exists, so that no signal is lost.
     let signals = if args.detach { None } else { Some(block_signals()?) };
+    let notify = Notify::listen(&making.directory).map_err(|error| making.abandon(error))?;
     let made = making.launch(stdio, None, &listeners).and_then(|(mut container, launched)| {
         match making.poststart(launched.pid) {
             Ok(()) => Ok((container, launched)),
@@ -63,8 +66,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Result<u8> {
         }
     });
     let (mut container, launched) = made.map_err(|error| making.abandon(error))?;
-    let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&signals, &launched)?;
+    let Some(signals) = signals else {
+        return match notify {
+            Some(notify) => notify.wait(launched.pid, launched.pidfd.as_fd()).map(|()| 0),
+            None => Ok(0),
+        };
+    };
+    let code = foreground::wait(&signals, &launched, notify.as_ref())?;
     if !args.keep {
         container.destroy()?;
         making.forget()?;
@@ -76,12 +84,29 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Result<u8> {
 
 impl<'a> Making<'a> {
     fn new(context: &'a Context<'a>, args: &'a Create) -> Result<Self> {
-        let mut spec = spec::load(&args.bundle, &args.id)?;
+        let mut spec = spec::load(&args.bundle, &args.id, context.manager)?;
         add_variables(&mut spec, listen::variables());
         let directory = Directory::of(context.root, &args.id)?;
+        notify::add(&mut spec, &directory)?;
         let bundle =
             fs::canonicalize(&args.bundle).map_err(|error| failed("bundle", &args.bundle, &error))?;
-        Ok(Self { context, directory, args, bundle, spec })
+        let runtime = context.manager.runtime()?;
+        Ok(Self { context, directory, args, bundle, spec, runtime })
+    }
+
+    /// From here on the id is ours, and so is a group that is not there yet: whoever removes the container may kill what
+    /// is in it.
+    fn take_id(&self) -> Result<()> {
+        self.directory.make()?;
+        let path = self.spec.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+        let claimed = match path.filter(|path| self.runtime.is_free(path)) {
+            Some(cgroups_path) => {
+                self.directory.claim(&Claim { manager: self.context.manager, cgroups_path })
+            }
+            None => Ok(()),
+        };
+        let made = claimed.and_then(|()| notify::make_place(&self.directory));
+        made.map_err(|error| self.abandon(error))
     }
 
     fn streams(&self, detached: bool) -> Result<(Stdio, Listeners<'a>)> {
@@ -118,7 +143,7 @@ impl<'a> Making<'a> {
             keep_keyring: self.args.no_new_keyring,
             subject: Some(subject(&self.spec, &self.args.id, &self.bundle)),
         };
-        let (mut container, launched) = runtime()?.launch_with(&self.spec, stdio, &extra)?;
+        let (mut container, launched) = self.runtime.launch_with(&self.spec, stdio, &extra)?;
         let told = self.directory.write(&self.state(launched.pid)).and_then(|()| listeners.tell(&launched));
         match told {
             Ok(()) => Ok((container, launched)),
@@ -138,6 +163,7 @@ impl<'a> Making<'a> {
             bundle: self.bundle.clone(),
             created: stamp::now(),
             spec: self.spec.clone(),
+            manager: self.context.manager,
         }
     }
 
@@ -203,13 +229,17 @@ pub(crate) fn start(context: &Context<'_>, id: &str) -> Result<u8> {
     if state.spec.oci.process().is_none() {
         return Err(Error::invalid("process: missing, there is nothing to start"));
     }
+    let notify = Notify::listen(&directory)?;
     open_gate(&directory)?;
     if let Err(error) = poststart(&state.spec, &state.id, &state.bundle, state.pid) {
         // The specification wants the container stopped, and everything undone.
-        let _ = runtime().and_then(|runtime| runtime.revisit(state.spec.clone())?.destroy());
+        let _ = state.revisit().and_then(|mut container| container.destroy());
         let _ = directory.remove();
         poststop(context, &state.spec, &state.id, &state.bundle);
         return Err(error);
+    }
+    if let Some((notify, pidfd)) = notify.zip(state.process()) {
+        notify.wait(state.pid, pidfd.as_fd())?;
     }
     Ok(0)
 }

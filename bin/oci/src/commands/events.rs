@@ -1,14 +1,16 @@
 //! What a container uses, in the form that programs know from runc: one JSON object a line.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use tare_model::sandbox::{BlockIo, CpuStats, MemoryStats, Running, Stats};
+use tare_model::sandbox::{InterfaceStats, Running};
 use tare_model::{Error, Result};
 use tare_runtime::Container;
+use tare_runtime::cgroup::usage::Usage;
 
 use super::{Context, print};
 use crate::cli::Events;
@@ -58,55 +60,23 @@ fn wait(pidfd: BorrowedFd<'_>, oom: Option<BorrowedFd<'_>>, left: Duration) -> R
 }
 
 fn stats(container: &Container, id: &str) -> Result<u8> {
-    let data = described(&container.stats()?);
+    let data = described(&container.usage()?, &container.networks())?;
     print(&format!("{}\n", json!({"type": "stats", "id": id, "data": data})))
 }
 
-fn described(stats: &Stats) -> Value {
-    let networks = stats.networks.iter().map(|(name, one)| {
+fn described(usage: &Usage, networks: &BTreeMap<String, InterfaceStats>) -> Result<Value> {
+    let mut data = serde_json::to_value(usage).map_err(|error| Error::system(format!("usage: {error}")))?;
+    let networks = networks.iter().map(|(name, one)| {
         json!({
             "Name": name,
             "RxBytes": one.rx_bytes, "RxPackets": one.rx_packets, "RxErrors": one.rx_errors, "RxDropped": one.rx_dropped,
             "TxBytes": one.tx_bytes, "TxPackets": one.tx_packets, "TxErrors": one.tx_errors, "TxDropped": one.tx_dropped,
         })
     });
-    let pids = stats.pids.clone().unwrap_or_default();
-    json!({
-        "cpu": stats.cpu.as_ref().map_or_else(|| cpu(&CpuStats::default()), cpu),
-        "memory": stats.memory.as_ref().map_or_else(|| memory(&MemoryStats::default()), memory),
-        "pids": {"current": pids.current, "limit": pids.limit.unwrap_or(0)},
-        "blkio": {"ioServiceBytesRecursive": stats.block_io.iter().map(block_io).collect::<Vec<_>>()},
-        "hugetlb": {},
-        "intel_rdt": {},
-        "network_interfaces": networks.collect::<Vec<_>>(),
-    })
-}
-
-fn cpu(stats: &CpuStats) -> Value {
-    json!({
-        "usage": {"total": stats.usage, "kernel": stats.system, "user": stats.user, "percpu": stats.per_cpu},
-        "throttling": {
-            "periods": stats.periods, "throttledPeriods": stats.throttled_periods, "throttledTime": stats.throttled_time,
-        },
-    })
-}
-
-fn memory(stats: &MemoryStats) -> Value {
-    let cache = stats.detail.get("total_cache").or(stats.detail.get("cache")).or(stats.detail.get("file"));
-    json!({
-        "cache": cache.copied().unwrap_or(0),
-        "usage": {
-            // As the kernel's own files say "none".
-            "limit": stats.limit.unwrap_or(u64::MAX), "usage": stats.usage,
-            "max": stats.max_usage, "failcnt": stats.failures,
-        },
-        "raw": stats.detail,
-    })
-}
-
-fn block_io(one: &BlockIo) -> Value {
-    let op = if one.operation == "read" { "Read" } else { "Write" };
-    json!({"major": one.major, "minor": one.minor, "op": op, "value": one.bytes})
+    data["network_interfaces"] = networks.collect();
+    // Groups of Intel RDT are counted by other programs; the place is always there.
+    data["intel_rdt"] = json!({});
+    Ok(data)
 }
 
 #[cfg(test)]
@@ -115,20 +85,30 @@ mod tests {
 
     #[test]
     fn figures_stand_where_programs_look_for_them() {
-        let detail = [("cache".to_owned(), 5)].into();
-        let stats = Stats {
-            cpu: Some(CpuStats { usage: 30, user: 10, system: 20, per_cpu: vec![30], ..CpuStats::default() }),
-            memory: Some(MemoryStats { usage: 7, limit: Some(9), detail, ..MemoryStats::default() }),
-            block_io: vec![BlockIo { major: 8, minor: 0, operation: "write".into(), bytes: 4 }],
-            ..Stats::default()
-        };
-        let object = described(&stats);
-        assert_eq!(object["cpu"]["usage"], json!({"total": 30, "kernel": 20, "user": 10, "percpu": [30]}));
-        assert_eq!(object["memory"]["usage"]["limit"], json!(9));
-        assert_eq!((&object["memory"]["cache"], &object["memory"]["raw"]["cache"]), (&json!(5), &json!(5)));
-        assert_eq!(
-            object["blkio"]["ioServiceBytesRecursive"],
-            json!([{"major": 8, "minor": 0, "op": "Write", "value": 4}])
-        );
+        let mut usage = Usage::default();
+        usage.cpu.usage.total = 30;
+        usage.cpu.usage.percpu = vec![30];
+        usage.memory.usage.limit = 9;
+        usage.memory.raw = [("cache".to_owned(), 5)].into();
+        usage.pids.limit = 7;
+        let traffic =
+            [("eth0".to_owned(), InterfaceStats { rx_bytes: 3, ..InterfaceStats::default() })].into();
+        let object = described(&usage, &traffic).unwrap();
+        for (place, value) in [
+            ("/cpu/usage/total", json!(30)),
+            ("/cpu/usage/percpu", json!([30])),
+            ("/cpu/throttling/throttledTime", json!(0)),
+            ("/memory/usage/limit", json!(9)),
+            ("/memory/raw/cache", json!(5)),
+            ("/memory/kernelTCP/failcnt", json!(0)),
+            ("/pids", json!({"current": 0, "limit": 7})),
+            ("/blkio", json!({})),
+            ("/hugetlb", json!({})),
+            ("/intel_rdt", json!({})),
+            ("/network_interfaces/0/Name", json!("eth0")),
+            ("/network_interfaces/0/RxBytes", json!(3)),
+        ] {
+            assert_eq!(object.pointer(place), Some(&value), "{place}");
+        }
     }
 }

@@ -36,10 +36,10 @@ pub(crate) fn exec(context: &Context<'_>, args: &Exec) -> Result<u8> {
     let (stdio, listeners) = asked.open(terminal, state.spec.oci.process().as_ref())?;
     let signals = if args.detach { None } else { Some(block_signals()?) };
     let container = state.open()?;
-    let launched = container.exec_with(&exec, stdio, args.preserve_fds)?;
+    let launched = container.exec_with(&exec, stdio, args.preserve_fds, &args.cgroup)?;
     listeners.tell(&launched)?;
     match signals {
-        Some(signals) => foreground::wait(&signals, &launched),
+        Some(signals) => foreground::wait(&signals, &launched, None),
         None => Ok(0),
     }
 }

@@ -16,11 +16,14 @@ use tare_model::{Error, Result};
 use tare_runtime::foreground::Signals;
 
 use crate::log::Log;
+use crate::manager::Manager;
 
 /// What every command needs.
 pub(crate) struct Context<'a> {
     /// Where states are kept.
     pub(crate) root: &'a Path,
+    /// Who makes the groups of new containers.
+    pub(crate) manager: Manager,
     /// Where warnings go.
     pub(crate) log: &'a Log,
 }

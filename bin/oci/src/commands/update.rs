@@ -4,11 +4,12 @@ use std::io::Read;
 
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Value, json};
+use tare_model::sandbox::Running;
 use tare_model::{Error, Result};
 
 use super::Context;
 use crate::cli::Update;
-use crate::state::{Directory, failed, runtime};
+use crate::state::{Directory, failed};
 
 pub(crate) fn update(context: &Context<'_>, args: &Update) -> Result<u8> {
     let state = Directory::of(context.root, &args.id)?.read()?;
@@ -19,7 +20,7 @@ pub(crate) fn update(context: &Context<'_>, args: &Update) -> Result<u8> {
         Some(path) => read(path)?,
         None => from_flags(args)?,
     };
-    let mut container = runtime()?.revisit(state.spec.clone())?;
+    let mut container = state.revisit()?;
     for note in container.update(&resources)? {
         context.log.warning(&note);
     }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oci_spec::runtime::LinuxResources;
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::controller::{Controller, Version};
@@ -31,13 +30,13 @@ pub struct Cgroup {
 }
 
 /// The descriptors by which a process comes into the groups.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entry {
     /// v1: files the still single-threaded child writes `0` to ([`Entry::enter`]) before it unshares its cgroup
     /// namespace.
-    tasks: Vec<OwnedFd>,
+    pub(super) tasks: Vec<OwnedFd>,
     /// v2: the directory to clone into.
-    unified: Option<OwnedFd>,
+    pub(super) unified: Option<OwnedFd>,
 }
 
 impl Cgroup {
@@ -93,26 +92,6 @@ impl Cgroup {
     /// What was asked for without effect, for people.
     pub fn notes(&self) -> &[String] {
         &self.notes
-    }
-
-    /// Opens what a new process needs to come in.
-    ///
-    /// # Errors
-    /// The groups are gone, or a call failed.
-    pub fn entry(&self) -> Result<Entry> {
-        let mut entry = Entry { tasks: Vec::new(), unified: None };
-        for hierarchy in self.hierarchies() {
-            match hierarchy.version {
-                Version::V1 => {
-                    entry.tasks.push(hierarchy.open_at(&self.path.join("tasks"), self.layout.write_flags)?);
-                }
-                Version::V2 => {
-                    let flags = OFlags::PATH | OFlags::DIRECTORY;
-                    entry.unified = Some(hierarchy.open_at(self.path.as_str(), flags)?);
-                }
-            }
-        }
-        Ok(entry)
     }
 
     /// Moves a process that is already running into the groups. Costs a grace period of the kernel's for each

@@ -43,6 +43,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+mod below;
 mod controller;
 mod convert;
 mod cpuset;
@@ -77,6 +78,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub use below::Below;
 pub use controller::{Controller, Version};
 pub use delegate::Delegated;
 pub use driver::Driver;

@@ -13,7 +13,7 @@ use tare_sys::process::Namespaces;
 
 use super::Runtime;
 use crate::cgroup::usage::Usage;
-use crate::cgroup::{Cgroup, NO_GROUPS, OomWatch};
+use crate::cgroup::{Below, Cgroup, NO_GROUPS, OomWatch};
 use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
 use crate::label;
@@ -39,22 +39,18 @@ pub struct Container {
 // === impl Container ===
 
 impl Container {
-    /// As [`Running::exec`], with descriptors passed on after the three streams.
+    /// As [`Running::exec`], with descriptors passed on after the three streams, and in groups below the container's own.
     ///
     /// # Errors
-    /// As [`Running::exec`].
-    pub fn exec_with(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32) -> ModelResult<Launched> {
-        Ok(self.start(exec, stdio, preserved)?)
-    }
-
-    /// Changes limits; gives what was asked for without effect, for people.
-    ///
-    /// # Errors
-    /// A limit that cannot be enforced or is refused by the kernel; limits written before it stay.
-    pub fn update(&mut self, resources: &LinuxResources) -> ModelResult<Vec<String>> {
-        let before = self.cgroup.notes().len();
-        self.cgroup.update(resources)?;
-        Ok(self.cgroup.notes().get(before..).unwrap_or_default().to_vec())
+    /// As [`Running::exec`]; a group is not there.
+    pub fn exec_with(
+        &self,
+        exec: &ExecSpec,
+        stdio: Stdio,
+        preserved: u32,
+        groups: &[Below],
+    ) -> ModelResult<Launched> {
+        Ok(self.start(exec, stdio, preserved, groups)?)
     }
 
     /// Watches for kills for lack of memory from now on, see [`Running::oom_fd`].
@@ -93,11 +89,11 @@ impl Container {
         rustix::fs::open(&path, flags, Mode::empty()).call(|| format!("open({path:?}, O_PATH)")).map(Some)
     }
 
-    fn start(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32) -> Result<Launched> {
+    fn start(&self, exec: &ExecSpec, stdio: Stdio, preserved: u32, groups: &[Below]) -> Result<Launched> {
         let Some(pidfd) = &self.pidfd else {
             return Err(Error::new(ErrorKind::Conflict, "the container is not running"));
         };
-        let entry = self.cgroup.entry()?;
+        let entry = self.cgroup.entry_below(groups)?;
         let manner = Manner {
             terminal: matches!(stdio, Stdio::Terminal { .. }),
             die_with_parent: self.runtime.options().die_with_parent,
@@ -149,6 +145,11 @@ impl Container {
         Ok(())
     }
 
+    /// What went through its network interfaces; empty if it has ended.
+    pub fn networks(&self) -> BTreeMap<String, InterfaceStats> {
+        self.interfaces().unwrap_or_default()
+    }
+
     fn interfaces(&self) -> Option<BTreeMap<String, InterfaceStats>> {
         let text = std::fs::read_to_string(format!("/proc/{}/net/dev", self.pid)).ok()?;
         Some(interfaces(&text))
@@ -157,7 +158,7 @@ impl Container {
 
 impl Running for Container {
     fn exec(&mut self, spec: &ExecSpec, stdio: Stdio) -> ModelResult<Launched> {
-        self.start(spec, stdio, 0).map_err(ModelError::from)
+        self.start(spec, stdio, 0, &[]).map_err(ModelError::from)
     }
 
     fn signal(&self, signal: Signal) -> ModelResult<()> {
@@ -190,7 +191,7 @@ impl Running for Container {
     fn stats(&self) -> ModelResult<Stats> {
         self.takes_groups("figures of what a container uses")?;
         let mut stats = self.cgroup.stats()?;
-        stats.networks = self.interfaces().unwrap_or_default();
+        stats.networks = self.networks();
         Ok(stats)
     }
 
