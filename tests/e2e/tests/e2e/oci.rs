@@ -282,8 +282,213 @@ fn limits_are_updated_and_figures_are_told() {
         (&told["type"], &told["id"], &told["data"]["pids"]["limit"]),
         (&json!("stats"), &json!(id), &json!(44))
     );
+    let data = &told["data"];
+    assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0, "{data}");
+    assert!(data["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{data}");
+    assert!(data["memory"]["raw"].as_object().unwrap().len() > 5, "{data}");
+    // Without effect, and said so; what stands beside it has one.
+    let update = r#"{"memory":{"kernel":67108864},"pids":{"limit":55}}"#;
+    let updated = bundle.oci(&["update", "-r", "-", &id]).input(update).run();
+    assert_eq!(updated.code, 0, "{updated}");
+    assert!(updated.err().contains("kernel"), "{updated}");
+    assert_eq!(figures()["data"]["pids"]["limit"], json!(55));
     let features: Value = serde_json::from_str(&bundle.oci(&["features"]).ok()).unwrap();
     assert_eq!(features["ociVersionMin"], json!("1.0.0"));
+}
+
+/// Every group anywhere whose name ends with the id.
+fn groups(id: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name().to_string_lossy().ends_with(id) {
+                    found.push(entry.path());
+                }
+                open.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_group_is_left_of_a_container_however_it_ends() {
+    if !ours() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sh", "-c", "sleep 1000 & echo up"]);
+    let id = bundle.id();
+    bundle.make(&["run"]).ok();
+    assert_eq!(groups(&id), [] as [PathBuf; 0], "after run");
+
+    bundle.config["process"]["args"] = json!(["sleep", "1000"]);
+    bundle.make(&["create"]).ok();
+    let made = groups(&id);
+    assert!(
+        !made.is_empty() && made.iter().all(|group| group.ends_with(format!("tare-oci-{id}"))),
+        "{made:?}"
+    );
+    bundle.oci(&["delete", &id]).ok();
+    assert_eq!(groups(&id), [] as [PathBuf; 0], "after create and delete");
+
+    bundle.config["process"]["args"] = json!(["no-such-program"]);
+    bundle.make(&["run"]).fails(1);
+    assert_eq!(groups(&id), [] as [PathBuf; 0], "after a run that failed");
+
+    bundle.config["process"]["args"] = json!(["sleep", "1000"]);
+    bundle.make(&["run", "--detach"]).ok();
+    bundle.oci(&["kill", &id, "KILL"]).ok();
+    bundle.wait_for("stopped");
+    bundle.oci(&["delete", &id]).ok();
+    assert_eq!(groups(&id), [] as [PathBuf; 0], "after kill and delete");
+}
+
+#[test]
+fn whoever_makes_a_container_may_be_killed_at_any_time() {
+    if !ours() {
+        return;
+    }
+    // While it is made: nothing is known of it yet but where its groups are.
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.config["hooks"]["createRuntime"] =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"], "env": ["PATH=/usr/bin:/bin"]}]);
+    let killed = bundle.make(&["create"]).run();
+    assert_ne!(killed.code, 0, "{killed}");
+    assert!(!groups(&id).is_empty(), "or this test sees nothing");
+    assert!(bundle.oci(&["delete", &id]).fails(1).contains("--force"));
+    bundle.oci(&["delete", "--force", &id]).ok();
+    assert_eq!(groups(&id), [] as [PathBuf; 0], "killed while it was made");
+
+    // While it runs in the foreground: the container goes on, and can be removed.
+    bundle.config["hooks"] = json!({});
+    bundle.config["process"]["args"] = json!(["sleep", "1000"]);
+    fs::write(bundle.path("config.json"), bundle.config.to_string()).unwrap();
+    let mut run = std::process::Command::new(program("tare-oci"))
+        .args(["--root", &bundle.text("state"), "run", "--bundle", &bundle.text(""), &id])
+        .spawn()
+        .unwrap();
+    let there =
+        || (bundle.oci(&["state", &id]).run().code == 0 && bundle.status() == "running").then_some(());
+    wait::until(std::time::Duration::from_secs(20), there).expect("it runs");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(bundle.status(), "running");
+    bundle.oci(&["delete", "--force", &id]).ok();
+    assert_eq!(groups(&id), [] as [PathBuf; 0], "killed while it ran");
+}
+
+#[test]
+fn a_group_that_somebody_lives_in_is_not_touched_by_a_half_made_container() {
+    if !ours() {
+        return;
+    }
+    let (one, mut other) = (Bundle::new(&["sleep", "1000"]), Bundle::new(&["sleep", "1000"]));
+    one.make(&["run", "--detach"]).ok();
+    other.config["linux"]["cgroupsPath"] = json!(format!("/tare-oci-{}", one.id()));
+    assert!(other.make(&["create"]).fails(1).contains("exists and holds process"));
+    // As if it had been killed before it could look.
+    fs::create_dir_all(other.path("state").join(other.id())).unwrap();
+    other.oci(&["delete", "--force", &other.id()]).ok();
+    assert_eq!(one.status(), "running");
+}
+
+#[test]
+fn a_further_process_runs_in_a_group_below() {
+    if !ours() {
+        return;
+    }
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.make(&["run", "--detach"]).ok();
+    let ours = groups(&id);
+    for group in &ours {
+        fs::create_dir(group.join("sub")).unwrap();
+    }
+    let show = |words: &[&str]| -> Vec<String> {
+        // Told by the container's own file, in which its cgroup namespace is the root.
+        let said = bundle.oci(&[&["exec"], words, &[&id, "cat", "/proc/self/cgroup"]].concat()).ok();
+        said.lines().map(str::to_owned).collect()
+    };
+    let below = |lines: &[String]| lines.iter().filter(|line| line.ends_with("/sub")).count();
+    assert_eq!(below(&show(&[])), 0);
+    assert!(below(&show(&["--cgroup", "sub"])) >= ours.len(), "{ours:?}");
+    let why = bundle.oci(&["exec", "--cgroup", "none", &id, "true"]).fails(255);
+    assert!(why.contains("/none"), "{why}");
+    let why = bundle.oci(&["exec", "--cgroup", "nothing:sub", &id, "true"]).fails(255);
+    assert!(why.contains("group of nothing"), "{why}");
+    if Path::new("/sys/fs/cgroup/pids").exists() {
+        let lines = show(&["--cgroup", "pids:sub"]);
+        let pids = lines.iter().find(|line| line.contains(":pids:")).unwrap();
+        assert!(pids.ends_with("/sub") && below(&lines) == 1, "{lines:?}");
+    }
+}
+
+#[test]
+fn readiness_is_passed_on_with_the_process_to_watch() {
+    if !ours() {
+        return;
+    }
+    // busybox cannot send a datagram: a script of the host's interpreter cannot run in there, so the test sends it, in
+    // the container's place and through its mount.
+    let bundle = Bundle::new(&["sh", "-c", "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && sleep 1000"]);
+    let id = bundle.id();
+    let host = bundle.path("host.sock");
+    let manager = std::os::unix::net::UnixDatagram::bind(&host).unwrap();
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    fs::write(bundle.path("config.json"), bundle.config.to_string()).unwrap();
+    let mut run = std::process::Command::new(program("tare-oci"))
+        .args(["--root", &bundle.text("state"), "run", "--detach", "--bundle", &bundle.text(""), &id])
+        .env("NOTIFY_SOCKET", &host)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(run.stdout.take().unwrap()), &mut said).unwrap();
+    assert_eq!(said.trim(), "/run/notify/notify.sock");
+    let state = || -> Value { serde_json::from_str(&bundle.oci(&["state", &id]).ok()).unwrap() };
+    let pid = state()["pid"].as_i64().unwrap();
+    assert!(run.try_wait().unwrap().is_none(), "it waits until the program is ready");
+    let program = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let inside = format!("/proc/{pid}/root{}", said.trim());
+    program.send_to(b"STOPPING=1\nMAINPID=1", &inside).unwrap();
+    program.send_to(b"READY=1\nSTATUS=up", &inside).unwrap();
+    let mut bytes = [0; 200];
+    let mut next = || {
+        let length = manager.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    assert_eq!(next(), format!("MAINPID={pid}\nREADY=1\n"), "and nothing else that it says");
+    assert_eq!(next(), "BARRIER=1");
+    assert!(run.wait().unwrap().success());
+    assert_eq!(bundle.status(), "running");
+}
+
+#[test]
+fn systemd_is_asked_if_the_command_line_says_so() {
+    if !ours() {
+        return;
+    }
+    if Path::new("/run/systemd/system").exists() {
+        eprintln!("skipped: this machine's own systemd would have to make a scope");
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    let id = bundle.id();
+    let root = bundle.text("state");
+    let run = |bundle: &Bundle| {
+        fs::write(bundle.path("config.json"), bundle.config.to_string()).unwrap();
+        let words = ["--root", &root, "--systemd-cgroup", "run", "--bundle", &bundle.text(""), &id];
+        Cmd::new(program("tare-oci")).args(words).fails(1)
+    };
+    let why = run(&bundle);
+    assert!(why.contains("systemd:") && why.contains("/run/systemd/private"), "{why}");
+    bundle.config["linux"]["cgroupsPath"] = json!("/not/for/systemd");
+    assert!(run(&bundle).contains("slice:prefix:name"));
+    assert_eq!(groups(&id), [] as [PathBuf; 0]);
+    assert!(bundle.oci(&["state", &id]).fails(1).contains("does not exist"));
 }
 
 #[test]
