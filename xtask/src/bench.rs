@@ -12,6 +12,12 @@ pub(crate) struct Options {
     /// A directory with `bin/{dockerd,containerd,runc,docker,…}` to measure instead of Debian's docker.io
     #[arg(long)]
     peer: Option<PathBuf>,
+    /// A further OCI runtime to measure `run` beside; may be said several times
+    #[arg(long = "runtime", value_name = "PATH[=NAME]")]
+    runtimes: Vec<String>,
+    /// Measure OCI runtimes alone; nothing is written
+    #[arg(long)]
+    runtimes_only: bool,
     /// Interleaved runs of each quick measurement
     #[arg(long, default_value_t = 200)]
     runs: u32,
@@ -25,6 +31,12 @@ pub(crate) fn run(options: &Options) -> Done {
     bench.arg("--docs").arg(shell::top().join("docs")).arg("--runs").arg(options.runs.to_string());
     if let Some(peer) = &options.peer {
         bench.arg("--peer").arg(peer);
+    }
+    for runtime in &options.runtimes {
+        bench.arg("--runtime").arg(runtime);
+    }
+    if options.runtimes_only {
+        bench.arg("--runtimes-only");
     }
     shell::run(&mut bench)
 }

@@ -377,6 +377,25 @@ fn done(answer: libc::c_long) -> Result<()> {
     if answer < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// CPU time of all descendants that have ended and were waited for, each by its own parent.
+///
+/// # Errors
+/// As [getrusage(2)](https://man7.org/linux/man-pages/man2/getrusage.2.html).
+pub fn cpu_time_of_children() -> Result<std::time::Duration> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the pointer is to memory of the right size, which the kernel fills.
+    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) } != 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: the call succeeded, so that all of it was written.
+    let usage = unsafe { usage.assume_init() };
+    let of = |time: libc::timeval| {
+        let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
+        std::time::Duration::from_micros(seconds.unwrap_or(0) * 1_000_000 + rest.unwrap_or(0))
+    };
+    Ok(of(usage.ru_utime) + of(usage.ru_stime))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,5 +422,13 @@ mod tests {
     #[test]
     fn executing_what_is_not_there_returns_the_reason() {
         assert_eq!(execve(c"/no/such/program", &[], &[]), Errno::NOENT);
+    }
+
+    #[test]
+    fn work_of_children_is_counted_once_they_were_waited_for() {
+        let before = cpu_time_of_children().unwrap();
+        let work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+        assert!(std::process::Command::new("sh").args(["-c", work]).status().unwrap().success());
+        assert!(cpu_time_of_children().unwrap() > before);
     }
 }

@@ -7,10 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tare_kit::{Cmd, cmd, debs, http, wait};
 
-use crate::Done;
 use crate::subject::Subject;
+use crate::{Done, work};
 
 /// A running dockerd.
 pub(crate) struct Docker {
@@ -85,6 +86,22 @@ impl Docker {
         }
     }
 
+    /// The system-call filter that it gives its containers, as its runtime reads it.
+    pub(crate) fn filter(&self, subject: &Subject) -> Done<Value> {
+        let id = subject.create(&serde_json::json!({
+            "Image": work::IMAGE, "Cmd": ["sleep", "1000000"], "HostConfig": {"NetworkMode": "none"}
+        }))?;
+        subject.start(&id)?;
+        let found = bundle(&self.dir.join("exec"), &id);
+        subject.remove(&id)?;
+        let text = found.ok_or("Docker keeps no bundle where it was looked for")?;
+        let mut spec: Value = serde_json::from_str(&text).map_err(|e| format!("Docker's bundle: {e}"))?;
+        match spec["linux"]["seccomp"].take() {
+            Value::Null => Err("Docker gives its containers no filter".into()),
+            filter => Ok(filter),
+        }
+    }
+
     /// Under which name the results are kept.
     pub(crate) fn key(&self) -> String {
         if self.built { "current" } else { "debian" }.into()
@@ -138,6 +155,22 @@ impl Docker {
         }
         Ok(())
     }
+}
+
+/// The configuration of a container, somewhere below `dir`.
+fn bundle(dir: &Path, id: &str) -> Option<String> {
+    let entries = fs::read_dir(dir).ok()?.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    for entry in entries {
+        let path = entry.path();
+        let text = match entry.file_name() == id {
+            true => fs::read_to_string(path.join("config.json")).ok(),
+            false => bundle(&path, id),
+        };
+        if text.is_some() {
+            return text;
+        }
+    }
+    None
 }
 
 fn search_path(bins: &[PathBuf]) -> String {

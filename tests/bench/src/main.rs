@@ -43,6 +43,12 @@ struct Options {
     /// Idle containers of the memory measurement
     #[arg(long, default_value_t = 100)]
     idle: usize,
+    /// A further OCI runtime to measure beside Docker's; may be said several times
+    #[arg(long = "runtime", value_name = "PATH[=NAME]")]
+    runtimes: Vec<subject::Runtime>,
+    /// Measure OCI runtimes alone; nothing is written
+    #[arg(long)]
+    runtimes_only: bool,
     /// Measure Docker alone
     #[arg(long)]
     peer_only: bool,
@@ -70,8 +76,18 @@ fn run(options: &Options) -> Done {
     let ours = engine.as_ref().map(subject::ours);
     let subjects: Vec<_> = ours.iter().chain([&peer]).collect();
     let floor = floor::Floor::start(place.path(), &bundle.join("rootfs"))?;
+    let mut runtimes: Vec<_> = subjects.iter().map(|subject| subject.oci_runtime()).collect();
+    runtimes.extend(options.runtimes.iter().cloned());
+    let archive = work::bench_image().docker_archive();
+    subjects.iter().try_for_each(|subject| subject.load(&archive))?;
+    let filter = docker.filter(&peer)?;
+    let (runs, idle) = (options.runs, options.idle);
     let mut bench =
-        work::Bench { subjects: &subjects, floor, bundle, runs: options.runs, idle: options.idle };
+        work::Bench { subjects: &subjects, runtimes: &runtimes, filter, floor, bundle, runs, idle };
+    if options.runtimes_only {
+        let measured = bench.oci().map(drop);
+        return measured.and(docker.stop());
+    }
     let rows = bench.all()?;
     let result =
         report::Result { key: docker.key(), peer: docker.description(), machine: machine::describe(), rows };

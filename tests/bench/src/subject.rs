@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -24,6 +25,38 @@ pub(crate) struct Subject {
     pub(crate) path: Option<String>,
 }
 
+/// An OCI runtime under measurement.
+#[derive(Debug, Clone)]
+pub(crate) struct Runtime {
+    pub(crate) name: String,
+    program: PathBuf,
+    /// Search path.
+    path: Option<String>,
+}
+
+impl FromStr for Runtime {
+    type Err = String;
+
+    /// Reads `PATH[=NAME]`; without a name it is that of the program.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, name) = text.split_once('=').unwrap_or((text, ""));
+        let program = std::fs::canonicalize(path).map_err(|e| format!("cannot find {path}: {e}"))?;
+        let own = || program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = if name.is_empty() { own() } else { name.to_owned() };
+        Ok(Self { name, program, path: None })
+    }
+}
+
+impl Runtime {
+    /// Runs it as a whole process; milliseconds from spawn to wait, and of CPU time, its descendants' included.
+    pub(crate) fn time(&self, args: &[&str]) -> Done<(f64, f64)> {
+        let cpu = || tare_sys::process::cpu_time_of_children().map_err(|e| format!("getrusage: {e}"));
+        let before = cpu()?;
+        let took = timed(&self.name, self.path.as_deref(), Command::new(&self.program).args(args))?;
+        Ok((took, (cpu()? - before).as_secs_f64() * 1e3))
+    }
+}
+
 /// Ours, as the kit started it.
 pub(crate) fn ours(engine: &Engine) -> Subject {
     let (client, runtime) = (program("tare"), program("tare-oci"));
@@ -36,28 +69,13 @@ impl Subject {
         let host = format!("unix://{}", self.socket.display());
         let mut command = Command::new(&self.client);
         command.args(args).env("DOCKER_HOST", host).env_remove("TARE_HOST").env_remove("DOCKER_CONTEXT");
-        self.time(&mut command)
+        timed(self.name, self.path.as_deref(), &mut command)
     }
 
-    /// Runs the OCI runtime as a whole process; milliseconds.
-    pub(crate) fn time_runtime(&self, args: &[&str]) -> Done<f64> {
-        self.time(Command::new(&self.runtime).args(args))
-    }
-
-    fn time(&self, command: &mut Command) -> Done<f64> {
-        if let Some(path) = &self.path {
-            command.env("PATH", path);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let begun = Instant::now();
-        let child = command.spawn().map_err(|e| format!("{}: cannot run {command:?}: {e}", self.name))?;
-        let ended = child.wait_with_output().map_err(|e| format!("{}: {e}", self.name))?;
-        let took = begun.elapsed();
-        if !ended.status.success() {
-            let said = String::from_utf8_lossy(&ended.stderr);
-            return Err(format!("{}: {command:?} ended with {}: {said}", self.name, ended.status));
-        }
-        Ok(took.as_secs_f64() * 1e3)
+    /// Its OCI runtime.
+    pub(crate) fn oci_runtime(&self) -> Runtime {
+        let name = if self.name == "tare" { "tare-oci" } else { "runc" };
+        Runtime { name: name.into(), program: self.runtime.clone(), path: self.path.clone() }
     }
 
     /// One API request, which must not fail.
@@ -113,5 +131,35 @@ impl Subject {
             .as_i64()
             .filter(|p| *p > 0)
             .ok_or_else(|| format!("{}: {id} has no process", self.name))
+    }
+}
+
+/// Runs a command as a whole process, from spawn to wait, in `path` if there is one; milliseconds.
+fn timed(name: &str, path: Option<&str>, command: &mut Command) -> Done<f64> {
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let begun = Instant::now();
+    let child = command.spawn().map_err(|e| format!("{name}: cannot run {command:?}: {e}"))?;
+    let ended = child.wait_with_output().map_err(|e| format!("{name}: {e}"))?;
+    let took = begun.elapsed();
+    if !ended.status.success() {
+        let said = String::from_utf8_lossy(&ended.stderr);
+        return Err(format!("{name}: {command:?} ended with {}: {said}", ended.status));
+    }
+    Ok(took.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_is_a_path_with_a_name_or_without() {
+        let name = |text: &str| text.parse::<Runtime>().map(|runtime| runtime.name);
+        assert_eq!(name("/bin/sh=other").as_deref(), Ok("other"));
+        assert!(name("/no/such/runtime").unwrap_err().contains("/no/such/runtime"));
+        assert!(!name("/bin/sh").unwrap().is_empty());
     }
 }

@@ -34,7 +34,11 @@ pub(crate) fn picture(results: &[&Result]) -> String {
         let _ =
             writeln!(out, "<text x=\"16\" y=\"{:.0}\">{}</text>", top + 13.0, escape(&name.replace('`', "")));
         for (j, result) in results.iter().enumerate() {
-            let Some(better) = result.rows.get(i).and_then(crate::report::Row::better) else { continue };
+            let Some(better) =
+                result.rows.iter().find(|r| r.what == *name).and_then(crate::report::Row::better)
+            else {
+                continue;
+            };
             let (y, x) = (top + BAR * j as f64, position(better, most));
             let colour = COLOURS[j % COLOURS.len()];
             let (left, width) = (LABELS.min(x), (x - LABELS).abs());

@@ -13,9 +13,9 @@ use crate::floor::Floor;
 use crate::machine;
 use crate::report::{Goal, Row};
 use crate::stats::summary;
-use crate::subject::Subject;
+use crate::subject::{Runtime, Subject};
 
-const IMAGE: &str = "bench:1";
+pub(crate) const IMAGE: &str = "bench:1";
 /// Copies of `/lines` that one log measurement writes.
 const COPIES: usize = 25;
 /// Lines in `/lines`, of 71 bytes each.
@@ -25,6 +25,10 @@ const LINES: usize = 115_000;
 pub(crate) struct Bench<'a> {
     /// Ours first, Docker last.
     pub(crate) subjects: &'a [&'a Subject],
+    /// Ours first, Docker's second, then further ones; without ours if that is not measured.
+    pub(crate) runtimes: &'a [Runtime],
+    /// Docker's system-call filter.
+    pub(crate) filter: Value,
     pub(crate) floor: Floor,
     pub(crate) bundle: PathBuf,
     pub(crate) runs: u32,
@@ -40,7 +44,7 @@ pub(crate) fn bundle(place: &Path) -> Done<PathBuf> {
 }
 
 /// The image of the measurements: busybox and a file of lines.
-fn bench_image() -> Image {
+pub(crate) fn bench_image() -> Image {
     let line = format!("{}\n", "x".repeat(70));
     Image::busybox(IMAGE).layer(Layer::new().file("lines", line.repeat(LINES)))
 }
@@ -55,12 +59,10 @@ type Values = Vec<Vec<f64>>;
 impl Bench<'_> {
     /// Measures everything.
     pub(crate) fn all(&mut self) -> Done<Vec<Row>> {
-        let archive = bench_image().docker_archive();
-        self.each(|s| s.load(&archive))?;
         let mut rows = vec![self.command_line()?];
         rows.extend(self.phases()?);
         rows.push(self.exec()?);
-        rows.push(self.oci()?);
+        rows.extend(self.oci()?);
         rows.extend(self.memory()?);
         rows.push(self.logs()?);
         Ok(rows)
@@ -150,20 +152,53 @@ impl Bench<'_> {
         Ok(self.row("`exec CONTAINER true`, command line", "ms", Some(Goal::AtMost(1.0 / 10.0)), values))
     }
 
-    fn oci(&self) -> Done<Row> {
+    /// The OCI runtimes in turn, judged by the fastest of the others.
+    pub(crate) fn oci(&self) -> Done<Vec<Row>> {
         self.write_spec()?;
-        let root = self.bundle.with_file_name("runtime");
-        let (root, bundle) = (root.display().to_string(), self.bundle.display().to_string());
-        let mut serial = 0;
-        let values = self.in_turn(self.runs, |s| {
-            serial += 1;
-            let id = format!("bench-{}-{serial}", std::process::id());
-            s.time_runtime(&["--root", &format!("{root}-{}", s.name), "run", "--bundle", &bundle, &id])
-        })?;
-        Ok(self.row("OCI `run`, command line", "ms", Some(Goal::AtMost(1.0 / 3.0)), values))
+        let root = self.bundle.with_file_name("runtime").display().to_string();
+        let bundle = self.bundle.display().to_string();
+        let mut values = vec![(Vec::new(), Vec::new()); self.runtimes.len()];
+        for run in 0..=self.runs {
+            for (runtime, (wall, cpu)) in self.runtimes.iter().zip(&mut values) {
+                let id = format!("bench-{}-{run}", std::process::id());
+                let root = format!("{root}-{}", runtime.name);
+                let took = runtime.time(&["--root", &root, "run", "--bundle", &bundle, &id])?;
+                if run > 0 {
+                    wall.push(took.0);
+                    cpu.push(took.1);
+                }
+            }
+        }
+        let (wall, cpu): (Values, Values) = values.into_iter().unzip();
+        let mut rows = Vec::new();
+        for (what, part, values) in [("command line", 1.0 / 4.0, wall), ("CPU time", 1.0 / 3.0, cpu)] {
+            let what = format!("OCI `run` with filter and limits, {what}");
+            rows.extend(self.beside(&what, Goal::AtMost(part), values));
+        }
+        Ok(rows)
     }
 
-    /// The default specification of the peer's own runtime, with `true` for a program and no terminal.
+    /// Ours beside the fastest of the others, and beside each of them if there are several.
+    fn beside(&self, what: &str, goal: Goal, values: Values) -> Vec<Row> {
+        let mut named: Vec<_> =
+            self.runtimes.iter().map(|r| &r.name).zip(values.into_iter().map(summary)).collect();
+        let tare = (self.subjects.len() > 1).then(|| named.remove(0).1);
+        let fastest = named.iter().min_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
+        let of = |what: String, goal, peer| Row { what, unit: "ms".into(), goal, floor: None, tare, peer };
+        let mut rows = vec![of(what.to_owned(), Some(goal), fastest.map(|(_, summary)| *summary))];
+        if named.len() > 1 {
+            rows.extend(
+                named.iter().map(|(name, other)| of(format!("{what}, beside {name}"), None, Some(*other))),
+            );
+        }
+        for row in &rows {
+            println!("{}", row.line());
+        }
+        rows
+    }
+
+    /// The default specification of Docker's own runtime, with all that an engine asks for: the six namespaces, a filter and
+    /// limits. Its program is `true`, without a terminal.
     fn write_spec(&self) -> Done {
         let runtime = &self.subjects.last().ok_or("nothing to measure")?.runtime;
         let path = self.bundle.join("config.json");
@@ -172,6 +207,15 @@ impl Bench<'_> {
         let mut spec: Value = serde_json::from_str(&text).map_err(|e| format!("`runc spec`: {e}"))?;
         spec["process"]["terminal"] = json!(false);
         spec["process"]["args"] = json!(["true"]);
+        spec["linux"]["seccomp"] = self.filter.clone();
+        spec["linux"]["resources"] = json!({
+            "devices": [{"allow": false, "access": "rwm"}],
+            "memory": {"limit": 256 << 20, "swap": 256 << 20},
+            "cpu": {"shares": 512, "quota": 100_000, "period": 100_000},
+            "pids": {"limit": 100},
+        });
+        let kinds = ["mount", "pid", "ipc", "uts", "network", "cgroup"];
+        spec["linux"]["namespaces"] = kinds.iter().map(|kind| json!({"type": kind})).collect();
         std::fs::write(&path, spec.to_string()).map_err(|e| format!("cannot write the bundle: {e}"))
     }
 

@@ -39,7 +39,7 @@ const TABLE: &[Row] = &[
     row("tare-kit", &[]),
     row("tare-e2e", &["tare-kit"]),
     row("tare-crash", &["tare-kit"]),
-    row("tare-bench", &["tare-kit"]),
+    row("tare-bench", &["tare-kit", "tare-sys"]),
     row("tare-profiles", &["tare-kit"]),
     row("xtask", &["tare-kit"]),
 ];
