@@ -6,7 +6,8 @@
 //!     │ ◀──────────────── Sibling(pid, fd) ─ │ (a second child goes on in the place of the first)
 //!     │ GoOn ──────────────────────────────▶ │ (its parent knows it)
 //!     │ Mapped ────────────────────────────▶ │ (the new user namespace has its ids)
-//!     │ Pieces(places, fds) … Last ────────▶ │ (what the parent made for it)
+//!     │ ◀──────────────── Turn ───────────── │ (if what the parent makes next is to be younger)
+//!     │ Pieces(places, fds) … Last ────────▶ │ (what the parent made for it; perhaps in two portions)
 //!     │                                      │ steps of the plan
 //!     │ ◀──────────────── Meet ───────────── │ (if there is something for the parent to do)
 //!     │ hooks, devices ──── GoOn ──────────▶ │
@@ -40,6 +41,7 @@ const SIBLING: u8 = b'S';
 const MAPPED: u8 = b'M';
 const MEET: u8 = b'E';
 const GO_ON: u8 = b'G';
+const TURN: u8 = b'U';
 const PIECES: u8 = b'P';
 const LAST: u8 = b'L';
 const LISTENER: u8 = b'N';
@@ -117,6 +119,15 @@ impl Launch {
         send(self.0.as_fd(), MAPPED, &[], &[])
     }
 
+    /// Waits until the child has made what comes first.
+    pub(crate) fn turn(&self) -> Result<()> {
+        match self.receive()?.0.split_first() {
+            Some((&TURN, _)) => Ok(()),
+            Some((&FAILED, text)) => Err(decode(text)),
+            _ => Err(killed()),
+        }
+    }
+
     /// Hands over what was made, in order.
     pub(crate) fn pieces(&self, made: &[Vec<Piece>]) -> Result<()> {
         let all: Vec<(usize, &Piece)> =
@@ -148,10 +159,7 @@ impl Launch {
             let (message, fd) = self.receive()?;
             match message.split_first() {
                 None if ready => return Ok(started),
-                None => {
-                    let text = "the process was killed while it was being set up (memory limit? see the kernel's log)";
-                    return Err(Error::new(tare_model::ErrorKind::System, text));
-                }
+                None => return Err(killed()),
                 Some((&READY, _)) if until == Until::Ready => return Ok(started),
                 Some((&READY, _)) => ready = true,
                 Some((&TERMINAL, _)) => started.terminal = fd,
@@ -212,6 +220,11 @@ impl Report {
     /// Waits until the parent knows this child.
     pub(crate) fn await_go_on(&self) -> Result<()> {
         self.await_word(GO_ON)
+    }
+
+    /// What comes first is made.
+    pub(crate) fn turn(&self) -> Result<()> {
+        self.send(TURN, &[], None)
     }
 
     /// Waits until the launching process has done its part.
@@ -290,6 +303,11 @@ fn fitting(pieces: &[(usize, &Piece)]) -> usize {
     });
     // One always does: a path has at most 4096 bytes.
     fits.count().max(1).min(pieces.len())
+}
+
+fn killed() -> Error {
+    let text = "the process was killed while it was being set up (memory limit? see the kernel's log)";
+    Error::new(tare_model::ErrorKind::System, text)
 }
 
 fn gone() -> Error {

@@ -304,3 +304,19 @@ fn needs(plan: &Plan, what: &What) -> bool {
 fn view(cgroup: &Cgroup) -> Vec<Hierarchy> {
     cgroup.directories().into_iter().map(|(name, group)| Hierarchy { name, group }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_there_is_not_free_whosever_it_is() {
+        let runtime = Runtime::new(Options::default()).unwrap();
+        let path = format!("/tare-test-free-{}", std::process::id());
+        assert!(runtime.is_free(Path::new(&path)));
+        let group = Cgroup::create(runtime.layout(), &path, &LinuxResources::default()).unwrap();
+        assert!(!runtime.is_free(Path::new(&path)));
+        group.destroy().unwrap();
+        assert!(runtime.is_free(Path::new(&path)));
+    }
+}

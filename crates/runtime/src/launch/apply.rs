@@ -152,6 +152,7 @@ impl Child<'_> {
                 Ok(())
             }
             Step::Receive => self.receive(),
+            Step::Turn => self.report.turn(),
             Step::Prepare(source) => {
                 let prepared = self.prepare(source).context(|| format!("mount {}", source.destination))?;
                 self.prepared.push_back(prepared);

@@ -7,6 +7,17 @@
 //!     │ root, bind mounts, devices             │ its own file systems     (at the same time)
 //!     │ ── Pieces ───────────────────────────▶ │ enters the root …
 //! ```
+//!
+//! With a document of somebody else's the devices come in the order of the list:
+//!
+//! ```text
+//!     │ root, bind mounts                      │ its own file systems before /dev
+//!     │ ◀───────────────────────────── Turn ── │
+//!     │ devices                                │
+//!     │ ── Pieces ───────────────────────────▶ │
+//!     │ bind mounts                            │ its own file systems after /dev
+//!     │ ── Pieces ───────────────────────────▶ │ enters the root …
+//! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -33,6 +44,7 @@ struct Outside<'a> {
     given: &'a Resources<'a>,
     pid: i32,
     userns: Option<OwnedFd>,
+    launch: &'a Launch,
 }
 
 /// Does everything there is to do outside, and hands over what came of it.
@@ -46,24 +58,27 @@ pub(crate) fn serve(plan: &Plan, given: &Resources<'_>, pid: i32, launch: &Launc
     let mounts = |step: &Step| matches!(step, Step::AssembleRoot { .. } | Step::Prepare(_));
     let mapping = plan.namespaces.has_own(Namespaces::USER) && plan.outside.iter().any(mounts);
     let userns = mapping.then(|| given.user_namespace(pid)).transpose()?;
-    let outside = Outside { given, pid, userns };
-    let made = outside.all(&plan.outside)?;
-    if made.is_empty() { Ok(()) } else { launch.pieces(&made) }
+    Outside { given, pid, userns, launch }.all(&plan.outside)
 }
 
 // === impl Outside ===
 
 impl Outside<'_> {
-    fn all(&self, steps: &[Step]) -> Result<Vec<Vec<Piece>>> {
+    fn all(&self, steps: &[Step]) -> Result<()> {
         // Modes of device nodes are meant as they are; the child has none of its own in its way, either.
         let before = rustix::process::umask(Mode::empty());
         let mut made = Vec::new();
-        let done = steps.iter().try_for_each(|step| {
-            made.extend(self.apply(step)?);
+        let done: Result<()> = steps.iter().try_for_each(|step| {
+            match step {
+                Step::Turn => self.launch.turn()?,
+                Step::HandOver => self.launch.pieces(&std::mem::take(&mut made))?,
+                other => made.extend(self.apply(other)?),
+            }
             Ok(())
         });
         rustix::process::umask(before);
-        done.map(|()| made)
+        done?;
+        if made.is_empty() { Ok(()) } else { self.launch.pieces(&made) }
     }
 
     fn apply(&self, step: &Step) -> Result<Option<Vec<Piece>>> {

@@ -125,6 +125,10 @@ pub enum Step {
     Expect(Expected),
     /// Takes over everything that is expected.
     Receive,
+    /// What the child has made so far is older than what the parent makes from here on: the one says so, the other waits.
+    Turn,
+    /// Hands over what was made so far.
+    HandOver,
     /// A namespaced kernel parameter.
     Sysctl(Sysctl),
     /// How likely the kernel kills it for lack of memory.

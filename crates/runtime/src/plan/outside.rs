@@ -28,7 +28,6 @@ impl Steps {
 
     /// The root and the sources of all mounts.
     pub(super) fn prepare(&mut self, spec: &SandboxSpec, namespaces: &Layout, mounts: &[mounts::Mount]) {
-        let before = self.outside.len();
         let mapped = self.user && spec.disk_ids == DiskIds::Mapped;
         let root = Step::AssembleRoot { rootfs: spec.rootfs.clone(), mapped };
         self.make(root, self.user, Expected::Root);
@@ -36,7 +35,14 @@ impl Steps {
             let source = &mount.source;
             let proc = matches!(&source.what, What::New { kind, .. } if kind == "proc");
             let expected = Expected::Source { destination: source.destination.clone(), proc };
-            self.make(Step::Prepare(source.clone()), is_outside(source, namespaces), expected);
+            let step = Step::Prepare(source.clone());
+            // mountinfo is sorted by age since Linux 6.8, and whoever wrote the document may look for its order there. Of
+            // the engine's own documents nobody expects one: for those both work at the same time.
+            if matches!(source.what, What::Devices { .. }) && !mapped {
+                self.make_in_turn(step, expected);
+            } else {
+                self.make(step, is_outside(source, namespaces), expected);
+            }
         }
         if spec.init {
             self.push(Step::Prepare(mounts::init_source()));
@@ -45,9 +51,19 @@ impl Steps {
         if self.user && masks.is_some_and(|paths| !paths.is_empty()) {
             self.make(Step::MakeCovers, true, Expected::Covers);
         }
-        if self.outside.len() > before {
+        let awaited = |step: &&Step| matches!(step, Step::Expect(_) | Step::Receive);
+        if matches!(self.inside.iter().rev().find(awaited), Some(Step::Expect(_))) {
             self.push(Step::Receive);
         }
+    }
+
+    /// Made by the parent, between what the child makes before and after it.
+    fn make_in_turn(&mut self, step: Step, expected: Expected) {
+        self.outside.push(Step::Turn);
+        self.push(Step::Turn);
+        self.make(step, true, expected);
+        self.outside.push(Step::HandOver);
+        self.push(Step::Receive);
     }
 
     fn make(&mut self, step: Step, outside: bool, expected: Expected) {

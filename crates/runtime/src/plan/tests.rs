@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tare_model::ErrorKind;
-use tare_model::sandbox::{ExecSpec, Identity, Rootfs, SandboxSpec, Seccomp};
+use tare_model::sandbox::{DiskIds, ExecSpec, Identity, Rootfs, SandboxSpec, Seccomp};
 
 use super::*;
 
@@ -396,16 +396,39 @@ fn what_takes_rights_over_the_host_is_done_outside() {
             other => format!("{other:?}").split(['(', ' ']).next().unwrap().to_owned(),
         })
         .collect();
-    assert_eq!(made, ["AllowLimit", "root false", "/dev", "/data", "MakeCovers"]);
+    assert_eq!(made, ["AllowLimit", "root false", "Turn", "/dev", "HandOver", "/data", "MakeCovers"]);
     let expected = plan.steps.iter().filter(|step| matches!(step, Step::Expect(_))).count();
     assert_eq!(expected, 4, "each is expected");
-    let receive = position(&plan, |step| *step == Step::Receive);
-    assert!(receive < position(&plan, |step| *step == Step::EnterRoot));
     let last =
         plan.steps.iter().rposition(|step| matches!(step, Step::Prepare(_) | Step::Expect(_))).unwrap();
-    assert!(last < receive, "both work at the same time");
+    let receive = plan.steps.iter().rposition(|step| *step == Step::Receive).unwrap();
+    assert!(last < receive && receive < position(&plan, |step| *step == Step::EnterRoot));
     assert!(!plan.steps.iter().any(|step| matches!(step, Step::Device(_))), "nodes come with /dev");
     assert!(planned(document()).unwrap().outside.is_empty(), "nothing without a user namespace");
+}
+
+#[test]
+fn mounts_are_made_in_the_order_of_the_document_or_both_work_at_the_same_time() {
+    let receive = |plan: &Plan| position(plan, |step| *step == Step::Receive);
+    let made = |plan: &Plan, place: &str| {
+        position(plan, |step| match step {
+            Step::Prepare(source) => source.destination == place,
+            Step::Expect(Expected::Source { destination, .. }) => destination == place,
+            _ => false,
+        })
+    };
+    let mut spec = sandbox(in_user_namespace());
+    let plan = Plan::container(&spec, MANNER).unwrap();
+    let turn = position(&plan, |step| *step == Step::Turn);
+    assert!(made(&plan, "/proc") < turn && turn < made(&plan, "/dev"));
+    assert!(made(&plan, "/dev") < receive(&plan) && receive(&plan) < made(&plan, "/sys/fs/cgroup"));
+
+    spec.disk_ids = DiskIds::Mapped;
+    let plan = Plan::container(&spec, MANNER).unwrap();
+    assert!(!plan.steps.contains(&Step::Turn) && !plan.outside.contains(&Step::Turn));
+    let last =
+        plan.steps.iter().rposition(|step| matches!(step, Step::Prepare(_) | Step::Expect(_))).unwrap();
+    assert!(last < receive(&plan), "both work at the same time");
 }
 
 #[test]
