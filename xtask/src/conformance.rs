@@ -83,10 +83,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("linux_mount_label", "kernel: no SELinux here"),
     ("linux_process_apparmor_profile", "kernel: no AppArmor here"),
     (
-        "linux_uid_mappings",
-        "it takes the order of mountinfo, which Linux has sorted by the age of the mounts since 6.8, for that of mounting; config.md: \"The runtime MUST mount entries in the listed order\": /dev with its device nodes is made by the parent before the child has made /proc, and mounted after it",
-    ),
-    (
         "misc_props",
         "its bundles lack the program that they are to run; runtime.md: \"If the runtime is unable to create the environment specified in the config.json, it MUST generate an error\"",
     ),
