@@ -45,6 +45,7 @@ const TURN: u8 = b'U';
 const PIECES: u8 = b'P';
 const LAST: u8 = b'L';
 const LISTENER: u8 = b'N';
+const COPY: u8 = b'C';
 /// Longest message; an error text beyond it is cut.
 const LONGEST: usize = 4096;
 /// Pieces in one message: fewer than the kernel's limit of descriptors, and their places fit.
@@ -193,6 +194,16 @@ impl Launch {
         }
     }
 
+    /// What [`Report::copy`] hands over; this pair has no other use.
+    pub(crate) fn copy(&self) -> Result<OwnedFd> {
+        let (message, fd) = self.receive()?;
+        match (message.split_first(), fd) {
+            (Some((&COPY, _)), Some(fd)) => Ok(fd),
+            (Some((&FAILED, text)), _) => Err(decode(text)),
+            _ => Err(gone()),
+        }
+    }
+
     fn receive(&self) -> Result<(Vec<u8>, Option<OwnedFd>)> {
         let (message, mut fds) = receive(self.0.as_fd(), LONGEST)?;
         Ok((message, fds.pop()))
@@ -269,6 +280,11 @@ impl Report {
     /// Hands over the listener of the loaded filter.
     pub(crate) fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
         self.send(LISTENER, &[], Some(listener))
+    }
+
+    /// Hands over a copy of the mount namespace.
+    pub(crate) fn copy(&self, namespace: BorrowedFd<'_>) -> Result<()> {
+        self.send(COPY, &[], Some(namespace))
     }
 
     /// The last word. Whether it can be said or not, the caller exits.

@@ -193,6 +193,10 @@ impl Child<'_> {
                 let set = tare_sys::mount::Attributes::RDONLY;
                 source::change(self.root()?, Change { set, ..Change::default() })
             }
+            Step::LockMounts => {
+                super::userns::lock_mounts(self.proc()?)?;
+                self.open_root()
+            }
             _ => self.apply_to_process(step),
         }
     }

@@ -8,8 +8,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tare_model::ErrorKind;
 use tare_sys::mount::can_map_ids;
-use tare_sys::process::{Forked, Namespaces, exit_now, fork, setns};
+use tare_sys::process::{Forked, Namespaces, exit_now, fork, setns, unshare};
 
+use crate::channel::{self, Report};
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::{IdMaps, Plan};
 
@@ -64,6 +65,46 @@ pub(crate) fn empty(ids: &IdMaps) -> Result<OwnedFd> {
 /// The ids of a user namespace that was opened: only those who are in it show them.
 pub(crate) fn ids_of_file(userns: BorrowedFd<'_>) -> Result<IdMaps> {
     with_guest(Namespaces::NONE, Some(userns), ids_of).context(|| "the ids of the joined user namespace")
+}
+
+/// Locks every mount of this process's mount namespace: none can be taken off, nor lose `ro`, `nosuid`, `nodev` or
+/// `noexec`, by whoever has all capabilities in this user namespace.
+///
+/// The kernel locks what is copied between mount namespaces whose user namespaces differ. So the mounts are copied for a
+/// guest in a user namespace of its own, and back: the copy that stays belongs to this user namespace again.
+pub(crate) fn lock_mounts(proc: BorrowedFd<'_>) -> Result<()> {
+    let lock = || {
+        let copy = copied_mounts(proc)?;
+        setns(copy.as_fd(), Namespaces::MOUNT).call(|| "setns(copied mounts, CLONE_NEWNS)")?;
+        unshare(Namespaces::MOUNT).call(|| "unshare(CLONE_NEWNS)")
+    };
+    lock().context(|| "lock the mounts")
+}
+
+/// A copy of the mount namespace that belongs to a user namespace below this one. Its maker must send it: it is out of
+/// reach like the process that it is a copy of.
+fn copied_mounts(proc: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let (ours, theirs) = channel::pair()?;
+    let new = Namespaces::USER | Namespaces::MOUNT;
+    let pidfd = match fork(new, None).call(|| "clone3(CLONE_NEWUSER | CLONE_NEWNS)")? {
+        Forked::Parent { pidfd, .. } => pidfd,
+        Forked::Child => {
+            drop(ours);
+            let _ = send_own_mounts(proc, &theirs).map_err(|error| theirs.failed(error));
+            exit_now(0)
+        }
+    };
+    drop(theirs);
+    let copy = ours.copy();
+    super::reap(&pidfd.as_fd());
+    copy
+}
+
+fn send_own_mounts(proc: BorrowedFd<'_>, to: &Report) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(proc, "self/ns/mnt", flags, Mode::empty())
+        .call(|| "openat(proc, \"self/ns/mnt\")")?;
+    to.copy(own.as_fd())
 }
 
 /// Runs `act` on a process that was made in `new`, has joined `joined`, and does nothing.

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 use rustix::process::{Resource, Rlimit};
+use tare_model::capability::Capability;
 use tare_model::sandbox::{ExecSpec, INIT_PATH, Rootfs, SandboxSpec};
 use tare_sys::mount::{Attributes, Change, Propagation};
 use tare_sys::process::Namespaces;
@@ -164,6 +165,8 @@ pub enum Step {
     RootPropagation(Propagation),
     /// The root itself.
     RootReadOnly,
+    /// All mounts stay as they are, whatever the program may do in its user namespace.
+    LockMounts,
     /// Which ids [`Process::who`] means.
     FindUser,
     /// The terminal, and `/dev/console` bound to it.
@@ -353,6 +356,7 @@ impl Plan {
         let placed = namespaces.has_new_mounts() && steps.show_to_hooks(spec, &hooks, &mounts)?;
         steps.meet(&spec.oci, &hooks, &net_devices)?;
         steps.furnish(spec, &namespaces, &mounts, placed)?;
+        steps.lock(&spec.oci, &namespaces, &mounts, &process)?;
         steps.become_program(&process, attributes::of(&spec.oci, false)?, manner, true);
         Ok(Self {
             time_offsets: time::plan(&spec.oci, &namespaces)?,
@@ -593,6 +597,22 @@ impl Steps {
         }
         if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
             self.push(Step::RootReadOnly);
+        }
+        Ok(())
+    }
+
+    /// In a user namespace of its own, who has `CAP_SYS_ADMIN` could take off what covers or protects something of the
+    /// host's: a read-only bind is one. What is shared back to the host would be cut off from it and is left.
+    fn lock(
+        &mut self,
+        spec: &Spec,
+        namespaces: &Layout,
+        mounts: &[mounts::Mount],
+        process: &Process,
+    ) -> Result<()> {
+        let may = process.capabilities.bounding & 1 << Capability::SYS_ADMIN.number() != 0;
+        if self.user && namespaces.has_new_mounts() && may && !mounts::share_back(spec, mounts)? {
+            self.push(Step::LockMounts);
         }
         Ok(())
     }

@@ -197,6 +197,13 @@ pub(crate) fn host_propagation(spec: &Spec, mounts: &[Mount]) -> Result<Propagat
     Ok(Propagation::Private)
 }
 
+/// Whether mounts made inside are to show on the host.
+pub(crate) fn share_back(spec: &Spec, mounts: &[Mount]) -> Result<bool> {
+    let shared = |change: &Change| change.propagation == Some(Propagation::Shared);
+    let root = root_propagation(spec)? == Some(Propagation::Shared);
+    Ok(root || mounts.iter().any(|mount| mount.source.changes.iter().any(shared)))
+}
+
 /// `linux.rootfsPropagation`.
 pub(crate) fn root_propagation(spec: &Spec) -> Result<Option<Propagation>> {
     let asked = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());

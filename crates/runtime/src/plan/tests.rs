@@ -513,3 +513,27 @@ fn an_exec_has_no_cgroup_files_once_it_is_seen_by_those_who_may_trace_it() {
         assert!(!plan.unwrap().namespaces.forks_again(), "one process does");
     }
 }
+
+#[test]
+fn mounts_are_locked_where_the_program_could_undo_them() {
+    let locks = |capability: &str, user: bool, options: Value| {
+        let mut document = document();
+        document["process"]["capabilities"]["bounding"] = json!([capability]);
+        document["mounts"][2]["options"] = options;
+        if user {
+            document["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+            document["linux"]["uidMappings"] = ids.clone();
+            document["linux"]["gidMappings"] = ids;
+        }
+        let steps = planned(document).unwrap().steps;
+        let at = |step: &Step| steps.iter().position(|other| other == step);
+        let lock = at(&Step::LockMounts);
+        assert!(lock.is_none() || lock > at(&Step::Mask(vec!["/proc/kcore".to_owned()])));
+        lock.is_some()
+    };
+    assert!(locks("CAP_SYS_ADMIN", true, json!(["rbind", "ro"])));
+    assert!(!locks("CAP_CHOWN", true, json!(["rbind", "ro"])), "nobody could undo them");
+    assert!(!locks("CAP_SYS_ADMIN", false, json!(["rbind", "ro"])), "the host's user namespace opts out");
+    assert!(!locks("CAP_SYS_ADMIN", true, json!(["rbind", "rshared"])), "what is shared back stays shared");
+}

@@ -60,6 +60,8 @@ fn act(args: &[String]) -> i32 {
         "walls" => walls(),
         "call" => calls(rest),
         "remount" => show(remount(first)),
+        "umount" => show(umount(first)),
+        "procfs" => show(procfs(first)),
         "eat" => eat(first.parse().unwrap_or(0)),
         "orphans" => return orphans(),
         "then" => return many(rest),
@@ -213,6 +215,16 @@ fn mknod(path: &str) -> std::io::Result<String> {
 fn remount(path: &str) -> std::io::Result<String> {
     rustix::mount::mount_remount(path, rustix::mount::MountFlags::BIND, "")?;
     Ok("remounted".to_owned())
+}
+
+fn umount(path: &str) -> std::io::Result<String> {
+    rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)?;
+    Ok("taken off".to_owned())
+}
+
+fn procfs(path: &str) -> std::io::Result<String> {
+    rustix::mount::mount("none", path, "proc", rustix::mount::MountFlags::empty(), None)?;
+    Ok("mounted".to_owned())
 }
 
 fn eat(bytes: usize) {

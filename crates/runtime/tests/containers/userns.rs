@@ -14,6 +14,7 @@ use crate::setup::{Canary, FIRST_ID, Setup, another_mount, terminal};
 
 crate::tests![
     root_inside_is_nobody_outside,
+    what_is_mounted_stays_so_for_the_administrator_inside,
     files_belong_on_disk_to_whom_they_belong_inside,
     a_directory_of_the_image_is_removed_and_made_again,
     a_file_capability_is_stored_as_root_would_store_it,
@@ -476,4 +477,27 @@ fn without_mapping_the_root_belongs_to_its_ids() {
     let out = setup.output();
     assert!(out.starts_with("error: 13\nerror: 2\nwritten"), "{out}");
     assert_eq!(owner(setup.upper("mine/b")), (FIRST_ID, FIRST_ID));
+}
+
+/// What covers and protects is locked: with all capabilities inside, a read-only bind stays read-only.
+fn what_is_mounted_stays_so_for_the_administrator_inside() {
+    let host = tempfile::tempdir().unwrap();
+    let attempts: Vec<&str> =
+        "remount /data , write /data/new x , umount /data , umount /proc/keys , umount /proc/irq , \
+         remount /proc/irq , remount /sys/fs/cgroup , umount /sys , procfs /tmp"
+            .split_whitespace()
+            .collect();
+    let mut setup = mapped(&[&["then"], attempts.as_slice()].concat());
+    setup.spec.seccomp = tare_model::sandbox::Seccomp::Unconfined;
+    for set in ["bounding", "effective", "permitted"] {
+        setup.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]));
+    }
+    setup.mount(json!({"destination": "/data", "source": host.path(), "options": ["bind", "ro", "idmap"]}));
+    let out = setup.output();
+    assert_eq!(
+        out.lines().collect::<Vec<_>>(),
+        ["1", "30", "22", "22", "22", "1", "1", "22", "1"].map(|n| format!("error: {n}")),
+        "{out}"
+    );
+    assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0, "the host's directory was written");
 }
