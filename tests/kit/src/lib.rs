@@ -6,6 +6,8 @@
 //! * [`Cmd`] and [`Pty`]: programs with an end in sight, on pipes or on a terminal
 //! * [`Canary`]: a tree on the host that nothing may touch
 //! * [`User`]: an ordinary user, with an engine of that user's own
+//! * [`Host`]: the machine before and after, for attacks
+//! * [`perl`]: an interpreter for system calls by number
 //! * [`debs`]: Debian packages unpacked under `target/`, the machine unchanged
 //!
 //! The kit knows no crate of the house: it meets the programs as a stranger does. Suites that ask only for what Docker
@@ -19,9 +21,11 @@ pub mod canary;
 pub mod cmd;
 pub mod debs;
 pub mod engine;
+pub mod host;
 pub mod http;
 pub mod image;
 pub mod leftovers;
+pub mod perl;
 pub mod pty;
 pub mod user;
 pub mod wait;
@@ -29,6 +33,7 @@ pub mod wait;
 pub use canary::Canary;
 pub use cmd::{Cmd, Output};
 pub use engine::Engine;
+pub use host::Host;
 pub use image::{Image, Layer};
 pub use pty::Pty;
 pub use user::User;
