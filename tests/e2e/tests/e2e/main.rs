@@ -7,6 +7,7 @@
 
 mod api;
 mod app;
+mod attacks;
 mod docker_client;
 mod exec;
 mod hostile;
@@ -19,6 +20,7 @@ mod mounts;
 mod oci;
 mod oci_peers;
 mod rootless;
+mod rows;
 mod run;
 mod security;
 mod survive;
