@@ -89,6 +89,8 @@ fn rows_12_17_a_mount_into_an_exchanged_directory_never_leads_out() {
         flags.extend(["-v".to_owned(), format!("{source}:/v/real/made{number}")]);
         flags.extend(["-v".to_owned(), format!("{source}/mine:/v/real/file{number}")]);
     }
+    // Without the wall that is the user namespace: only how paths are looked up defends then.
+    flags.extend(["--userns", "host"].map(str::to_owned));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let at = |name: &str| Path::new(&volume).join(name);
     while_exchanging(&at("real"), &at("link"), || {
@@ -295,10 +297,13 @@ fn row_3_mountpoints_that_are_links_lead_nowhere_at_any_start() {
     ];
     let engine = Engine::start();
     let canary = Canary::new(&engine.dir().join("canary"));
-    for (number, point) in points.iter().enumerate() {
+    for (number, point) in points.iter().flat_map(|point| [point; 2]).enumerate() {
         let image = format!("row3:{number}");
         engine.load(&Image::busybox(&image).layer(Layer::new().symlink(point, canary.str())));
-        engine.tare(["create", "--name", "links", "--network", "none", &image, "sleep", "1000"]).run();
+        // With the host's user namespace as well, where that wall does not hide a hole in another.
+        let user_namespace = ["", "host"][number % 2];
+        let flags = ["create", "--name", "links", "--network", "none", "--userns", user_namespace];
+        engine.tare([&flags[..], &[image.as_str(), "sleep", "1000"]].concat()).run();
         for _ in 0..2 {
             engine.tare(["start", "links"]).run();
             canary.assert_untouched();
@@ -701,11 +706,13 @@ fn row_9_the_target_of_a_link_is_made_inside() {
     fs::create_dir(&dir).unwrap();
     fs::write(format!("{dir}/mine"), "mine\n").unwrap();
     let bind = format!("{dir}:/mnt/last");
-    let out = engine
-        .tare(["run", "--rm", "--network", "none", "-v", &bind, "row9:1", "cat", &format!("{target}/mine")])
-        .run();
-    assert!(out.code >= 125 || out.out() == "mine", "{out}");
-    canary.assert_untouched();
+    for user_namespace in ["", "host"] {
+        let flags = ["run", "--rm", "--network", "none", "--userns", user_namespace, "-v", &bind];
+        let inside = format!("{target}/mine");
+        let out = engine.tare([&flags[..], &["row9:1", "cat", &inside]].concat()).run();
+        assert!(out.code >= 125 || out.out() == "mine", "{out}");
+        canary.assert_untouched();
+    }
     assert_eq!(engine.sh(&[], "echo well"), "well");
 }
 
