@@ -25,6 +25,11 @@ pub(crate) struct Subject {
     pub(crate) path: Option<String>,
 }
 
+/// How long one run may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+/// What is said of one that takes longer.
+pub(crate) const HANGS: &str = "does not end";
+
 /// An OCI runtime under measurement.
 #[derive(Debug, Clone)]
 pub(crate) struct Runtime {
@@ -141,7 +146,12 @@ fn timed(name: &str, path: Option<&str>, command: &mut Command) -> Done<f64> {
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let begun = Instant::now();
-    let child = command.spawn().map_err(|e| format!("{name}: cannot run {command:?}: {e}"))?;
+    let mut child = command.spawn().map_err(|e| format!("{name}: cannot run {command:?}: {e}"))?;
+    if !tare_kit::cmd::ends_within(&child, PATIENCE) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("{name}: {command:?} {HANGS}"));
+    }
     let ended = child.wait_with_output().map_err(|e| format!("{name}: {e}"))?;
     let took = begun.elapsed();
     if !ended.status.success() {
