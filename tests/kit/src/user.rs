@@ -208,9 +208,15 @@ fn remove_group(group: &Path) -> Result<(), String> {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => None,
             _ => Some(()),
         });
-        gone.ok_or_else(|| format!("cgroup: {}", dir.display()))?;
+        gone.ok_or_else(|| format!("cgroup: {} with {}", dir.display(), groups_in(&dir).join(" ")))?;
     }
     Ok(())
+}
+
+fn groups_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    groups.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 impl Default for User {

@@ -30,6 +30,8 @@ const FEW: usize = 16;
 #[derive(Debug)]
 pub(super) struct Cgroup {
     places: Vec<Place>,
+    /// Where this process was before in the hierarchy of version 2, below its root.
+    origin: String,
 }
 
 /// A group in one hierarchy.
@@ -57,6 +59,7 @@ impl Cgroup {
             return Err(Error::invalid(format!("nursery name {name:?}: want letters, digits, '-' and '_'")));
         }
         let name = name.trim_start_matches('/');
+        let origin = origin(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
         let mut places = Vec::new();
         for place in hierarchies(Path::new(ROOT), name) {
             match place.enter() {
@@ -69,14 +72,16 @@ impl Cgroup {
                 Ok(()) => places.push(place),
             }
         }
-        Ok(Self { places })
+        Ok(Self { places, origin })
     }
 
     /// Leaves the group, and removes it if nobody else is in it.
     pub(super) fn leave(&self) {
         for place in &self.places {
-            // At the end of the process there is nobody to tell; a group that stays is found by the next nursery.
-            let _ = fs::write(place.root.join(place.members), "0");
+            let move_to = |group: PathBuf| fs::write(group.join(place.members), "0");
+            // An ordinary user may not move to the root, but back. At the end of the process there is nobody to tell if
+            // neither can be; a group that stays is found by the next nursery.
+            let _ = move_to(place.root.clone()).or_else(|_| move_to(place.root.join(&self.origin)));
         }
         self.places.iter().for_each(Place::remove);
     }
@@ -142,6 +147,12 @@ impl Place {
     }
 }
 
+/// The group of version 2 that `/proc/PID/cgroup` names.
+fn origin(text: &str) -> String {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    path.unwrap_or_default().trim_start_matches('/').to_owned()
+}
+
 fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
@@ -177,6 +188,13 @@ mod tests {
         assert_eq!(groups(dir.path()), expected);
         fs::write(dir.path().join("cgroup.controllers"), "").expect("writes");
         assert_eq!(groups(dir.path()), [dir.path().join("x")]);
+    }
+
+    #[test]
+    fn the_way_back_is_the_group_of_version_2() {
+        assert_eq!(origin("9:pids:/x\n0::/user.slice/job\n"), "user.slice/job");
+        assert_eq!(origin("0::/\n"), "");
+        assert_eq!(origin("9:pids:/x\n"), "");
     }
 
     #[test]
