@@ -297,9 +297,13 @@ fn a_limit_that_cannot_be_is_refused_before_systemd_hears_of_it() {
 #[test]
 fn a_limit_that_the_kernel_refuses_leaves_nothing() {
     let (layout, path) = machine();
+    // As systemd would for `AllowedCPUs`: on v2 the controller is then there for groups beside this one.
+    let beside =
+        Cgroup::create(&layout, format!("{path}-beside"), &resources(r#"{"cpu":{"cpus":"0"}}"#)).unwrap();
     let fake = Fake::start(Manners { make: Some((layout.clone(), path.clone())), ..Manners::default() });
     let asked = resources(r#"{"cpu":{"cpus":"900"}}"#);
     let error = Cgroup::in_scope(&layout, &name(), &fake.systemd(), &asked, anchor).unwrap_err().to_string();
+    beside.destroy().unwrap();
     assert!(error.contains("900"), "{error}");
     assert!(!Cgroup::open(&layout, &path).unwrap().exists());
     assert!(fake.methods().contains(&"StopUnit".to_owned()));
