@@ -48,7 +48,7 @@ const JOBS: &[Job] = &[
         suites: &[
             suite("tare-runtime", "tare_runtime", &["cgroup::"]),
             suite("tare-runtime", "containers", SLOW),
-            suite("tare-e2e", "e2e", &["limits::"]),
+            suite("tare-e2e", "e2e", &["limits::", "rootless::", "apparmor::"]),
         ],
     },
     Job {

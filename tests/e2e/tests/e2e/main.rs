@@ -7,6 +7,7 @@
 
 mod api;
 mod app;
+mod apparmor;
 mod attacks;
 mod docker_client;
 mod exec;
