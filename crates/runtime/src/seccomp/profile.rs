@@ -56,7 +56,7 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    /// A comparison of a full argument; [`Profile::decision`] narrows it where the kernel does.
+    /// A comparison of a full argument; [`Profile::decisions`] narrow it where the kernel does.
     pub(crate) fn new(argument: u8, test: Test) -> Self {
         Self { argument, narrow: false, test }
     }
