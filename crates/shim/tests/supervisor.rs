@@ -107,12 +107,13 @@ fn a_peer_that_does_not_read_holds_up_its_container_and_nothing_else() {
 #[test]
 fn limits_are_changed_by_who_isolates_and_its_words_come_back() {
     let mut shim = Shim::new();
-    shim.start("read wait; exit 0");
+    shim.start("exec sleep 1000");
     let update = |json: &str| Call::Update(Box::new(serde_json::from_str(json).expect("limits")));
     let told = shim.daemon.call(update(r#"{"cpu":{"shares":512}}"#)).expect("updates");
     assert_eq!(told, Answer::Updated(vec!["512 shares".to_owned()]));
     let refused = shim.daemon.call(update("{}")).expect_err("refused");
     assert!(refused.message().contains("knows shares only"), "{refused}");
+    shim.daemon.call(Call::Signal { signal: Signal::KILL, exec: None }).expect("kills");
 }
 
 #[test]
