@@ -66,7 +66,10 @@ const JOBS: &[Job] = &[
         kernel: Kernel::V6_1,
         init: Init::Systemd,
         user: None,
-        suites: &[suite("tare-runtime", "tare_runtime", &["cgroup::"])],
+        suites: &[
+            suite("tare-runtime", "tare_runtime", &["cgroup::systemd"]),
+            suite("tare-e2e", "e2e", &["oci::systemd"]),
+        ],
     },
 ];
 

@@ -23,7 +23,8 @@ pub(crate) fn kill(context: &Context<'_>, args: &Kill) -> Result<u8> {
     }
     let mut container = state.open()?;
     container.signal(signal)?;
-    if signal == Signal::KILL && container.is_paused()? {
+    // A group that is gone already, as systemd removes it, holds nobody.
+    if signal == Signal::KILL && container.is_paused().unwrap_or(false) {
         // With v1's freezer a frozen process cannot die.
         container.resume()?;
     }

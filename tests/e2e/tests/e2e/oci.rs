@@ -471,8 +471,8 @@ fn systemd_is_asked_if_the_command_line_says_so() {
     if !ours() {
         return;
     }
+    // With systemd there is `systemd_makes_the_scope_of_a_container`.
     if Path::new("/run/systemd/system").exists() {
-        eprintln!("skipped: this machine's own systemd would have to make a scope");
         return;
     }
     let mut bundle = Bundle::new(&["true"]);
@@ -489,6 +489,37 @@ fn systemd_is_asked_if_the_command_line_says_so() {
     assert!(run(&bundle).contains("slice:prefix:name"));
     assert_eq!(groups(&id), [] as [PathBuf; 0]);
     assert!(bundle.oci(&["state", &id]).fails(1).contains("does not exist"));
+}
+
+#[test]
+fn systemd_makes_the_scope_of_a_container() {
+    if !ours() || !Path::new("/run/systemd/system").exists() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.config["linux"]["resources"] =
+        json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 17}, "cpu": {"shares": 2048}});
+    fs::write(bundle.path("config.json"), bundle.config.to_string()).unwrap();
+    let oci = |words: &[&str]| {
+        let root = bundle.text("state");
+        Cmd::new(program("tare-oci")).args([&["--root", &root, "--systemd-cgroup"], words].concat())
+    };
+    oci(&["run", "--detach", "--bundle", &bundle.text(""), &id]).ok();
+    let scope = format!("tare-{id}.scope");
+    let shown = |what: &str| Cmd::new("systemctl").args(["show", "--value", "-p", what, &scope]).run().out();
+    assert_eq!(shown("ActiveState").trim(), "active");
+    assert_eq!(shown("Slice").trim(), "system.slice");
+    assert_eq!((shown("MemoryMax").trim(), shown("TasksMax").trim()), ("67108864", "17"));
+    let state: Value = serde_json::from_str(&oci(&["state", &id]).ok()).unwrap();
+    let group = fs::read_to_string(format!("/proc/{}/cgroup", state["pid"])).unwrap();
+    assert!(group.trim().ends_with(&format!("/system.slice/{scope}")), "{group}");
+    oci(&["update", "--pids-limit", "23", &id]).ok();
+    assert_eq!(shown("TasksMax").trim(), "23", "systemd knows, and will not write its own idea again");
+    oci(&["kill", &id, "KILL"]).ok();
+    oci(&["delete", "--force", &id]).ok();
+    assert_eq!(shown("LoadState").trim(), "not-found");
+    assert_eq!(groups(&id), [] as [PathBuf; 0]);
 }
 
 #[test]

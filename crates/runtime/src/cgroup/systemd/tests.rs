@@ -222,6 +222,7 @@ fn a_container_lives_and_dies_in_a_scope() {
         "SetUnitProperties",
         "GetUnit",
         "Get",
+        "GetUnit",
         "StopUnit",
         "ResetFailedUnit",
     ];
