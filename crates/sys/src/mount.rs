@@ -201,6 +201,26 @@ fn set(dir: BorrowedFd<'_>, path: &CStr, attr: &libc::mount_attr, recursive: boo
     if answer < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// A path as `/proc/PID/mountinfo` writes it: blanks, line ends and backslashes are three octal digits there. See
+/// [proc_pid_mountinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html).
+pub fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, after @ ..] = rest {
+        match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

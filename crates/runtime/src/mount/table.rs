@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use tare_sys::mount::unescape;
+
 use crate::error::{Error, Result};
 
 /// One mount.
@@ -64,25 +66,6 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let kind = String::from_utf8_lossy(fields.get(dash + 1)?).into_owned();
     let unbindable = fields.get(6..dash)?.contains(&b"unbindable".as_slice());
     Some(Entry { place, kind, unbindable })
-}
-
-/// Blanks, line ends and backslashes are written as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        match after {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
-                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

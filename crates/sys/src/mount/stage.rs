@@ -290,29 +290,10 @@ impl Entry {
     fn parse(line: &[u8]) -> Option<Self> {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let number = |at: usize| std::str::from_utf8(fields.get(at)?).ok()?.parse().ok();
-        let place = std::os::unix::ffi::OsStringExt::from_vec(unescape(fields.get(4)?));
+        let place = std::os::unix::ffi::OsStringExt::from_vec(super::unescape(fields.get(4)?));
         let place: std::ffi::OsString = place;
         Some(Self { id: number(0)?, parent: number(1)?, place: place.into() })
     }
-}
-
-/// Blanks, line ends and backslashes are written as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        match after {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
-                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 fn read(file: &OwnedFd) -> Result<Vec<u8>> {
