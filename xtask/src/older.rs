@@ -28,8 +28,6 @@ const LEFT_OUT: &[&str] = &[
     "an_idle_monitor_is_small",
     // /dev/shm of another container is a mount of its mount namespace.
     "namespaces_of_another_container_can_be_joined",
-    // Open: with all calls missing one of two attached clients may hear of the end only after half a minute, or not in time.
-    "two_attached_clients_see_the_same",
 ];
 
 /// Builds what loads the filter, and gives the commands that run the suites. The programs are built.

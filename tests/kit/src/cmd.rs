@@ -174,11 +174,20 @@ pub fn ends_within(child: &Child, limit: Duration) -> bool {
 /// By a thread that waits for the child and leaves its status: for suites run as if the kernel had no pidfds.
 fn is_gone_within(child: &Child, limit: Duration) -> bool {
     let pid = Pid::from_child(child);
+    // Ended, or already waited for.
+    let is_gone = move |options| {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | options;
+        !matches!(rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)), Ok(None))
+    };
+    // Looked for here first: no thread answers within no time at all.
+    let gone = is_gone(WaitIdOptions::NOHANG);
+    if gone || limit.is_zero() {
+        return gone;
+    }
     let (ended, end) = channel();
     thread::spawn(move || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        // Ended, or already waited for. Nobody may be listening any more.
-        let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+        is_gone(WaitIdOptions::empty());
+        // Nobody may be listening any more.
         let _ = ended.send(());
     });
     end.recv_timeout(limit).is_ok()
@@ -243,4 +252,21 @@ pub fn code(status: ExitStatus) -> i32 {
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_child_is_seen_without_pidfds_and_without_waiting() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert!(!is_gone_within(&child, Duration::ZERO));
+        assert!(!is_gone_within(&child, Duration::from_millis(1)));
+        drop(child.stdin.take());
+        assert!(is_gone_within(&child, PATIENCE));
+        assert!(is_gone_within(&child, Duration::ZERO));
+        child.wait().unwrap();
+        assert!(is_gone_within(&child, Duration::ZERO));
+    }
 }
