@@ -82,12 +82,13 @@ impl Bus {
         stream.set_write_timeout(Some(PATIENCE))?;
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
-        stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
+        // All at once, and no question before the answer: what systemd reads together with the beginning it keeps, and looks
+        // at only when more comes.
+        stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
         let answer = line(&mut stream)?;
         if !answer.starts_with("OK ") {
             return Err(io::Error::other(format!("the bus answered {:?}", answer.trim())));
         }
-        stream.write_all(b"BEGIN\r\n")?;
         let mut bus = Self { stream, is_shared, serial: 0, news: Vec::new() };
         if is_shared {
             bus.introduce().map_err(|refusal| io::Error::other(refusal.of("Hello").to_string()))?;

@@ -109,12 +109,6 @@ impl Systemd {
     /// Stops the scope, whose processes are dead, and has it forgotten. One that is gone is no error.
     pub(super) fn stop(&self, unit: &str) -> Result<()> {
         let mut bus = self.connect()?;
-        // systemd forgets a scope by itself once its last process has ended; asked to stop one that is not loaded it may
-        // answer with a job whose end it tells nobody.
-        if bus.call("GetUnit", "s", |body| body.string(unit)).is_err_and(|refusal| refusal.is_no_such_unit())
-        {
-            return Ok(());
-        }
         let stop = |body: &mut Writer| {
             body.string(unit);
             body.string("replace");
