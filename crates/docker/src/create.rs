@@ -65,6 +65,7 @@ fn translate(mut body: ContainerCreateBody, extension: CreateExtension) -> Resul
         exposed_ports: ports(body.exposed_ports.take().unwrap_or_default())?,
         resources: resources::resources(&host)?,
         security: security::security(&host)?,
+        networking: tare_model::container::Networking::default(),
         namespaces: namespaces::namespaces(&host)?,
         mounts: mounts::mounts(&host)?,
         devices: resources::devices(&host)?,

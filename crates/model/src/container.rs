@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{EndpointConfig, PortBinding};
 use crate::signal::Signal;
 
 /// Everything `create` was asked for. Absent options mean "the image's, or the engine's default".
@@ -40,6 +41,8 @@ pub struct ContainerConfig {
     pub security: Security,
     /// Which namespaces are private.
     pub namespaces: Namespaces,
+    /// Networks and ports.
+    pub networking: Networking,
     /// Bind mounts and tmpfs, in the order given.
     pub mounts: Vec<MountConfig>,
     /// Device nodes of the host to make visible.
@@ -279,6 +282,29 @@ pub enum NetworkMode {
     None,
     /// The host's.
     Host,
+    /// That of another container.
+    Container {
+        /// Name or id.
+        container: String,
+    },
+    /// A network by name or id.
+    Network {
+        /// Name or id.
+        network: String,
+    },
+}
+
+/// Networks and ports of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Networking {
+    /// How it is to be on each network, by name or id as the user wrote it; the network of [`NetworkMode`] need not be among
+    /// them.
+    pub endpoints: BTreeMap<String, EndpointConfig>,
+    /// Ports to publish.
+    pub ports: Vec<PortBinding>,
+    /// Publish every exposed port as well, on any free one of the host's.
+    pub publish_all: bool,
 }
 
 /// A namespace that another container may lend.

@@ -74,6 +74,10 @@ hex_id! {
     ContainerId, "container id"
 }
 hex_id! {
+    /// A network.
+    NetworkId, "network id"
+}
+hex_id! {
     /// A process started in a container by `exec`.
     ExecId, "exec id"
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod id;
 pub mod ids;
 pub mod image;
+pub mod network;
 pub mod place;
 pub mod reference;
 pub mod sandbox;
@@ -21,7 +22,7 @@ pub mod state;
 
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result, ResultExt};
-pub use id::{ContainerId, ContainerName, ExecId, VolumeId};
+pub use id::{ContainerId, ContainerName, ExecId, NetworkId, VolumeId};
 pub use ids::IdRange;
 pub use image::{Image, ImageConfig, ImageDocument, ImageRecord};
 pub use place::{UserEnvironment, UserPlace};

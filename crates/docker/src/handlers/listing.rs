@@ -85,7 +85,7 @@ fn status(word: &str) -> tare_model::Result<Status> {
 fn has_no_other(view: &ContainerView, filters: &Filters) -> bool {
     let network = match view.fixed.config.namespaces.network {
         NetworkMode::Host => "host",
-        NetworkMode::Default | NetworkMode::Bridge | NetworkMode::None => "none",
+        _ => "none",
     };
     let any =
         |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.values(name).any(test);

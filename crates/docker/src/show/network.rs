@@ -15,19 +15,21 @@ const NONE: Builtin = ("none", "6e6f6e65a7a7b5d0c1a94f5c2e0b8d3746f1c9e28a5b70d4
 const HOST: Builtin = ("host", "686f7374c48e1f0a9b6d5273e4f8170a2c3b5d9e6f7081a2b3c4d5e6f7a8b9c0");
 
 /// The word of `HostConfig.NetworkMode`.
-pub(super) fn mode_word(mode: &NetworkMode) -> &'static str {
+pub(super) fn mode_word(mode: &NetworkMode) -> String {
     match mode {
-        NetworkMode::Default => "default",
-        NetworkMode::Bridge => "bridge",
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+        NetworkMode::Default => "default".to_owned(),
+        NetworkMode::Bridge => "bridge".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container { container } => format!("container:{container}"),
+        NetworkMode::Network { network } => network.clone(),
     }
 }
 
 fn network_of(mode: &NetworkMode) -> Builtin {
     match mode {
         NetworkMode::Host => HOST,
-        NetworkMode::Default | NetworkMode::Bridge | NetworkMode::None => NONE,
+        _ => NONE,
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Sizes {
 
 pub(crate) fn summary(view: &ContainerView, now: u64, sizes: Option<Sizes>) -> Value {
     let fixed = &view.fixed;
-    let mode = network::mode_word(&fixed.config.namespaces.network).to_owned();
+    let mode = network::mode_word(&fixed.config.namespaces.network);
     let annotations: HashMap<_, _> = fixed.config.annotations.clone().into_iter().collect();
     let mounts: Vec<MountPoint> = fixed.mounts.iter().map(container::mount_point).collect();
     let size = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

@@ -1,0 +1,29 @@
+//! Networks of containers: bridges, address pools, published ports, the firewall, names, shaping.
+//!
+//! ```text
+//!   pool ── subnets of networks, addresses of containers (pure)
+//!   link ── bridges, and a pair of interfaces for each container: netlink, through sockets of both namespaces
+//!   firewall ── one table of ours: an element of a map for each published port; what keeps networks apart
+//!   dns ── names of containers and what is beyond, asked through sockets inside of containers
+//! ```
+//!
+//! Invariants:
+//! - Nobody here enters a namespace or starts a program. What has to be done inside of a container is done through sockets
+//!   that the container's own first process made there, [`Sockets`], before it became the program.
+//! - Nobody else's links, addresses, routes and rules are touched.
+//! - What the kernel knows can be made again from what is stored: the daemon may die at any instant, and so may our rules.
+
+use std::os::fd::OwnedFd;
+
+/// What the first process of a container made in its network namespace and handed over.
+#[derive(Debug)]
+pub struct Sockets {
+    /// NETLINK_ROUTE: its links, addresses and routes.
+    pub route: OwnedFd,
+    /// NETLINK_NETFILTER: its own rules.
+    pub netfilter: OwnedFd,
+    /// UDP, bound to a port of 127.0.0.11: questions about names.
+    pub dns_udp: OwnedFd,
+    /// TCP, listening at the same port.
+    pub dns_tcp: OwnedFd,
+}
