@@ -24,11 +24,12 @@ const TABLE: &[Row] = &[
     row("tare-docker-api", &["tare-model"]),
     // rooms
     row("tare-runtime", &["tare-sys", "tare-model"]),
+    row("tare-net", &["tare-sys", "tare-model"]),
     row("tare-store", &["tare-sys", "tare-model"]),
     // services
     row("tare-shim", &["tare-sys", "tare-model"]),
     // house
-    row("tare-engine", &["tare-model", "tare-store", "tare-shim"]),
+    row("tare-engine", &["tare-model", "tare-net", "tare-store", "tare-shim"]),
     // doors
     row("tare-docker", &["tare-model", "tare-docker-api", "tare-engine"]),
     row("tare-cli", &["tare-model", "tare-docker-api"]),
