@@ -27,7 +27,7 @@ impl Driver {
         life.starts += 1;
         // One that removes itself is not expected to be there after the next boot: nothing to write.
         let saved = self.save_unless_transient();
-        let (saved, launched) = tokio::join!(saved, self.core.monitors.start(request, streams));
+        let (saved, launched) = tokio::join!(saved, self.core.monitors.start(request, streams, None));
         match (launched, saved) {
             (Ok((link, started)), Ok(())) => self.started(link, started),
             (Ok((link, started)), Err(e)) => {
