@@ -17,6 +17,14 @@ use super::streams::{NoLog, Streams, Wanted};
 use crate::protocol::{StartRequest, Started};
 use crate::{logs, record, wire};
 
+/// What a launch gives.
+struct Begun {
+    running: Box<dyn Running>,
+    init: Process,
+    log: ContainerLog,
+    network: Option<NetworkSockets>,
+}
+
 /// Launches a container, whose first process has the id `id` in the loop.
 pub(super) fn start(
     sandbox: &dyn Sandbox,
@@ -33,7 +41,7 @@ pub(super) fn start(
     let shim_pid = std::process::id().cast_signed();
     let mut record = record::Writer::create(&door.directory, shim_pid)?;
     match launch(sandbox, id, &request, peers, network) {
-        Ok((running, init, log, network)) => {
+        Ok(Begun { running, init, log, network }) => {
             let started = Started { pid: init.pid, shim_pid, started_at: now() };
             let container = Container {
                 id: name,
@@ -83,7 +91,7 @@ fn launch(
     request: &StartRequest,
     peers: Vec<OwnedFd>,
     door: Option<OwnedFd>,
-) -> Result<(Box<dyn Running>, Process, ContainerLog, Option<NetworkSockets>)> {
+) -> Result<Begun> {
     let writer = logs::Writer::open(&request.log, now())?;
     let (mut streams, stdio) = match request.stdio.terminal {
         Some(size) => Streams::terminal(id, size),
@@ -98,7 +106,7 @@ fn launch(
     let (mut running, mut launched) = sandbox.launch(&request.spec, stdio, door)?;
     let network = launched.network.take();
     match process(streams, launched) {
-        Ok(process) => Ok((running, process, ContainerLog { writer, grew: false }, network)),
+        Ok(init) => Ok(Begun { running, init, log: ContainerLog { writer, grew: false }, network }),
         Err(e) => {
             let _ = running.destroy();
             Err(e)
