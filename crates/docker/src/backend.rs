@@ -11,18 +11,20 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tare_engine::{
-    AttachOptions, AttachStream, Change, ContainerView, Created, EventStream, ExecConfig, ExecStartOptions,
-    ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, RemoveOptions, RemovedImage,
-    StartOptions, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    AttachOptions, AttachStream, Change, ContainerView, Created, CreatedNetwork, EventStream, ExecConfig,
+    ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, NetworkView,
+    PortChange, RemoveOptions, RemovedImage, StartOptions, StatsSample, StopOptions, Top, Version,
+    WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
+use tare_model::network::{EndpointConfig, NetworkConfig, Published};
 use tare_model::sandbox::WindowSize;
 use tare_model::{ContainerName, ExecId, Image, ImageConfig, Reference, Result, Signal};
 
 /// All of them.
-pub trait Backend: Containers + Streams + Execs + Images + System {}
+pub trait Backend: Containers + Streams + Execs + Images + Networks + System {}
 
-impl<T: Containers + Streams + Execs + Images + System> Backend for T {}
+impl<T: Containers + Streams + Execs + Images + Networks + System> Backend for T {}
 
 /// The life of containers.
 pub trait Containers: Send + Sync + 'static {
@@ -123,6 +125,41 @@ pub trait Images: Send + Sync + 'static {
     /// Takes a name away, and the image with its last one.
     fn remove_image(&self, name: &str, force: bool)
     -> impl Future<Output = Result<Vec<RemovedImage>>> + Send;
+}
+
+/// Networks, and how containers are on them.
+pub trait Networks: Send + Sync + 'static {
+    /// All of them.
+    fn networks(&self) -> Vec<NetworkView>;
+    /// One by name, id or prefix of an id.
+    ///
+    /// # Errors
+    /// No such network.
+    fn network(&self, key: &str) -> Result<NetworkView>;
+    /// Makes one.
+    fn network_create(&self, config: NetworkConfig) -> impl Future<Output = Result<CreatedNetwork>> + Send;
+    /// Removes it, if no running container is on it.
+    fn network_remove(&self, key: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Puts a container on it.
+    fn network_connect(
+        &self,
+        network: &str,
+        container: &str,
+        config: EndpointConfig,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Takes a container off it.
+    fn network_disconnect(
+        &self,
+        network: &str,
+        container: &str,
+        force: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Publishes ports of a container and takes others back; returns what is published then.
+    fn change_ports(
+        &self,
+        container: &str,
+        change: PortChange,
+    ) -> impl Future<Output = Result<Vec<Published>>> + Send;
 }
 
 /// The engine as a whole.

@@ -6,6 +6,7 @@
 mod attach;
 mod exec;
 mod images;
+mod networks;
 mod open;
 mod system;
 #[cfg(test)]

@@ -21,6 +21,9 @@ mod spec;
 pub use api::event::{Action, Event};
 pub use api::exec::{ExecConfig, ExecStartOptions, ExecView};
 pub use api::image::{LoadedImage, RemovedImage};
+pub use api::network::{
+    CreatedNetwork, EndpointView, Member, NetworkView, NetworkingView, PREDEFINED, PoolUsage, PortChange,
+};
 pub use api::options::{
     AttachOptions, Created, ListFilter, LogOptions, RemoveOptions, StartOptions, StopOptions, StopTimeout,
     WaitCondition, WaitResult,

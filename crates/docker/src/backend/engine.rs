@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tare_engine::{
-    AttachOptions, AttachStream, Change, ContainerView, Created, Engine, EventStream, ExecConfig,
-    ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, RemoveOptions,
-    RemovedImage, StartOptions, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    AttachOptions, AttachStream, Change, ContainerView, Created, CreatedNetwork, Engine, EventStream,
+    ExecConfig, ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream,
+    NetworkView, PortChange, RemoveOptions, RemovedImage, StartOptions, StatsSample, StopOptions, Top,
+    Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
+use tare_model::network::{EndpointConfig, NetworkConfig, Published};
 use tare_model::sandbox::WindowSize;
 use tare_model::{ContainerName, ExecId, Image, ImageConfig, Reference, Result, Signal};
 
-use super::{Containers, Execs, Images, Streams, System};
+use super::{Containers, Execs, Images, Networks, Streams, System};
 
 impl Containers for Engine {
     async fn create(&self, name: Option<ContainerName>, config: ContainerConfig) -> Result<Created> {
@@ -113,6 +115,30 @@ impl Images for Engine {
     }
     async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<RemovedImage>> {
         Engine::remove_image(self, name, force).await
+    }
+}
+
+impl Networks for Engine {
+    fn networks(&self) -> Vec<NetworkView> {
+        Engine::networks(self)
+    }
+    fn network(&self, key: &str) -> Result<NetworkView> {
+        Engine::network(self, key)
+    }
+    async fn network_create(&self, config: NetworkConfig) -> Result<CreatedNetwork> {
+        Engine::network_create(self, config).await
+    }
+    async fn network_remove(&self, key: &str) -> Result<()> {
+        Engine::network_remove(self, key).await
+    }
+    async fn network_connect(&self, network: &str, container: &str, config: EndpointConfig) -> Result<()> {
+        Engine::network_connect(self, network, container, config).await
+    }
+    async fn network_disconnect(&self, network: &str, container: &str, force: bool) -> Result<()> {
+        Engine::network_disconnect(self, network, container, force).await
+    }
+    async fn change_ports(&self, container: &str, change: PortChange) -> Result<Vec<Published>> {
+        Engine::change_ports(self, container, change).await
     }
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn view(body: Value) -> ContainerView {
         fixed: Arc::new(fixed),
         state: StateView::default(),
         execs: Vec::new(),
+        networking: Arc::default(),
     }
 }
 

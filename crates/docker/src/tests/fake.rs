@@ -9,21 +9,23 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tare_engine::{
-    AttachOptions, AttachStream, Change, ContainerView, Created, Event, EventStream, ExecConfig,
-    ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogLine, LogOptions, LogStream, RemoveOptions,
-    RemovedImage, StartOptions, StateView, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    AttachOptions, AttachStream, Change, ContainerView, Created, CreatedNetwork, Event, EventStream,
+    ExecConfig, ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogLine, LogOptions, LogStream,
+    Member, NetworkView, PREDEFINED, PoolUsage, PortChange, RemoveOptions, RemovedImage, StartOptions,
+    StateView, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
+use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, NetworkConfig, Pool, Published};
 use tare_model::sandbox::WindowSize;
 use tare_model::{
     ContainerId, ContainerName, Digest, Error, ErrorKind, ExecId, Image, ImageConfig, ImageDocument,
-    ImageRecord, Reference, Result, Signal, Status,
+    ImageRecord, NetworkId, Reference, Result, Signal, Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use crate::backend::{Containers, Execs, Images, Streams, System};
+use crate::backend::{Containers, Execs, Images, Networks, Streams, System};
 use crate::show::tests::{THEN, view};
 
 /// Who waits for an end. The process behind an attached client ends with code 7 when its input does.
@@ -70,6 +72,7 @@ pub(super) struct Fake {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) exits: Exits,
     pub(super) configs: Mutex<Vec<ContainerConfig>>,
+    pub(super) networks: Mutex<Vec<NetworkConfig>>,
     execs: Mutex<Vec<ExecConfig>>,
     exec_code: Mutex<Option<i32>>,
 }
@@ -83,6 +86,7 @@ impl Default for Fake {
             events: broadcast::channel(16).0,
             exits: Exits::default(),
             configs: Mutex::default(),
+            networks: Mutex::default(),
             execs: Mutex::default(),
             exec_code: Mutex::default(),
         }
@@ -325,6 +329,84 @@ impl Images for Fake {
             RemovedImage::Untagged(image().tags[0].clone()),
             RemovedImage::Deleted(Digest::from_bytes([1; 32])),
         ])
+    }
+}
+
+/// `bridge`, `host`, `none`, `idle`, and `front`, on which the container `web` is.
+fn network(name: &str) -> NetworkView {
+    let (driver, byte) = match name {
+        "bridge" => (Driver::Bridge, 0xb0),
+        "host" => (Driver::Host, 0xc0),
+        "none" => (Driver::None, 0xd0),
+        "idle" => (Driver::Bridge, 0x1d),
+        _ => (Driver::Bridge, 0xf0),
+    };
+    let id = NetworkId::from_bytes([byte; 32]);
+    let pool = Pool {
+        subnet: "172.20.0.0/16".parse().expect("a subnet"),
+        range: "172.20.0.0/16".parse().expect("a range"),
+        gateway: Some("172.20.0.1".parse().expect("an address")),
+        auxiliary: Default::default(),
+        chosen: false,
+    };
+    let pools = if name == "front" { vec![pool] } else { Vec::new() };
+    let endpoint = Endpoint {
+        network: id.clone(),
+        id: "e0".repeat(32),
+        interface: "eth0".to_owned(),
+        mac: Some("02:42:ac:14:00:02".parse().expect("a MAC")),
+        addresses: vec!["172.20.0.2/16".parse().expect("an address")],
+        gateways: vec!["172.20.0.1".parse().expect("an address")],
+    };
+    let web = Member {
+        container: ContainerId::from_bytes([0xab; 32]),
+        name: "web".parse().expect("a name"),
+        endpoint,
+    };
+    let config = NetworkConfig {
+        name: name.to_owned(),
+        driver,
+        ipv4: true,
+        labels: [("tier".to_owned(), name.to_owned())].into(),
+        ..Default::default()
+    };
+    NetworkView {
+        usage: pools.iter().map(|_| PoolUsage { in_use: 4, available: 65_532 }).collect(),
+        network: Network { id, config, pools, created: THEN },
+        containers: if name == "front" { vec![web] } else { Vec::new() },
+    }
+}
+
+impl Networks for Fake {
+    fn networks(&self) -> Vec<NetworkView> {
+        ["bridge", "front", "host", "idle", "none"].map(network).into()
+    }
+    fn network(&self, key: &str) -> Result<NetworkView> {
+        let found = self.networks().into_iter().find(|n| n.network.config.name == key);
+        let by_id = || self.networks().into_iter().find(|n| n.network.id.as_str().starts_with(key));
+        found.or_else(by_id).ok_or_else(|| Error::not_found(format!("network {key} not found")))
+    }
+    async fn network_create(&self, config: NetworkConfig) -> Result<CreatedNetwork> {
+        self.verb("network create", &config.name).await?;
+        locked(&self.networks).push(config);
+        Ok(CreatedNetwork { id: NetworkId::from_bytes([0xf1; 32]), warnings: vec!["a warning".to_owned()] })
+    }
+    async fn network_remove(&self, key: &str) -> Result<()> {
+        let found = self.network(key)?;
+        if !found.containers.is_empty() || PREDEFINED.contains(&key) {
+            return Err(Error::new(ErrorKind::Forbidden, format!("network {key} has active endpoints")));
+        }
+        self.verb("network remove", key).await
+    }
+    async fn network_connect(&self, network: &str, container: &str, config: EndpointConfig) -> Result<()> {
+        self.verb(&format!("connect {network} {:?}", config.aliases), container).await
+    }
+    async fn network_disconnect(&self, network: &str, container: &str, force: bool) -> Result<()> {
+        self.verb(&format!("disconnect {network} force={force}"), container).await
+    }
+    async fn change_ports(&self, container: &str, change: PortChange) -> Result<Vec<Published>> {
+        self.verb(&format!("ports +{} -{}", change.add.len(), change.remove.len()), container).await?;
+        Ok(Vec::new())
     }
 }
 

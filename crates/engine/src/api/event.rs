@@ -10,13 +10,13 @@ pub struct Event {
     pub time: u64,
     /// What happened.
     pub action: Action,
-    /// The container's or image's id (or name, for an image that has one).
+    /// The container's, image's or network's id (or name, for an image that has one).
     pub actor: String,
     /// Names, labels, codes, as Docker's events carry them.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// What happens to containers and images. The text of an action is Docker's.
+/// What happens to containers, images and networks. The text of an action is Docker's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
@@ -64,16 +64,27 @@ pub enum Action {
     ImageUntag,
     /// An image was removed.
     ImageDelete,
+    /// A network was created. Attributes of these four: `name` and `type` (the driver's name).
+    NetworkCreate,
+    /// A container is on it, with the attribute `container`: its id.
+    NetworkConnect,
+    /// A container is not on it any more; attributes as before.
+    NetworkDisconnect,
+    /// It was removed.
+    NetworkDestroy,
 }
 
 // === impl Action ===
 
 impl Action {
-    /// The type of the actor, Docker's word: `container` or `image`.
+    /// The type of the actor, Docker's word: `container`, `image` or `network`.
     pub fn actor_type(&self) -> &'static str {
         match self {
             Self::ImageLoad | Self::ImageImport | Self::ImageTag | Self::ImageUntag | Self::ImageDelete => {
                 "image"
+            }
+            Self::NetworkCreate | Self::NetworkConnect | Self::NetworkDisconnect | Self::NetworkDestroy => {
+                "network"
             }
             _ => "container",
         }
@@ -82,7 +93,7 @@ impl Action {
     /// The action without details: `exec_create`.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Create => "create",
+            Self::Create | Self::NetworkCreate => "create",
             Self::Attach => "attach",
             Self::Start => "start",
             Self::Die => "die",
@@ -94,7 +105,9 @@ impl Action {
             Self::Rename => "rename",
             Self::Update => "update",
             Self::Resize => "resize",
-            Self::Destroy => "destroy",
+            Self::Destroy | Self::NetworkDestroy => "destroy",
+            Self::NetworkConnect => "connect",
+            Self::NetworkDisconnect => "disconnect",
             Self::Oom => "oom",
             Self::ExecCreate(_) => "exec_create",
             Self::ExecStart(_) => "exec_start",

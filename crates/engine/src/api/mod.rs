@@ -3,6 +3,7 @@
 pub mod event;
 pub mod exec;
 pub mod image;
+pub mod network;
 pub mod options;
 mod parts;
 pub mod stream;

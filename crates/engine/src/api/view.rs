@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tare_model::container::ContainerConfig;
 use tare_model::{ContainerId, ContainerName, Digest, ExitRecord, Signal, Status, VolumeId};
 
+use super::network::NetworkingView;
+
 /// Everything about one container. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerView {
@@ -22,6 +24,8 @@ pub struct ContainerView {
     pub state: StateView,
     /// Ids of its execs that have not ended.
     pub execs: Vec<tare_model::ExecId>,
+    /// Its networks and ports.
+    pub networking: Arc<NetworkingView>,
 }
 
 /// The part of a view that `create` decided.

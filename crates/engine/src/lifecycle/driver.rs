@@ -382,6 +382,7 @@ fn view(me: &Container, state: StateView) -> ContainerView {
         fixed: Arc::clone(&me.made.fixed),
         state,
         execs: Vec::new(),
+        networking: Arc::default(),
     }
 }
 
