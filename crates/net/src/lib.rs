@@ -15,6 +15,9 @@
 
 use std::os::fd::OwnedFd;
 
+pub mod pool;
+mod span;
+
 /// What the first process of a container made in its network namespace and handed over.
 #[derive(Debug)]
 pub struct Sockets {
