@@ -15,6 +15,7 @@
 
 use std::os::fd::OwnedFd;
 
+pub mod addresses;
 pub mod pool;
 mod span;
 
