@@ -13,4 +13,8 @@
 //! - Nobody else's links, addresses, routes and rules are touched.
 //! - What the kernel knows can be made again from what is stored: the daemon may die at any instant, and so may our rules.
 
+pub mod addresses;
+pub mod pool;
+mod span;
+
 pub use tare_model::sandbox::NetworkSockets as Sockets;
