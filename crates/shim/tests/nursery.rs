@@ -122,7 +122,8 @@ impl House {
         let (peer, theirs) = Peer::pair();
         let request = self.request(number, script);
         let run_dir = request.run_dir.clone();
-        let (control, events, started) = self.nursery.start(request, vec![theirs], None).await.expect("starts");
+        let (control, events, started) =
+            self.nursery.start(request, vec![theirs], None).await.expect("starts");
         (Tenant { control, events, pid: started.pid, shim_pid: started.shim_pid, run_dir }, peer)
     }
 }
