@@ -16,6 +16,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
@@ -40,6 +41,8 @@ const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFF_UP: u32 = 1;
+/// `IF_OPER_UP` of RFC 2863.
+const OPERATIONAL: u8 = 6;
 
 /// Bytes of `struct ifinfomsg`.
 const FIXED: usize = 16;
@@ -171,6 +174,8 @@ pub struct Link {
     pub lower: Option<u32>,
     /// It is up.
     pub up: bool,
+    /// It is up, and so is what is at its other end.
+    pub operational: bool,
     /// What went through it.
     pub counters: Counters,
 }
@@ -357,6 +362,7 @@ impl Link {
             master: attributes.u32(IFLA_MASTER).filter(|index| *index != 0),
             lower: attributes.u32(IFLA_LINK).filter(|index| *index != 0),
             up: number(8)? & IFF_UP != 0,
+            operational: attributes.find(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
             counters: Counters::read(attributes),
         })
     }
@@ -418,6 +424,19 @@ pub fn delete(socket: &mut Socket, index: u32) -> Result<()> {
 pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
     let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
     request.put_str(IFLA_IFNAME, name);
+    socket.get(request, Link::read)
+}
+
+/// The link of that index, without its counters.
+///
+/// The kernel (since 6.9) first draws the consequences of a change at the link's other end, which it else does when it comes to
+/// it: a port of a bridge then forwards.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub fn get(socket: &mut Socket, index: u32) -> Result<Link> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(index, 0, 0));
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     socket.get(request, Link::read)
 }
 
