@@ -16,6 +16,7 @@
 use std::os::fd::OwnedFd;
 
 pub mod addresses;
+pub mod link;
 pub mod pool;
 mod span;
 
