@@ -31,13 +31,11 @@ const UDP: u8 = 17;
 pub fn redirect(netfilter: OwnedFd, udp: u16, tcp: u16) -> Result<OwnedFd> {
     let mut socket = Socket::adopt(netfilter);
     let hook = Hook { kind: "nat", number: LOCAL_OUT, priority: TRANSLATION, drop: false, device: None };
-    let table = || Change::AddTable { note: Vec::new() };
     let changes = [
-        // There has to be one to be deleted.
-        table(),
-        Change::DeleteTable,
-        table(),
+        Change::AddTable { note: Vec::new() },
         Change::AddChain(Chain { name: CHAIN.into(), hook: Some(hook) }),
+        // Nothing is there the first time; to delete the table, if empty, would make the kernel wait for others.
+        Change::FlushChain(CHAIN.into()),
         rule(UDP, udp),
         rule(TCP, tcp),
     ];

@@ -66,7 +66,8 @@ async fn talk(served: Arc<Served>, stream: TcpStream) {
                             handed.spawn(question.answer());
                             None
                         }
-                        Fate::Ignored => None,
+                        // Nothing that deserves more time.
+                        Fate::Ignored => return,
                     },
                     Ok(Ok(None)) | Err(_) => {
                         reading = false;

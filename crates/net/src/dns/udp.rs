@@ -35,6 +35,8 @@ pub(super) async fn run(served: Arc<Served>, socket: UdpSocket) {
 
 /// Takes what is there, up to a number; false if the socket fails. Not async, so that thousands who wait hold no buffers.
 fn drain(served: &Arc<Served>, socket: &Arc<UdpSocket>, handed: &mut JoinSet<()>) -> bool {
+    // Many come at a time, so many must go.
+    while handed.try_join_next().is_some() {}
     let mut buffer = [0; LARGEST_DATAGRAM];
     for _ in 0..AT_A_TIME {
         let (length, asker) = match socket.try_recv_from(&mut buffer) {

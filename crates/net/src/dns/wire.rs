@@ -10,6 +10,10 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
 
 /// Bytes of the fixed part of a message.
 const HEADER: usize = 12;
+/// Bytes of a record beside its data, with its name compressed.
+const RECORD: usize = 12;
+/// Bytes of the record of EDNS without options.
+const OPT: usize = 11;
 /// The most that a UDP client takes who does not say otherwise (RFC 1035).
 const PLAIN: u16 = 512;
 /// What we take by UDP; a larger offer of a client is not passed on.
@@ -126,6 +130,10 @@ impl Asked {
             edns.set_max_payload(LARGEST_DATAGRAM as u16).set_dnssec_ok(dnssec_ok);
             message.set_edns(edns);
         }
+        if data.len() > self.fitting(data) {
+            message.answers.truncate(self.fitting(data));
+            message.metadata.truncation = true;
+        }
         loop {
             // What cannot be written is no name that anybody could have asked for; silence is what is left.
             let bytes = message.to_vec().unwrap_or_default();
@@ -133,11 +141,19 @@ impl Asked {
             if over == 0 || message.answers.is_empty() {
                 return bytes;
             }
-            // An address takes 16 bytes, a name as much or more.
-            let fewer = message.answers.len().saturating_sub(over.div_ceil(16));
-            message.answers.truncate(fewer);
+            // Names were not compressed after all: with the largest record in mind, no more than needed goes.
+            let largest = self.section.len() + RECORD + 16;
+            message
+                .answers
+                .truncate(message.answers.len() - over.div_ceil(largest).min(message.answers.len()));
             message.metadata.truncation = true;
         }
+    }
+
+    /// How many records of this kind an answer holds.
+    fn fitting(&self, data: &[RData]) -> usize {
+        let each = RECORD + if matches!(data.first(), Some(RData::AAAA(_))) { 16 } else { 4 };
+        self.room().saturating_sub(HEADER + self.section.len() + OPT) / each
     }
 
     /// The question as it is put to an upstream server.

@@ -122,7 +122,7 @@ async fn the_cache_stays_within_its_bounds() {
 }
 
 #[tokio::test]
-async fn chains_of_aliases_and_unknown_records_go_through_unchanged() {
+async fn a_type_that_nobody_knows_is_asked_upstream_as_well() {
     let fake = Fake::new().await;
     let place = Place::new(&on(&[1], &[fake.address]));
     let mut asked = question("any.example.", RecordType::Unknown(65_280));
