@@ -14,6 +14,7 @@
 //! - What the kernel knows can be made again from what is stored: the daemon may die at any instant, and so may our rules.
 
 pub mod addresses;
+pub mod dns;
 pub mod link;
 pub mod pool;
 mod span;
