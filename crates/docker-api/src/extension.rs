@@ -7,8 +7,9 @@
 //! |---|---|
 //! | `POST /containers/create` body | [`CreateExtension`]: what else the container is made of |
 //! | `GET /containers/{id}/json` answer | [`InspectExtension`]: the same, if it was given, and what became of it |
+//! | `POST /containers/{id}/ports` body | [`PortsRequest`]: ports to publish and to take back, of one that is there already |
 
-use bollard_stubs::models::ContainerCreateBody;
+use bollard_stubs::models::{ContainerCreateBody, PortMap};
 use serde::{Deserialize, Serialize};
 
 /// Name of the object that carries extensions.
@@ -64,6 +65,19 @@ pub struct UserNamespace {
     /// The same of groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub large_group_ids: Vec<u32>,
+}
+
+/// Body of `POST /containers/{id}/ports`, a path that Docker does not have: all of it happens or nothing. The answer has what
+/// is published then, `{"Ports": PortMap}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PortsRequest {
+    /// To be published.
+    #[serde(default, skip_serializing_if = "PortMap::is_empty")]
+    pub add: PortMap,
+    /// To be taken back. A binding without `HostPort` is every binding of that port; without `HostIp`, of every address.
+    #[serde(default, skip_serializing_if = "PortMap::is_empty")]
+    pub remove: PortMap,
 }
 
 /// Body of `POST /containers/create` with its extensions.

@@ -1,12 +1,16 @@
 //! From Docker's create request to a [`ContainerConfig`]: pure, no engine in sight.
 //!
 //! Read `fields` first: the table of every field and what becomes of it. What the table accepts, the other files turn
-//! into the model's types, each its part: `process`, `resources`, `security`, `namespaces`, `mounts`, `log`.
+//! into the model's types, each its part: `process`, `resources`, `security`, `namespaces`, `networking` (with `endpoint`
+//! and `ports`), `mounts`, `log`.
 
+pub(crate) mod endpoint;
 mod fields;
 mod log;
 mod mounts;
 mod namespaces;
+mod networking;
+pub(crate) mod ports;
 mod process;
 mod resources;
 mod security;
@@ -16,6 +20,7 @@ pub(crate) mod update;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use tare_docker_api::Version;
 use tare_docker_api::extension::{self, CreateExtension};
 use tare_docker_api::models::{ContainerCreateBody, HostConfig};
 use tare_model::container::{ContainerConfig, DnsConfig, ImageSource};
@@ -26,11 +31,19 @@ pub(crate) use process::{console_size, environment};
 /// Name of what this face keeps in [`ContainerConfig::face`].
 pub(crate) const FACE: &str = "docker";
 
+/// What a create request asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) config: ContainerConfig,
+    /// What this face takes and does otherwise than it may seem, one sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Parses and translates the body of a create request.
 ///
 /// # Errors
 /// Names the field that is wrong (`InvalidInput`) or not supported (`Unsupported`).
-pub(crate) fn config(mut body: Map<String, Value>) -> Result<ContainerConfig> {
+pub(crate) fn request(mut body: Map<String, Value>, version: Version) -> Result<Asked> {
     fields::check(&mut body)?;
     process::normalise(&mut body);
     let extension = body.remove(extension::FIELD).filter(|v| !v.is_null());
@@ -42,17 +55,31 @@ pub(crate) fn config(mut body: Map<String, Value>) -> Result<ContainerConfig> {
     let face = remembered(&body);
     let kernel_memory =
         body.get("HostConfig").and_then(|host| host.get("KernelMemory")).and_then(Value::as_u64);
+    // The generated models have no place for it: the newest API has none.
+    let mac = body.get("MacAddress").and_then(Value::as_str).unwrap_or("").to_owned();
     let typed = serde_json::from_value::<ContainerCreateBody>(Value::Object(body));
     let body = typed.map_err(|e| Error::invalid(format!("invalid JSON: {e}")))?;
-    let mut config = translate(body, extension)?;
-    config.resources.kernel_memory = kernel_memory.filter(|limit| *limit != 0);
-    config.face.insert(FACE.to_owned(), face);
-    Ok(config)
+    let mut asked = translate(body, extension, &mac, version)?;
+    asked.config.resources.kernel_memory = kernel_memory.filter(|limit| *limit != 0);
+    asked.config.face.insert(FACE.to_owned(), face);
+    Ok(asked)
 }
 
-fn translate(mut body: ContainerCreateBody, extension: CreateExtension) -> Result<ContainerConfig> {
+/// As the newest version of the API reads it.
+#[cfg(test)]
+pub(crate) fn config(body: Map<String, Value>) -> Result<ContainerConfig> {
+    request(body, Version::MAX).map(|asked| asked.config)
+}
+
+fn translate(
+    mut body: ContainerCreateBody,
+    extension: CreateExtension,
+    mac: &str,
+    version: Version,
+) -> Result<Asked> {
     let host = body.host_config.take().unwrap_or_default();
-    Ok(ContainerConfig {
+    let networks = networking::networking(&mut body, &host, mac, version)?;
+    let config = ContainerConfig {
         image: image(body.image.take().unwrap_or_default(), extension)?,
         process: process::process(&mut body, &host)?,
         hostname: text::host_name("Hostname", body.hostname.take())?,
@@ -62,11 +89,11 @@ fn translate(mut body: ContainerCreateBody, extension: CreateExtension) -> Resul
         stop_signal: stop_signal(body.stop_signal.as_deref())?,
         stop_timeout: body.stop_timeout.map(|t| text::within("StopTimeout", t)).transpose()?,
         volumes: mounts::volumes(body.volumes.take().unwrap_or_default())?,
-        exposed_ports: ports(body.exposed_ports.take().unwrap_or_default())?,
+        exposed_ports: ports::exposed(body.exposed_ports.take().unwrap_or_default())?,
         resources: resources::resources(&host)?,
         security: security::security(&host)?,
-        networking: tare_model::container::Networking::default(),
-        namespaces: namespaces::namespaces(&host)?,
+        networking: networks.networking,
+        namespaces: namespaces::namespaces(&host, networks.mode)?,
         mounts: mounts::mounts(&host)?,
         devices: resources::devices(&host)?,
         ulimits: resources::ulimits(&host)?,
@@ -77,10 +104,11 @@ fn translate(mut body: ContainerCreateBody, extension: CreateExtension) -> Resul
         init: host.init.unwrap_or_default(),
         auto_remove: host.auto_remove.unwrap_or_default(),
         log: log::log(host.log_config.clone())?,
-        extra_hosts: host.extra_hosts.clone().unwrap_or_default(),
+        extra_hosts: networking::extra_hosts(host.extra_hosts.clone().unwrap_or_default())?,
         dns: dns(&host),
         face: BTreeMap::new(),
-    })
+    };
+    Ok(Asked { config, warnings: networks.warnings })
 }
 
 fn image(name: String, extension: CreateExtension) -> Result<ImageSource> {
@@ -104,22 +132,6 @@ fn stop_signal(text: Option<&str>) -> Result<Option<Signal>> {
         "" => Ok(None),
         text => text.parse().map(Some),
     }
-}
-
-fn ports(ports: Vec<String>) -> Result<std::collections::BTreeSet<String>> {
-    let checked = |port: String| {
-        let (number, protocol) = port.split_once('/').unwrap_or((&port, "tcp"));
-        // A range documents several ports.
-        let numbers = number.split('-').all(|n| n.parse::<u16>().is_ok());
-        let known = matches!(protocol, "tcp" | "udp" | "sctp");
-        if !numbers || !known {
-            return Err(Error::invalid(format!(
-                "invalid ExposedPorts entry {port:?}: want a number and tcp, udp or sctp, like 80/tcp"
-            )));
-        }
-        Ok(format!("{number}/{protocol}"))
-    };
-    ports.into_iter().map(checked).collect()
 }
 
 fn dns(host: &HostConfig) -> DnsConfig {
@@ -149,7 +161,7 @@ fn remembered(body: &Map<String, Value>) -> Value {
         }
     }
     // A stop signal is given back in the words it was asked for (`INT`, not `SIGINT`).
-    let remarks = ["OnBuild", "Shell", "Healthcheck", "StopSignal"];
+    let remarks = ["OnBuild", "Shell", "Healthcheck", "StopSignal", "MacAddress", "NetworkDisabled"];
     let mut config = kept(body);
     config.retain(|name, _| remarks.contains(&name.as_str()));
     serde_json::json!({ "HostConfig": host, "Config": config })

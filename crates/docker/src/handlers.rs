@@ -8,6 +8,8 @@ pub(crate) mod execs;
 pub(crate) mod images;
 pub(crate) mod listing;
 pub(crate) mod logs;
+pub(crate) mod networks;
+pub(crate) mod ports;
 pub(crate) mod prune;
 pub(crate) mod stats;
 pub(crate) mod system;

@@ -25,13 +25,14 @@ mod create;
 mod error;
 mod handlers;
 mod http;
+mod network;
 mod relay;
 mod routes;
 mod server;
 mod show;
 mod spelling;
 
-pub use backend::{Backend, Containers, Execs, Images, Streams, System};
+pub use backend::{Backend, Containers, Execs, Images, Networks, Streams, System};
 pub use server::{Limits, serve};
 
 #[cfg(test)]

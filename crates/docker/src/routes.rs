@@ -2,7 +2,8 @@
 
 use crate::backend::Backend;
 use crate::handlers::{
-    attach, containers, events, execs, images, listing, logs, prune, refused, stats, system, wait,
+    attach, containers, events, execs, images, listing, logs, networks, ports, prune, refused, stats, system,
+    wait,
 };
 use crate::http::{Route, Router, Verb};
 
@@ -20,7 +21,6 @@ const COPYING: &str =
     "copying files in and out of containers (archive) is not supported yet; use a bind mount";
 const BUILDING: &str = "building images is not supported yet";
 const SAVING: &str = "saving images (get) is not supported yet";
-const NETWORKS: &str = "networks are not supported yet; there are \"none\" and \"host\"";
 const VOLUMES: &str = "named volumes are not supported yet; use a bind mount";
 const SWARM: &str = "clusters (swarm) are not part of this engine";
 const PLUGINS: &str = "plugins are not part of this engine";
@@ -62,6 +62,7 @@ pub(crate) fn table<B: Backend>() -> Router<B> {
         Get    "/containers/{id}/changes"        refused "listing changed files is not supported yet";
         Get    "/containers/{id}/export"         refused "exporting containers is not supported yet";
         Post   "/containers/{id}/update"         does containers::update;
+        Post   "/containers/{id}/ports"          does ports::change;
 
         Post   "/exec/{id}/start"                does execs::start;
         Post   "/exec/{id}/resize"               does execs::resize;
@@ -88,13 +89,13 @@ pub(crate) fn table<B: Backend>() -> Router<B> {
         Post   "/session"                        refused BUILDING;
         Post   "/grpc"                           refused BUILDING;
 
-        Get    "/networks"                       does system::networks;
-        Post   "/networks/create"                refused NETWORKS;
-        Post   "/networks/prune"                 does system::prune_networks;
-        Get    "/networks/{id}"                  does system::network;
-        Post   "/networks/{id}/connect"          refused NETWORKS;
-        Post   "/networks/{id}/disconnect"       refused NETWORKS;
-        Delete "/networks/{id}"                  refused NETWORKS;
+        Get    "/networks"                       does networks::list;
+        Post   "/networks/create"                does networks::create;
+        Post   "/networks/prune"                 does prune::networks;
+        Get    "/networks/{id}"                  does networks::inspect;
+        Post   "/networks/{id}/connect"          does networks::connect;
+        Post   "/networks/{id}/disconnect"       does networks::disconnect;
+        Delete "/networks/{id}"                  does networks::remove;
 
         Get    "/volumes"                        does system::volumes;
         Post   "/volumes/create"                 refused VOLUMES;

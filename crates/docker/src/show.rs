@@ -8,6 +8,7 @@ pub(crate) mod event;
 mod host_config;
 pub(crate) mod image;
 pub(crate) mod network;
+pub(crate) mod networking;
 mod state;
 pub(crate) mod stats;
 pub(crate) mod summary;

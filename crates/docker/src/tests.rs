@@ -4,6 +4,7 @@ mod client;
 mod fake;
 mod hijack;
 mod limits;
+mod networks;
 mod requests;
 mod stock;
 mod streams;

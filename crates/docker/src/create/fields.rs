@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 use tare_model::{Error, Result};
 
+use super::endpoint;
 use crate::spelling::{spell, spell_within};
 
 /// What becomes of a field.
@@ -23,7 +24,6 @@ enum Rule {
 
 use Rule::{Empty, Harmless, Honoured, Words};
 
-const NETWORKS: &str = "networks are not supported yet";
 const WINDOWS: &str = "it exists on Windows only";
 
 /// Fields at the top level of the request.
@@ -42,10 +42,10 @@ const TOP: &[(&str, Rule)] = &[
     ("Hostname", Honoured),
     ("Image", Honoured),
     ("Labels", Honoured),
-    ("MacAddress", Empty(NETWORKS)),
-    ("NetworkDisabled", Empty("use HostConfig.NetworkMode \"none\"")),
-    ("NetworkingConfig", Honoured), // see `endpoints`
-    ("OnBuild", Harmless),          // a remark for image builds
+    ("MacAddress", Honoured), // of the network of the mode
+    ("NetworkDisabled", Honoured),
+    ("NetworkingConfig", Honoured),
+    ("OnBuild", Harmless), // a remark for image builds
     ("OpenStdin", Honoured),
     ("Shell", Harmless), // a remark for image builds
     ("StdinOnce", Honoured),
@@ -103,7 +103,7 @@ const HOST: &[(&str, Rule)] = &[
     ("Isolation", Words(&["default"], WINDOWS)),
     ("KernelMemory", Harmless), // Linux has no such limit any more; a warning says so
     ("KernelMemoryTCP", Empty("limits of TCP buffers are not supported")),
-    ("Links", Empty(NETWORKS)),
+    ("Links", Honoured),
     ("LogConfig", Honoured),
     ("MaskedPaths", Honoured),
     ("Memory", Honoured),
@@ -117,9 +117,9 @@ const HOST: &[(&str, Rule)] = &[
     ("OomScoreAdj", Honoured),
     ("PidMode", Honoured),
     ("PidsLimit", Honoured),
-    ("PortBindings", Empty("publishing ports is not supported yet; use NetworkMode \"host\"")),
+    ("PortBindings", Honoured),
     ("Privileged", Honoured),
-    ("PublishAllPorts", Empty("publishing ports is not supported yet; use NetworkMode \"host\"")),
+    ("PublishAllPorts", Honoured),
     ("ReadonlyPaths", Honoured),
     ("ReadonlyRootfs", Honoured),
     ("RestartPolicy", Honoured), // see `restart_policy`
@@ -179,7 +179,10 @@ const NESTED: &[(&str, &[&str])] = &[
     ("HostConfig.Mounts.[].VolumeOptions.DriverConfig", &["Name", "Options"]),
     ("HostConfig.RestartPolicy", &["Name", "MaximumRetryCount"]),
     ("HostConfig.Ulimits.[]", &["Name", "Soft", "Hard"]),
+    ("HostConfig.PortBindings.{}.[]", &["HostIp", "HostPort"]),
     ("NetworkingConfig", &["EndpointsConfig"]),
+    ("NetworkingConfig.EndpointsConfig.{}", endpoint::FIELDS),
+    ("NetworkingConfig.EndpointsConfig.{}.IPAMConfig", endpoint::IPAM_FIELDS),
 ];
 
 /// Gives the fields their canonical spelling (Docker ignores case) and refuses what is asked for and not done.
@@ -194,8 +197,7 @@ pub(super) fn check(body: &mut Map<String, Value>) -> Result<()> {
         enforce(host, HOST, "HostConfig.")?;
         restart_policy(host.get("RestartPolicy").unwrap_or(&Value::Null))?;
     }
-    healthcheck(body.get("Healthcheck").unwrap_or(&Value::Null))?;
-    endpoints(body)
+    healthcheck(body.get("Healthcheck").unwrap_or(&Value::Null))
 }
 
 /// Whether the value is Go's zero value, which clients send for "not set".
@@ -259,35 +261,6 @@ fn healthcheck(check: &Value) -> Result<()> {
     let none = is_zero(check) || *test == serde_json::json!(["NONE"]);
     let why = "health checks are not supported yet; use Test [\"NONE\"] (--no-healthcheck)";
     if none { Ok(()) } else { Err(refused("Healthcheck", check, why)) }
-}
-
-/// Clients name the network of `NetworkMode` once more here. Without settings of its own that says nothing new; another
-/// network is one that the container would not be on.
-fn endpoints(body: &Map<String, Value>) -> Result<()> {
-    let networking = body.get("NetworkingConfig").unwrap_or(&Value::Null);
-    let Some(Value::Object(endpoints)) = networking.get("EndpointsConfig") else { return Ok(()) };
-    let mode = body.get("HostConfig").and_then(|h| h.get("NetworkMode")).and_then(Value::as_str);
-    for (network, settings) in endpoints {
-        let field = format!("NetworkingConfig.EndpointsConfig.{network}");
-        if !matches!(network.as_str(), "default" | "bridge" | "none" | "host") {
-            return Err(refused(&field, settings, NETWORKS));
-        }
-        if usual(network) != usual(mode.unwrap_or("")) {
-            let mode = mode.unwrap_or("default");
-            return Err(Error::invalid(format!(
-                "{field}: the container is on the network of HostConfig.NetworkMode = {mode:?} alone"
-            )));
-        }
-        if let Some((name, value)) = settings.as_object().into_iter().flatten().find(|(_, v)| !is_zero(v)) {
-            return Err(refused(&format!("{field}.{name}"), value, NETWORKS));
-        }
-    }
-    Ok(())
-}
-
-/// The usual network has three names.
-fn usual(mode: &str) -> &str {
-    if matches!(mode, "" | "default" | "bridge") { "default" } else { mode }
 }
 
 #[cfg(test)]
@@ -362,12 +335,6 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_by_its_name() {
         for (body, field) in [
-            (
-                json!({"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}}),
-                "HostConfig.PortBindings",
-            ),
-            (json!({"HostConfig": {"PublishAllPorts": true}}), "HostConfig.PublishAllPorts"),
-            (json!({"HostConfig": {"Links": ["db:db"]}}), "HostConfig.Links"),
             (json!({"HostConfig": {"UsernsMode": "private"}}), "HostConfig.UsernsMode"),
             (json!({"HostConfig": {"RestartPolicy": {"Name": "always"}}}), "HostConfig.RestartPolicy.Name"),
             (json!({"HostConfig": {"VolumesFrom": ["web"]}}), "HostConfig.VolumesFrom"),
@@ -376,12 +343,6 @@ mod tests {
             (json!({"HostConfig": {"Runtime": "kata"}}), "HostConfig.Runtime"),
             (json!({"HostConfig": {"KernelMemoryTCP": 4096}}), "HostConfig.KernelMemoryTCP"),
             (json!({"Healthcheck": {"Test": ["CMD", "true"]}}), "Healthcheck"),
-            (json!({"MacAddress": "02:42:ac:11:00:02"}), "MacAddress"),
-            (json!({"NetworkingConfig": {"EndpointsConfig": {"web": {}}}}), "EndpointsConfig.web"),
-            (
-                json!({"NetworkingConfig": {"EndpointsConfig": {"bridge": {"IPAMConfig": {"IPv4Address": "10.0.0.2"}}}}}),
-                "EndpointsConfig.bridge.IPAMConfig",
-            ),
         ] {
             let e = verdict(body.clone()).expect_err(field);
             assert!(e.message().contains(field), "{e}");
@@ -412,7 +373,7 @@ mod tests {
 
     #[test]
     fn another_spelling_is_the_same_field() {
-        let e = verdict(json!({"hostconfig": {"PUBLISHALLPORTS": true}}));
-        assert!(e.expect_err("refused").message().contains("HostConfig.PublishAllPorts"));
+        let e = verdict(json!({"hostconfig": {"VOLUMESFROM": ["web"]}}));
+        assert!(e.expect_err("refused").message().contains("HostConfig.VolumesFrom"));
     }
 }

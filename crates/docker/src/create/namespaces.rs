@@ -4,9 +4,10 @@ use tare_docker_api::models::{HostConfig, HostConfigCgroupnsModeEnum as Cgroupns
 use tare_model::container::{HostOrPrivate, IpcMode, NamespaceMode, Namespaces, NetworkMode};
 use tare_model::{Error, Result};
 
-pub(super) fn namespaces(host: &HostConfig) -> Result<Namespaces> {
+/// `network` is what became of the network mode, beside the endpoints.
+pub(super) fn namespaces(host: &HostConfig, network: NetworkMode) -> Result<Namespaces> {
     Ok(Namespaces {
-        network: network(host.network_mode.as_deref().unwrap_or(""))?,
+        network,
         pid: pid(host.pid_mode.as_deref().unwrap_or(""))?,
         ipc: ipc(host.ipc_mode.as_deref().unwrap_or(""))?,
         uts: uts(host.uts_mode.as_deref().unwrap_or(""))?,
@@ -18,15 +19,18 @@ pub(super) fn namespaces(host: &HostConfig) -> Result<Namespaces> {
     })
 }
 
-fn network(mode: &str) -> Result<NetworkMode> {
-    match mode {
-        "" | "default" => Ok(NetworkMode::Default),
-        "bridge" => Ok(NetworkMode::Bridge),
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        other => Err(Error::unsupported(format!(
-            "HostConfig.NetworkMode = {other:?}: networks are not supported yet; use \"none\" or \"host\""
-        ))),
+/// `HostConfig.NetworkMode`.
+pub(super) fn network(mode: &str) -> Result<NetworkMode> {
+    match (mode, other_container(mode)) {
+        ("" | "default", _) => Ok(NetworkMode::Default),
+        ("bridge", _) => Ok(NetworkMode::Bridge),
+        ("none", _) => Ok(NetworkMode::None),
+        ("host", _) => Ok(NetworkMode::Host),
+        (_, Some(container)) => Ok(NetworkMode::Container { container }),
+        ("container" | "container:", None) => {
+            Err(Error::invalid("invalid container format container:<name|id> (HostConfig.NetworkMode)"))
+        }
+        (network, None) => Ok(NetworkMode::Network { network: network.to_owned() }),
     }
 }
 

@@ -24,8 +24,10 @@ pub(crate) async fn create<B: Containers + System>(backend: Arc<B>, mut call: Ca
         text => Some(text.parse::<ContainerName>()?),
     };
     platform(call.query.text("platform"), backend.version().architecture)?;
-    let made = backend.create(name, create::config(body)?).await?;
-    let response = ContainerCreateResponse { id: made.id.to_string(), warnings: made.warnings };
+    let asked = create::request(body, call.version)?;
+    let made = backend.create(name, asked.config).await?;
+    let warnings = asked.warnings.into_iter().chain(made.warnings).collect();
+    let response = ContainerCreateResponse { id: made.id.to_string(), warnings };
     Ok(Reply::json(StatusCode::CREATED, &response))
 }
 

@@ -10,13 +10,14 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use serde_json::Value;
 use tare_docker_api::Filters;
 use tare_engine::{ContainerView, ListFilter};
-use tare_model::container::NetworkMode;
 use tare_model::{Error, Status};
 
 use super::now;
 use crate::backend::{Containers, Images};
+use crate::create::ports::expand;
 use crate::error::Result;
 use crate::http::{Call, Reply};
+use crate::show::networking;
 use crate::show::summary::{self, Sizes};
 
 const KNOWN: [&str; 14] = [
@@ -33,14 +34,14 @@ pub(crate) async fn list<B: Containers + Images>(backend: Arc<B>, call: Call) ->
     let mut found = backend.list(&engine_filter(&filters, all)?)?;
     found.retain(|view| {
         (names.is_empty() || names.iter().any(|n| n.matches(view.name.as_str())))
-            && has_no_other(view, &filters)
+            && passes_others(view, &filters)
     });
     found.truncate(limit.unwrap_or(usize::MAX));
     let with_sizes = call.query.flag("size");
     let mut rows: Vec<Value> = Vec::with_capacity(found.len());
     for view in &found {
         let sizes = if with_sizes { Some(sizes(&*backend, view).await?) } else { None };
-        rows.push(summary::summary(view, now(), sizes));
+        rows.push(summary::summary(view, now(), sizes, call.version));
     }
     Ok(Reply::ok(&rows))
 }
@@ -80,31 +81,22 @@ fn status(word: &str) -> tare_model::Result<Status> {
     found.ok_or_else(|| Error::invalid(format!("invalid filter 'status={word}'")))
 }
 
-/// Filters on what all containers have in common here: no health checks, one of two networks, no published ports, and no
-/// task of a cluster's.
-fn has_no_other(view: &ContainerView, filters: &Filters) -> bool {
-    let network = match view.fixed.config.namespaces.network {
-        NetworkMode::Host => "host",
-        _ => "none",
-    };
+/// Filters on ports and networks, and on what all containers have in common here: no health checks, and no task of a
+/// cluster's.
+fn passes_others(view: &ContainerView, filters: &Filters) -> bool {
     let any =
         |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.values(name).any(test);
     any("health", &|v| v == "none")
-        && any("publish", &|_| false)
+        && any("publish", &|v| networking::publishes(view, v))
         && any("is-task", &|v| matches!(v, "false" | "0"))
         && any("expose", &|v| view.fixed.process.exposed_ports.iter().any(|port| is_exposed(port, v)))
-        && (!filters.contains("network") || filters.values("network").any(|v| v == network))
+        && any("network", &|v| networking::is_on(view, v))
 }
 
 /// Whether a port (`80/tcp`, `8000-8010/tcp`) is the one that is asked for (`80`, `80/tcp`) or one of those (`8000-8010`).
 fn is_exposed(port: &str, wanted: &str) -> bool {
-    let parts = |text: &str| {
-        let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let (low, high) = numbers.split_once('-').unwrap_or((numbers, numbers));
-        Some((low.parse::<u16>().ok()?, high.parse::<u16>().ok()?, protocol.to_owned()))
-    };
-    match (parts(port), parts(wanted)) {
-        (Some((a, b, p)), Some((c, d, q))) => p == q && a <= d && c <= b,
+    match (expand(port), expand(wanted)) {
+        (Some((a, p)), Some((b, q))) => p == q && a.start() <= b.end() && b.start() <= a.end(),
         _ => false,
     }
 }

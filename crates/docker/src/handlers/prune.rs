@@ -1,17 +1,19 @@
-//! Removing what nobody uses: containers that do not run, images without a name or without a container.
+//! Removing what nobody uses: containers that do not run, images without a name or without a container, networks without
+//! one that runs.
 
 use std::sync::Arc;
 
-use tare_docker_api::models::{ContainerPruneResponse, ImagePruneResponse};
+use tare_docker_api::models::{ContainerPruneResponse, ImagePruneResponse, NetworkPruneResponse};
 use tare_docker_api::{Filters, stamp};
 use tare_engine::{ListFilter, RemoveOptions};
 use tare_model::Status;
 
 use super::images::{removal, uses};
 use super::listing::sizes;
-use crate::backend::{Containers, Images};
+use crate::backend::{Containers, Images, Networks};
 use crate::error::Result;
 use crate::http::{Call, Reply};
+use crate::show::network::is_predefined;
 
 /// The filters, and the moment before which something must have been made.
 fn read(call: &Call, known: &[&str]) -> Result<(Filters, Option<u64>)> {
@@ -75,6 +77,24 @@ pub(crate) async fn images<B: Containers + Images>(backend: Arc<B>, call: Call) 
                 *response.space_reclaimed.get_or_insert_default() +=
                     i64::try_from(image.record.size).unwrap_or(0);
             }
+        }
+    }
+    Ok(Reply::ok(&response))
+}
+
+pub(crate) async fn networks<B: Networks>(backend: Arc<B>, call: Call) -> Result<Reply> {
+    let (filters, until) = read(&call, &["label", "label!", "until"])?;
+    let mut response = NetworkPruneResponse { networks_deleted: Some(Vec::new()) };
+    for view in backend.networks() {
+        let labels = &view.network.config.labels;
+        let kept = filters.match_any_label("label!", labels) || !filters.match_labels("label", labels);
+        let too_new = until.is_some_and(|t| view.network.created >= t);
+        if is_predefined(&view) || !view.containers.is_empty() || kept || too_new {
+            continue;
+        }
+        // One that a container has joined meanwhile is in use, which is no error.
+        if backend.network_remove(view.network.id.as_str()).await.is_ok() {
+            response.networks_deleted.get_or_insert_default().push(view.network.config.name);
         }
     }
     Ok(Reply::ok(&response))

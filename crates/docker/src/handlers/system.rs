@@ -1,4 +1,4 @@
-//! The engine as a whole: ping, version, info, disk usage; and the networks and volumes there are.
+//! The engine as a whole: ping, version, info, disk usage; and the volumes there are.
 
 use std::sync::Arc;
 
@@ -30,35 +30,6 @@ pub(crate) async fn disk_usage<B: Containers + Images>(backend: Arc<B>, call: Ca
     let everything = ListFilter { all: true, ..Default::default() };
     let containers = backend.list(&everything)?;
     Ok(Reply::ok(&show::system::disk_usage(&backend.images(), &containers, now(), call.version)))
-}
-
-pub(crate) async fn networks<B: System>(_: Arc<B>, call: Call) -> Result<Reply> {
-    let filters = Filters::parse(call.query.text("filters"))?;
-    filters.only(&["driver", "id", "label", "name", "scope", "type", "dangling"])?;
-    let mut networks = show::network::list();
-    networks.retain(|n| {
-        let has = |filter: &str, value: &Option<String>, whole: bool| {
-            let value = value.as_deref().unwrap_or("");
-            !filters.contains(filter)
-                || filters.values(filter).any(|v| if whole { value == v } else { value.contains(v) })
-        };
-        has("name", &n.name, false)
-            && has("id", &n.id, false)
-            && has("driver", &n.driver, true)
-            && has("scope", &n.scope, true)
-            && !filters.contains("label")
-            && filters.values("type").all(|t| t == "builtin")
-    });
-    Ok(Reply::ok(&networks))
-}
-
-pub(crate) async fn network<B: System>(_: Arc<B>, call: Call) -> Result<Reply> {
-    Ok(Reply::ok(&show::network::find(call.param("id"))?))
-}
-
-/// Nothing but the built-in networks exists, and these are never pruned.
-pub(crate) async fn prune_networks<B: System>(_: Arc<B>, _: Call) -> Result<Reply> {
-    Ok(Reply::ok(&json!({ "NetworksDeleted": [] })))
 }
 
 /// There is no build cache.

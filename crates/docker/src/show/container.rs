@@ -12,7 +12,7 @@ use tare_docker_api::{Version, stamp};
 use tare_engine::{ContainerView, Fixed, MountKind, MountView, UserNamespace};
 use tare_model::container::ImageSource;
 
-use super::{host_config, network, object, state};
+use super::{host_config, networking, object, state};
 
 /// The whole document.
 pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
@@ -44,12 +44,15 @@ pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
     let execs: Vec<String> = view.execs.iter().map(ToString::to_string).collect();
     shown.insert("ExecIDs".to_owned(), if execs.is_empty() { Value::Null } else { json!(execs) });
     let mut host = host_config::host_config(&fixed.config);
+    if let Some(links) = networking::links(view) {
+        host["Links"] = links;
+    }
     if matches!(fixed.user_namespace, UserNamespace::Host { .. }) {
         host["UsernsMode"] = json!("host");
     }
     shown.insert("HostConfig".to_owned(), host);
-    shown.insert("Config".to_owned(), config(fixed));
-    shown.insert("NetworkSettings".to_owned(), network::settings(&fixed.config.namespaces.network, version));
+    shown.insert("Config".to_owned(), config(fixed, version));
+    shown.insert("NetworkSettings".to_owned(), networking::settings(view, version));
     shown.insert(extension::FIELD.to_owned(), json!(ours(fixed)));
     Value::Object(shown)
 }
@@ -89,7 +92,7 @@ fn path(path: &Path) -> String {
 }
 
 /// `Config`: the process with every default resolved, and what has no effect here but was asked for.
-fn config(fixed: &Fixed) -> Value {
+fn config(fixed: &Fixed, version: Version) -> Value {
     let (asked, process) = (&fixed.config, &fixed.process);
     let list = |list: &[String]| Some(list.to_vec()).filter(|l| !l.is_empty());
     let document = WireConfig {
@@ -119,6 +122,9 @@ fn config(fixed: &Fixed) -> Value {
     shown.insert("OnBuild".to_owned(), Value::Null);
     for (name, value) in host_config::remembered(asked, "Config").into_iter().flatten() {
         shown.insert(name.clone(), value.clone());
+    }
+    if version >= Version::new(52) {
+        shown.remove("MacAddress");
     }
     Value::Object(shown)
 }

@@ -35,7 +35,11 @@ pub(crate) fn check(filters: &Filters) -> Result<()> {
 }
 
 pub(crate) fn document(event: &Event, version: Version) -> Value {
-    let kind = if event.action.actor_type() == "image" { Type::IMAGE } else { Type::CONTAINER };
+    let kind = match event.action.actor_type() {
+        "image" => Type::IMAGE,
+        "network" => Type::NETWORK,
+        _ => Type::CONTAINER,
+    };
     let seconds = event.time / 1_000_000_000;
     let action = event.action.to_string();
     let message = EventMessage {
@@ -71,7 +75,7 @@ pub(crate) fn wanted(event: &Event, filters: &Filters) -> bool {
         kind == kind_wanted && !value.is_empty() && (event.actor.starts_with(value) || name == value)
     };
     // There are no events of these kinds, so whoever asks for one of them gets none.
-    let absent = ["config", "daemon", "network", "node", "plugin", "volume"];
+    let absent = ["config", "daemon", "node", "plugin", "volume"];
     any("type", &|v| v == kind)
         && any("event", &|v| v == event.action.word() || event.action.to_string() == v)
         && any("scope", &|v| v == "local")
@@ -79,6 +83,7 @@ pub(crate) fn wanted(event: &Event, filters: &Filters) -> bool {
         && any("image", &|v| {
             actor("image", v) || (kind == "container" && without_tag(image) == without_tag(v))
         })
+        && any("network", &|v| actor("network", v))
         && filters.match_labels("label", &event.attributes)
         && !absent.iter().any(|name| filters.contains(name))
 }

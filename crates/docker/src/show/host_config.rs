@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 use tare_engine::{MASKED_PATHS, READONLY_PATHS};
-use tare_model::container::{ContainerConfig, LogDriver};
+use tare_model::container::{ContainerConfig, LogDriver, NetworkMode};
 
+use super::networking;
 use crate::create::FACE;
 
 const NULLS: &[&str] = &[
@@ -82,6 +83,10 @@ pub(super) fn host_config(config: &ContainerConfig) -> Value {
     }
     for (name, value) in remembered(config, "HostConfig").into_iter().flatten() {
         set(name, value.clone());
+    }
+    // Of the host's network they were discarded, and are shown as they were asked for.
+    if !config.networking.ports.is_empty() || config.namespaces.network != NetworkMode::Host {
+        set("PortBindings", networking::port_map(&config.networking.ports));
     }
     let driver = match config.log.driver {
         LogDriver::Local => "local",

@@ -1,128 +1,108 @@
-//! The networks there are: `none` and `host`. Until there are more, `default` and `bridge` mean `none`.
+//! `GET /networks` and `GET /networks/{id}`.
 
 use serde_json::{Map, Value, json};
-use tare_docker_api::Version;
-use tare_docker_api::models::{Ipam, NetworkInspect};
-use tare_model::container::NetworkMode;
-use tare_model::{Error, Result};
+use tare_docker_api::{Version, stamp};
+use tare_engine::{Member, NetworkView, PREDEFINED};
+use tare_model::network::{Driver, Pool};
 
-use super::object;
-
-/// A network that is always there: name (and driver), id.
-type Builtin = (&'static str, &'static str);
-
-const NONE: Builtin = ("none", "6e6f6e65a7a7b5d0c1a94f5c2e0b8d3746f1c9e28a5b70d4e3f2161908a7c5b4");
-const HOST: Builtin = ("host", "686f7374c48e1f0a9b6d5273e4f8170a2c3b5d9e6f7081a2b3c4d5e6f7a8b9c0");
-
-/// The word of `HostConfig.NetworkMode`.
-pub(super) fn mode_word(mode: &NetworkMode) -> String {
-    match mode {
-        NetworkMode::Default => "default".to_owned(),
-        NetworkMode::Bridge => "bridge".to_owned(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Host => "host".to_owned(),
-        NetworkMode::Container { container } => format!("container:{container}"),
-        NetworkMode::Network { network } => network.clone(),
-    }
+/// One of those that are always there.
+pub(crate) fn is_predefined(view: &NetworkView) -> bool {
+    PREDEFINED.contains(&view.network.config.name.as_str())
 }
 
-fn network_of(mode: &NetworkMode) -> Builtin {
-    match mode {
-        NetworkMode::Host => HOST,
-        _ => NONE,
-    }
-}
-
-/// `Networks`: the one the container is on, without an address.
-pub(super) fn endpoints(mode: &NetworkMode) -> Value {
-    let (name, id) = network_of(mode);
-    let endpoint = json!({
-        "Aliases": null, "DNSNames": null, "DriverOpts": null, "EndpointID": "", "Gateway": "",
-        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "GwPriority": 0, "IPAMConfig": null, "IPAddress": "",
-        "IPPrefixLen": 0, "IPv6Gateway": "", "Links": null, "MacAddress": "", "NetworkID": id,
-    });
-    json!({ name: endpoint })
-}
-
-/// `NetworkSettings` of an inspected container.
-pub(super) fn settings(mode: &NetworkMode, version: Version) -> Value {
-    let mut shown = Map::new();
+/// A row of the list.
+pub(crate) fn summary(view: &NetworkView, version: Version) -> Value {
+    let mut shown = common(view, version);
     if version < Version::new(52) {
-        let legacy = json!({
-            "Bridge": "", "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-            "HairpinMode": false, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "LinkLocalIPv6Address": "",
-            "LinkLocalIPv6PrefixLen": 0, "MacAddress": "", "SecondaryIPAddresses": null,
-            "SecondaryIPv6Addresses": null,
-        });
-        shown.extend(object(&legacy));
+        // The list never had them, only their field.
+        shown.insert("Containers".to_owned(), json!({}));
     }
-    shown.extend(object(&json!({ "SandboxID": "", "SandboxKey": "", "Ports": {} })));
-    shown.insert("Networks".to_owned(), endpoints(mode));
     Value::Object(shown)
 }
 
-/// `GET /networks`.
-pub(crate) fn list() -> Vec<NetworkInspect> {
-    vec![document(HOST), document(NONE)]
+/// The whole document.
+pub(crate) fn inspect(view: &NetworkView, version: Version) -> Value {
+    let mut shown = common(view, version);
+    let containers: Map<String, Value> =
+        view.containers.iter().map(|m| (m.container.to_string(), member(m))).collect();
+    shown.insert("Containers".to_owned(), Value::Object(containers));
+    if version >= Version::new(52) {
+        shown.insert("Status".to_owned(), status(view));
+    }
+    Value::Object(shown)
 }
 
-/// `GET /networks/{id}`.
-///
-/// # Errors
-/// No such network.
-pub(crate) fn find(key: &str) -> Result<NetworkInspect> {
-    let named = |(name, id): &&Builtin| *name == key || (key.len() >= 2 && id.starts_with(key));
-    let found = [HOST, NONE];
-    match found.iter().find(named) {
-        Some(network) => Ok(document(*network)),
-        None => Err(Error::not_found(format!("network {key} not found"))),
+fn common(view: &NetworkView, version: Version) -> Map<String, Value> {
+    let (network, config) = (&view.network, &view.network.config);
+    let mut shown = Map::new();
+    let mut set = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
+    set("Name", json!(config.name));
+    set("Id", json!(network.id));
+    set("Created", json!(stamp::rfc3339(network.created)));
+    set("Scope", json!("local"));
+    set("Driver", json!(config.driver.name()));
+    if version >= Version::new(48) {
+        set("EnableIPv4", json!(config.ipv4));
     }
+    set("EnableIPv6", json!(config.ipv6));
+    set("IPAM", ipam(view));
+    set("Internal", json!(config.internal));
+    set("Attachable", json!(config.attachable));
+    set("Ingress", json!(false));
+    set("ConfigFrom", json!({ "Network": "" }));
+    set("ConfigOnly", json!(false));
+    set("Options", json!(config.raw_options));
+    set("Labels", json!(config.labels));
+    shown
 }
 
-fn document((name, id): Builtin) -> NetworkInspect {
-    // Go's `null` driver is the one that does nothing.
-    let driver = if name == "none" { "null" } else { name };
-    NetworkInspect {
-        name: Some(name.to_owned()),
-        id: Some(id.to_owned()),
-        created: Some(tare_docker_api::stamp::NEVER.to_owned()),
-        scope: Some("local".to_owned()),
-        driver: Some(driver.to_owned()),
-        enable_ipv4: Some(true),
-        enable_ipv6: Some(false),
-        ipam: Some(Ipam { driver: Some("default".to_owned()), config: Some(Vec::new()), options: None }),
-        internal: Some(false),
-        attachable: Some(false),
-        ingress: Some(false),
-        config_only: Some(false),
-        options: Some(Default::default()),
-        labels: Some(Default::default()),
-        containers: Some(Default::default()),
-        ..Default::default()
-    }
+fn ipam(view: &NetworkView) -> Value {
+    let given = &view.network.config.raw_ipam_options;
+    let options = if given.is_empty() && is_predefined(view) { Value::Null } else { json!(given) };
+    let pools: Vec<Value> = view.network.pools.iter().map(pool).collect();
+    // Go's `null` list: these drivers have no addresses to give.
+    let bare = matches!(view.network.config.driver, Driver::Host | Driver::None);
+    let pools = if bare && pools.is_empty() { Value::Null } else { json!(pools) };
+    json!({ "Driver": "default", "Options": options, "Config": pools })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_in_networks_are_found_by_name_and_id() {
-        assert_eq!(find("host").map(|n| n.id), Ok(Some(HOST.1.to_owned())));
-        assert_eq!(find(&NONE.1[..12]).map(|n| n.driver), Ok(Some("null".to_owned())));
-        assert!(find("bridge").is_err() && find("").is_err());
-        assert!([NONE, HOST].iter().all(|(_, id)| id.len() == 64));
+fn pool(pool: &Pool) -> Value {
+    let mut shown = Map::new();
+    shown.insert("Subnet".to_owned(), json!(pool.subnet.to_string()));
+    if pool.range != pool.subnet {
+        shown.insert("IPRange".to_owned(), json!(pool.range.to_string()));
     }
-
-    #[test]
-    fn the_old_settings_are_for_old_clients() {
-        let has = |minor| settings(&NetworkMode::None, Version::new(minor)).get("IPAddress").is_some();
-        assert!(has(51) && !has(52));
+    if let Some(gateway) = pool.gateway {
+        shown.insert("Gateway".to_owned(), json!(gateway.to_string()));
     }
-
-    #[test]
-    fn the_default_network_is_shown_as_what_it_is() {
-        assert!(endpoints(&NetworkMode::Default).get("none").is_some());
-        assert!(endpoints(&NetworkMode::Host).get("host").is_some());
+    if !pool.auxiliary.is_empty() {
+        shown.insert("AuxiliaryAddresses".to_owned(), json!(pool.auxiliary));
     }
+    Value::Object(shown)
+}
+
+fn member(member: &Member) -> Value {
+    let endpoint = &member.endpoint;
+    let address = |ipv6: bool| {
+        let found = endpoint.addresses.iter().find(|a| a.addr().is_ipv6() == ipv6);
+        found.map(ToString::to_string).unwrap_or_default()
+    };
+    json!({
+        "Name": member.name.as_str(),
+        "EndpointID": endpoint.id,
+        "MacAddress": endpoint.mac.map(|m| m.to_string()).unwrap_or_default(),
+        "IPv4Address": address(false),
+        "IPv6Address": address(true),
+    })
+}
+
+fn status(view: &NetworkView) -> Value {
+    let pools = view.network.pools.iter().zip(&view.usage);
+    let subnets: Map<String, Value> = pools
+        .map(|(pool, usage)| {
+            let counts = json!({ "IPsInUse": usage.in_use, "DynamicIPsAvailable": usage.available });
+            (pool.subnet.to_string(), counts)
+        })
+        .collect();
+    json!({ "IPAM": { "Subnets": subnets } })
 }

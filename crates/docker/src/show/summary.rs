@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
+use tare_docker_api::Version;
 use tare_docker_api::models::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryStateEnum as Word, MountPoint,
 };
 use tare_engine::ContainerView;
 use tare_model::Status;
 
-use super::{container, network, object, state};
+use super::{container, networking, object, state};
 
 /// Bytes a container occupies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub(crate) struct Sizes {
     pub(crate) total: u64,
 }
 
-pub(crate) fn summary(view: &ContainerView, now: u64, sizes: Option<Sizes>) -> Value {
+pub(crate) fn summary(view: &ContainerView, now: u64, sizes: Option<Sizes>, version: Version) -> Value {
     let fixed = &view.fixed;
-    let mode = network::mode_word(&fixed.config.namespaces.network);
+    let mode = networking::mode_word(&fixed.config.namespaces.network);
     let annotations: HashMap<_, _> = fixed.config.annotations.clone().into_iter().collect();
     let mounts: Vec<MountPoint> = fixed.mounts.iter().map(container::mount_point).collect();
     let size = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -33,7 +34,6 @@ pub(crate) fn summary(view: &ContainerView, now: u64, sizes: Option<Sizes>) -> V
         image_id: Some(fixed.image_id.as_ref().map(ToString::to_string).unwrap_or_default()),
         command: Some(command_line(&fixed.process.args())),
         created: Some(i64::try_from(view.created / 1_000_000_000).unwrap_or(0)),
-        ports: Some(Vec::new()),
         size_rw: sizes.map(|s| size(s.writable)),
         size_root_fs: sizes.map(|s| size(s.total)),
         labels: Some(fixed.process.labels.clone().into_iter().collect()),
@@ -47,7 +47,8 @@ pub(crate) fn summary(view: &ContainerView, now: u64, sizes: Option<Sizes>) -> V
         ..Default::default()
     };
     let mut shown = object(&document);
-    let networks = network::endpoints(&fixed.config.namespaces.network);
+    shown.insert("Ports".to_owned(), networking::port_list(view));
+    let networks = networking::networks(view, version);
     shown.insert("NetworkSettings".to_owned(), json!({ "Networks": networks }));
     Value::Object(shown)
 }

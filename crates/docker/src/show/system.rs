@@ -139,7 +139,7 @@ fn plugins() -> PluginsInfo {
     let words = |w: &[&str]| Some(w.iter().map(|s| (*s).to_owned()).collect());
     PluginsInfo {
         volume: words(&["local"]),
-        network: words(&["host", "null"]),
+        network: words(&["bridge", "host", "ipvlan", "macvlan", "null"]),
         authorization: None,
         log: words(&["json-file", "local", "none"]),
     }
@@ -157,7 +157,8 @@ pub(crate) fn disk_usage(
     let image_rows: Vec<Value> =
         images.iter().map(|i| image::summary(i, i64::try_from(used(i)).unwrap_or(-1), version)).collect();
     let free: u64 = images.iter().filter(|i| used(i) == 0).map(|i| i.record.size).sum();
-    let container_rows: Vec<Value> = containers.iter().map(|c| summary::summary(c, now, None)).collect();
+    let container_rows: Vec<Value> =
+        containers.iter().map(|c| summary::summary(c, now, None, version)).collect();
     let volumes = volume::volumes(containers);
     if version < Version::new(52) {
         return json!({ "LayersSize": total, "Images": image_rows, "Containers": container_rows, "Volumes": volumes,

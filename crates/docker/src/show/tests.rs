@@ -182,7 +182,12 @@ fn a_row_of_the_list_has_dockers_shape() {
     let mut view = view(json!({"Image": "nginx", "Cmd": ["sh", "-c", "a b"], "Labels": {"k": "v"},
         "HostConfig": {"NetworkMode": "host"}}));
     view.state = StateView { status: Status::Paused, started: Some(THEN), ..Default::default() };
-    let row = summary::summary(&view, THEN + 3_000_000_000, Some(summary::Sizes { writable: 5, total: 7 }));
+    let row = summary::summary(
+        &view,
+        THEN + 3_000_000_000,
+        Some(summary::Sizes { writable: 5, total: 7 }),
+        Version::MAX,
+    );
     assert_eq!(row["Names"], json!(["/web"]));
     assert_eq!((&row["Command"], &row["Created"]), (&json!("sh -c 'a b'"), &json!(1_700_000_000)));
     assert_eq!((&row["State"], &row["Status"]), (&json!("paused"), &json!("Up 3 seconds (Paused)")));

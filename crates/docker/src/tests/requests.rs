@@ -56,7 +56,6 @@ async fn what_docker_has_and_tare_has_not_yet_is_refused_by_name() {
         ("GET /containers/web/attach/ws", "web socket"),
         ("GET /images/a/b:c/get", "saving"),
         ("POST /build", "building"),
-        ("POST /networks/create", "networks"),
         ("POST /volumes/create", "volumes"),
     ] {
         let answer = s.call(what).await;
@@ -227,7 +226,7 @@ async fn lists_and_documents_are_served() {
     assert_eq!(s.call("GET /images/json").await.json()[0]["RepoTags"], json!(["nginx:1.27"]));
     assert_eq!(s.call("GET /v1.43/images/nginx/json").await.json()["VirtualSize"], json!(1000));
     assert_eq!(s.call("GET /images/nginx/history").await.json()[0]["Size"], json!(1000));
-    assert_eq!(s.call("GET /networks").await.json()[1]["Name"], json!("none"));
+    assert_eq!(s.call("GET /networks").await.json()[1]["Name"], json!("front"));
     assert_eq!(s.call("GET /volumes").await.json()["Volumes"][0]["Name"], json!("02".repeat(32)));
     assert_eq!(s.call("GET /version").await.json()["ApiVersion"], json!("1.55"));
     assert_eq!(s.call("GET /info").await.json()["ContainersRunning"], json!(1));
