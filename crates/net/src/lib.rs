@@ -13,6 +13,8 @@
 //! - Nobody else's links, addresses, routes and rules are touched.
 //! - What the kernel knows can be made again from what is stored: the daemon may die at any instant, and so may our rules.
 
+pub mod firewall;
+
 use std::os::fd::OwnedFd;
 
 /// What the first process of a container made in its network namespace and handed over.

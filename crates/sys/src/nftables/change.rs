@@ -41,6 +41,9 @@ const SET_DATA_TYPE: u16 = 6;
 const SET_DATA_LENGTH: u16 = 7;
 const SET_DESCRIPTION: u16 = 9;
 const SET_ID: u16 = 10;
+const SET_USERDATA: u16 = 13;
+/// As nft writes it: that the bytes of the key are in the machine's order, kind 0, length 4.
+const KEY_IN_HOST_ORDER: [u8; 2] = [0, 4];
 const DESCRIPTION_CONCAT: u16 = 2;
 const FIELD_LENGTH: u16 = 1;
 pub(super) const LIST_ELEMENT: u16 = 1;
@@ -372,6 +375,9 @@ impl Set {
                     }
                 });
             });
+        }
+        if let [Field::Link | Field::LinkName] = self.key[..] {
+            request.put(SET_USERDATA, &[&KEY_IN_HOST_ORDER[..], &1_u32.to_ne_bytes()].concat());
         }
         request.put_be32(SET_ID, number);
         request

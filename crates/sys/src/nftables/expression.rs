@@ -184,6 +184,15 @@ impl Verdict {
     }
 }
 
+// === impl Meta ===
+
+impl Meta {
+    /// How many registers it takes.
+    pub fn registers(self) -> u8 {
+        if matches!(self, Self::InputName | Self::OutputName) { 4 } else { 1 }
+    }
+}
+
 // === impl Payload ===
 
 impl Payload {
@@ -211,6 +220,11 @@ impl Payload {
     pub const ND_TARGET: Self = Self::transport(8, 16);
     /// What the frame carries; of a tagged one the tag.
     pub const ETHER_TYPE: Self = Self { base: 0, offset: 12, length: 2 };
+
+    /// How many registers it takes.
+    pub fn registers(self) -> u8 {
+        u8::try_from(self.length.div_ceil(4)).unwrap_or(u8::MAX)
+    }
 
     /// A piece of the network header.
     pub const fn network(offset: u32, length: u32) -> Self {

@@ -1,0 +1,8 @@
+//! The firewall against traffic: a host, its neighbour on the LAN and containers, each a network namespace of a thread.
+
+mod frames;
+mod listing;
+mod plan;
+mod traffic;
+mod upkeep;
+mod world;
