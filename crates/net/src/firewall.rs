@@ -36,6 +36,7 @@
 
 mod base;
 mod element;
+mod flows;
 mod frames;
 mod packets;
 mod rule;
@@ -97,6 +98,8 @@ pub struct Firewall {
     names: [String; 2],
     port: u32,
     state: Mutex<State>,
+    /// Looks at connections, which takes its time, beside the changes of others.
+    flows: Mutex<Socket>,
 }
 
 #[derive(Debug)]
@@ -126,7 +129,8 @@ impl Firewall {
         let shut = shut_by(tables.comment()?.as_deref());
         let names = tables.names();
         let state = State { tables, rules: Ruleset::default(), shut };
-        Ok(Self { settings, names, port, state: Mutex::new(state) })
+        let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
+        Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
     }
 
     /// The socket that owns the tables. While any copy of it is open nobody else can change or flush them, whether the
@@ -211,7 +215,7 @@ impl Firewall {
     ///
     /// # Errors
     /// `Conflict` if a host's port is published already, `InvalidInput` if an address is on no network of ours; the kernel's
-    /// refusal. Nothing is changed then.
+    /// refusal. Nothing is changed then, but if the kernel would not say which datagrams went to a port before.
     pub fn admit(&self, links: &[Admitted], ports: &[Published]) -> Result<()> {
         let mut state = self.lock();
         let rules = &state.rules;
@@ -235,11 +239,13 @@ impl Firewall {
         steps.extend(add(new));
         self.apply(&mut state, &steps)?;
         state.rules.admitted.extend(links.iter().map(|one| (one.link, one.clone())));
-        state.rules.published.extend(ports);
-        Ok(())
+        state.rules.published.extend(ports.iter().cloned());
+        drop(state);
+        flows::of_new_ports(&mut self.flows(), &ports)
     }
 
-    /// The contrary of [`Firewall::admit`], all or nothing. What is not there is passed by.
+    /// The contrary of [`Firewall::admit`], all or nothing. What is not there is passed by. A link is dismissed when it is
+    /// gone: what it sends afterwards nobody looks at. Before its addresses are given to others comes [`Firewall::forget`].
     ///
     /// # Errors
     /// The kernel's refusal; then everything is still there.
@@ -252,6 +258,15 @@ impl Firewall {
         self.apply(&mut state, &delete(members))?;
         forget(&mut state.rules, &links, &ports);
         Ok(())
+    }
+
+    /// Forgets connections of addresses whose containers are gone: they would go on to whoever has the address next. Takes
+    /// milliseconds, for many addresses as for one: off the path of anybody who waits.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn forget(&self, addresses: &[IpAddr]) -> Result<()> {
+        flows::of_addresses(&mut self.flows(), addresses)
     }
 
     /// Publishes ports.
@@ -341,6 +356,10 @@ impl Firewall {
             }
         }
         Ok(lacking)
+    }
+
+    fn flows(&self) -> MutexGuard<'_, Socket> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -18,15 +18,15 @@ const REDIRECT: u8 = 137;
 /// Who may send what.
 pub(super) fn senders() -> Vec<Step> {
     let carries = |what: [u8; 2]| when().payload(Payload::ETHER_TYPE, what);
-    let between = when().key(&[Part::Of(Meta::InputIndex)]).is_in("apart");
+    let between = when().key(&[Part::Of(Meta::InputIndex)]).within("apart");
     let sent_ip = [own(Payload::IP_SOURCE, "senders4").accept(), when().drop()];
     let parts = [
         rules(
             Place::Frames,
             "prerouting",
-            [when().key(&[Part::Of(Meta::InputIndex)]).is_in("links").goto("sent")],
+            [when().key(&[Part::Of(Meta::InputIndex)]).within("links").goto("sent")],
         ),
-        rules(Place::Frames, "forward", [between.key(&[Part::Of(Meta::OutputIndex)]).is_in("apart").drop()]),
+        rules(Place::Frames, "forward", [between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop()]),
         rules(
             Place::Frames,
             "sent",
@@ -47,7 +47,7 @@ pub(super) fn senders() -> Vec<Step> {
 /// Both the frame and what it says are from the container.
 fn arp() -> Vec<Step> {
     let says = sender(Payload::ARP_ETHER_SOURCE, Payload::ARP_IP_SOURCE);
-    let honest = own(Payload::ARP_IP_SOURCE, "senders4").key(&says).is_in("senders4");
+    let honest = own(Payload::ARP_IP_SOURCE, "senders4").key(&says).within("senders4");
     rules(Place::Frames, "sent_arp", [honest.accept(), when().drop()])
 }
 
@@ -56,7 +56,7 @@ fn ip6() -> Vec<Step> {
     let source = sender(Payload::ETHER_SOURCE, Payload::IP6_SOURCE);
     let sent = [
         when().payload(Payload::IP6_SOURCE, [0; 16]).goto("sent_nobody"),
-        when().key(&source).is_not_in("senders6").drop(),
+        when().key(&source).outside("senders6").drop(),
         when().meta_not(Meta::Transport, [ICMP6]).accept(),
         icmp(ROUTER_ADVERTISEMENT).drop(),
         icmp(REDIRECT).drop(),
@@ -66,7 +66,7 @@ fn ip6() -> Vec<Step> {
         when().drop(),
     ];
     // Whether an address is taken is asked by one who has none yet.
-    let asks = [icmp(NEIGHBOUR_SOLICITATION).key(&source).is_in("senders6").accept(), when().drop()];
+    let asks = [icmp(NEIGHBOUR_SOLICITATION).key(&source).within("senders6").accept(), when().drop()];
     let answers = [own(Payload::ND_TARGET, "senders6").accept(), when().drop()];
     let parts = [
         rules(Place::Frames, "sent_ip6", sent),
@@ -78,7 +78,7 @@ fn ip6() -> Vec<Step> {
 
 /// An address is one of those of the link and of the frame's sender.
 fn own(address: Payload, set: &str) -> Rule {
-    when().key(&sender(Payload::ETHER_SOURCE, address)).is_in(set)
+    when().key(&sender(Payload::ETHER_SOURCE, address)).within(set)
 }
 
 fn sender(mac: Payload, address: Payload) -> [Part; 3] {

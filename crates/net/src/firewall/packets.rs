@@ -40,8 +40,8 @@ fn first() -> Vec<Step> {
     let loopback = |payload| when().meta_not(Meta::InputName, LO).family(IPV4).payload(payload, [127]).drop();
     // A packet to a container's own address came by its bridge, or by a way that we did not open.
     let direct = |family, to, shut: &str| {
-        let elsewhere = when().family(family).key(&[Part::In(to)]).is_in(shut);
-        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).is_not_in("bridges");
+        let elsewhere = when().family(family).key(&[Part::In(to)]).within(shut);
+        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).outside("bridges");
         local(not_ours, Do::NotEqual).drop()
     };
     let all = [
@@ -54,11 +54,11 @@ fn first() -> Vec<Step> {
 }
 
 fn enters() -> Vec<Step> {
-    let open = |family, to, set: &str| when().family(family).key(&port_at(to)).is_in(set).accept();
-    let on = |set: &str| when().key(&[Part::Of(Meta::OutputName), Part::Of(Meta::Family)]).is_in(set);
+    let open = |family, to, set: &str| when().family(family).key(&port_at(to)).within(set).accept();
+    let on = |set: &str| when().key(&[Part::Of(Meta::OutputName), Part::Of(Meta::Family)]).within(set);
     let names = [Part::Of(Meta::InputName), Part::Of(Meta::OutputName)];
     let all = [
-        when().key(&names).is_in("within").accept(),
+        when().key(&names).within("within").accept(),
         when().output("internal").drop(),
         when().input("internal").drop(),
         when().tracked(CtKey::State, ESTABLISHED_OR_RELATED).accept(),
@@ -77,7 +77,7 @@ fn enters() -> Vec<Step> {
 fn leaves() -> Vec<Step> {
     // What tracking cannot place is not translated either: it would leave with a container's own address.
     let astray = |family, from, set: &str| {
-        when().tracked(CtKey::State, INVALID).family(family).key(&[Part::In(from)]).is_in(set).drop()
+        when().tracked(CtKey::State, INVALID).family(family).key(&[Part::In(from)]).within(set).drop()
     };
     let all = [
         when().input("internal").drop(),
@@ -114,7 +114,7 @@ fn published() -> Vec<Step> {
 /// Senders: of what leaves, and of what comes back into a bridge where it could not be answered otherwise.
 fn postrouting() -> Vec<Step> {
     let from = |family, from, set: &str| {
-        when().family(family).key(&[Part::In(from)]).is_in(set).does(Do::Masquerade)
+        when().family(family).key(&[Part::In(from)]).within(set).does(Do::Masquerade)
     };
     let chosen = |family, kind, from, map: &str| {
         let source = Do::Nat(NatKind::Source, kind, Register(FOUND), None);

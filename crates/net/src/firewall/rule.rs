@@ -35,12 +35,12 @@ impl Rule {
 
     /// That came in by a link of the set.
     pub(super) fn input(self, set: &str) -> Self {
-        self.key(&[Part::Of(Meta::InputName)]).is_in(set)
+        self.key(&[Part::Of(Meta::InputName)]).within(set)
     }
 
     /// That leave by a link of the set.
     pub(super) fn output(self, set: &str) -> Self {
-        self.key(&[Part::Of(Meta::OutputName)]).is_in(set)
+        self.key(&[Part::Of(Meta::OutputName)]).within(set)
     }
 
     pub(super) fn meta(self, meta: Meta, is: impl Into<Vec<u8>>) -> Self {
@@ -83,11 +83,11 @@ impl Rule {
         self
     }
 
-    pub(super) fn is_in(self, set: &str) -> Self {
+    pub(super) fn within(self, set: &str) -> Self {
         self.then(Do::In(set.into(), KEY))
     }
 
-    pub(super) fn is_not_in(self, set: &str) -> Self {
+    pub(super) fn outside(self, set: &str) -> Self {
         self.then(Do::NotIn(set.into(), KEY))
     }
 
