@@ -15,6 +15,7 @@
 
 pub mod addresses;
 pub mod dns;
+pub mod firewall;
 pub mod link;
 pub mod pool;
 mod span;

@@ -19,6 +19,7 @@ mod request;
 mod socket;
 
 pub mod address;
+pub mod conntrack;
 pub mod link;
 pub mod route;
 

@@ -94,6 +94,23 @@ impl Socket {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
+    /// Its number among the netlink sockets of its namespace; news name who made a change by it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn port(&self) -> Result<u32> {
+        let address = || -> Result<SocketAddrNetlink> {
+            Ok(rustix::net::getsockname(&self.fd)?.try_into().map_err(|_| Errno::AFNOSUPPORT)?)
+        };
+        match address()?.pid() {
+            0 => {
+                rustix::net::bind(&self.fd, &SocketAddrNetlink::new(0, 0))?;
+                Ok(address()?.pid())
+            }
+            port => Ok(port),
+        }
+    }
+
     /// Receives the news of a group from now on; read with [`Socket::news`].
     ///
     /// # Errors

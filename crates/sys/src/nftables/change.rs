@@ -18,6 +18,7 @@ pub(super) const GET_ELEMENT: u16 = SUBSYSTEM | 13;
 const DEL_ELEMENT: u16 = SUBSYSTEM | 14;
 
 const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
 const TABLE_USERDATA: u16 = 6;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
@@ -40,6 +41,9 @@ const SET_DATA_TYPE: u16 = 6;
 const SET_DATA_LENGTH: u16 = 7;
 const SET_DESCRIPTION: u16 = 9;
 const SET_ID: u16 = 10;
+const SET_USERDATA: u16 = 13;
+/// As nft writes it: that the bytes of the key are in the machine's order, kind 0, length 4.
+const KEY_IN_HOST_ORDER: [u8; 2] = [0, 4];
 const DESCRIPTION_CONCAT: u16 = 2;
 const FIELD_LENGTH: u16 = 1;
 pub(super) const LIST_ELEMENT: u16 = 1;
@@ -54,6 +58,8 @@ const ELEMENT_INTERVAL_END: u32 = 1;
 const ELEMENTS_IN_A_MESSAGE: usize = 256;
 /// Verdicts as the data of a map have this length in the eyes of the kernel, which then ignores it.
 const VERDICT_TYPE: u32 = 0xffff_ff00;
+/// Bits of each part in the type of a concatenated key, as nft has it.
+const TYPE_BITS: u32 = 6;
 
 /// Whose packets a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +100,43 @@ pub struct Chain {
     pub hook: Option<Hook>,
 }
 
+/// Who may change a table, and how long it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableFlags(u32);
+
 /// Properties of a set; combine with `|`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetFlags(u32);
+
+/// What a part of a key, or of a map's data, is: the kernel compares bytes of this length, `nft list` shows the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// An IPv4 address: 4 bytes.
+    Ip,
+    /// An IPv6 address: 16 bytes.
+    Ip6,
+    /// A hardware address: 6 bytes.
+    Ether,
+    /// `IPPROTO_*`: 1 byte.
+    Transport,
+    /// A port: 2 bytes.
+    Port,
+    /// `NFPROTO_*`: 1 byte.
+    Family,
+    /// The index of a link: 4 bytes.
+    Link,
+    /// The name of a link: 16 bytes.
+    LinkName,
+}
+
+/// What a map gives for its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapData {
+    /// A verdict.
+    Verdict,
+    /// Values, each in a whole number of registers.
+    Fields(Vec<Field>),
+}
 
 /// A set of keys, or a map from keys to data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,10 +145,10 @@ pub struct Set {
     pub name: String,
     /// Properties.
     pub flags: SetFlags,
-    /// Lengths of the parts of a key in bytes; each takes a whole number of registers.
-    pub key: Vec<u32>,
-    /// Length of the data of a map in bytes; 0: verdicts.
-    pub data: Option<u32>,
+    /// The parts of a key; each takes a whole number of registers.
+    pub key: Vec<Field>,
+    /// Of a map: what it gives.
+    pub data: Option<MapData>,
 }
 
 /// An element of a set.
@@ -127,6 +167,8 @@ pub struct Element {
 pub enum Change {
     /// A table, if it is not there; a note stays with it.
     AddTable {
+        /// Who may change it.
+        flags: TableFlags,
         /// What its owner wrote to itself.
         note: Vec<u8>,
     },
@@ -169,6 +211,17 @@ pub enum Change {
     FlushSet(String),
 }
 
+// === impl TableFlags ===
+
+impl TableFlags {
+    /// Anybody with the privilege may change it.
+    pub const NONE: Self = Self(0);
+    /// Only the socket that made it may change it, `nft flush ruleset` passes it by, and it goes with the socket (5.12).
+    pub const OWNED: Self = Self(0x2);
+    /// The same, but that it stays when its socket is closed; then it is anybody's (6.9).
+    pub const OWNED_AND_LASTING: Self = Self(0x2 | 0x4);
+}
+
 // === impl SetFlags ===
 
 impl SetFlags {
@@ -186,7 +239,7 @@ impl Change {
     /// The messages for it; `number` tells sets of one batch apart.
     fn requests(&self, family: Family, table: &str, number: u32) -> Vec<Request> {
         let one = match self {
-            Self::AddTable { note } => add_table(family, table, note),
+            Self::AddTable { flags, note } => add_table(family, table, *flags, note),
             Self::DeleteTable => named(family, DEL_TABLE, TABLE_NAME, table),
             Self::AddChain(chain) => chain.request(family, table),
             Self::DeleteChain(name) => in_table(family, DEL_CHAIN, table, CHAIN_NAME, name),
@@ -221,17 +274,45 @@ pub fn apply(
     table: &str,
     changes: &[Change],
 ) -> std::result::Result<(), (usize, Error)> {
-    let (mut requests, mut places) = (Vec::new(), Vec::new());
-    for (place, (change, number)) in changes.iter().zip(1..).enumerate() {
-        requests.extend(change.requests(family, table, number));
-        places.resize(requests.len(), place);
-    }
-    socket.batch(requests).map_err(|(at, error)| (places.get(at).copied().unwrap_or(0), error))
+    apply_all(socket, &[Part { family, table, changes }]).map_err(|(_, place, error)| (place, error))
 }
 
-fn add_table(family: Family, table: &str, note: &[u8]) -> Request {
+/// Changes of one table among those of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Of the table.
+    pub family: Family,
+    /// Its name.
+    pub table: &'a str,
+    /// In this order.
+    pub changes: &'a [Change],
+}
+
+/// Makes changes of several tables, all or none.
+///
+/// # Errors
+/// The kernel's refusal, with the part and the place in it of the change that it refused.
+pub fn apply_all(socket: &mut Socket, parts: &[Part<'_>]) -> std::result::Result<(), (usize, usize, Error)> {
+    let (mut requests, mut places) = (Vec::new(), Vec::new());
+    let mut numbers = 1..;
+    for (at, part) in parts.iter().enumerate() {
+        for ((place, change), number) in part.changes.iter().enumerate().zip(&mut numbers) {
+            requests.extend(change.requests(part.family, part.table, number));
+            places.resize(requests.len(), (at, place));
+        }
+    }
+    socket.batch(requests).map_err(|(place, error)| {
+        let (part, change) = places.get(place).copied().unwrap_or_default();
+        (part, change, error)
+    })
+}
+
+fn add_table(family: Family, table: &str, flags: TableFlags, note: &[u8]) -> Request {
     let mut request = request(family, NEW_TABLE, Request::CREATE);
     request.put_str(TABLE_NAME, table);
+    if flags != TableFlags::NONE {
+        request.put_be32(TABLE_FLAGS, flags.0);
+    }
     if !note.is_empty() {
         request.put(TABLE_USERDATA, note);
     }
@@ -274,25 +355,73 @@ impl Set {
         let mut request = request(family, NEW_SET, Request::CREATE);
         request.put_str(SET_TABLE, table).put_str(SET_NAME, &self.name).put_be32(SET_FLAGS, flags);
         // Types are for readers; the kernel compares bytes.
-        request.put_be32(SET_KEY_TYPE, 0);
-        request.put_be32(SET_KEY_LENGTH, self.key.iter().map(|part| part.next_multiple_of(4)).sum());
-        if let Some(length) = self.data {
-            request.put_be32(SET_DATA_TYPE, if length == 0 { VERDICT_TYPE } else { 0 });
-            request.put_be32(SET_DATA_LENGTH, length);
+        request.put_be32(SET_KEY_TYPE, type_of(&self.key)).put_be32(SET_KEY_LENGTH, length_of(&self.key));
+        match &self.data {
+            Some(MapData::Verdict) => {
+                request.put_be32(SET_DATA_TYPE, VERDICT_TYPE).put_be32(SET_DATA_LENGTH, 0);
+            }
+            Some(MapData::Fields(fields)) => {
+                request.put_be32(SET_DATA_TYPE, type_of(fields)).put_be32(SET_DATA_LENGTH, length_of(fields));
+            }
+            None => {}
         }
         if several {
             request.nest(SET_DESCRIPTION, |description| {
                 description.nest(DESCRIPTION_CONCAT, |parts| {
                     for part in &self.key {
                         parts.nest(LIST_ELEMENT, |field| {
-                            field.put_be32(FIELD_LENGTH, *part);
+                            field.put_be32(FIELD_LENGTH, part.length());
                         });
                     }
                 });
             });
         }
+        if let [Field::Link | Field::LinkName] = self.key[..] {
+            request.put(SET_USERDATA, &[&KEY_IN_HOST_ORDER[..], &1_u32.to_ne_bytes()].concat());
+        }
         request.put_be32(SET_ID, number);
         request
+    }
+}
+
+// === impl Field ===
+
+impl Field {
+    /// Bytes of it.
+    fn length(self) -> u32 {
+        match self {
+            Self::Transport | Self::Family => 1,
+            Self::Port => 2,
+            Self::Ip | Self::Link => 4,
+            Self::Ether => 6,
+            Self::Ip6 | Self::LinkName => 16,
+        }
+    }
+
+    /// The number that nft has for it.
+    fn kind(self) -> u32 {
+        match self {
+            Self::Family => 2,
+            Self::Ip => 7,
+            Self::Ip6 => 8,
+            Self::Ether => 9,
+            Self::Transport => 12,
+            Self::Port => 13,
+            Self::Link => 20,
+            Self::LinkName => 41,
+        }
+    }
+}
+
+fn type_of(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |kind, field| kind << TYPE_BITS | field.kind())
+}
+
+/// One part is as long as it is; several take whole registers.
+fn length_of(fields: &[Field]) -> u32 {
+    match fields {
+        [one] => one.length(),
+        several => several.iter().map(|field| field.length().next_multiple_of(4)).sum(),
     }
 }
 

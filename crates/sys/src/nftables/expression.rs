@@ -184,6 +184,15 @@ impl Verdict {
     }
 }
 
+// === impl Meta ===
+
+impl Meta {
+    /// How many registers it takes.
+    pub fn registers(self) -> u8 {
+        if matches!(self, Self::InputName | Self::OutputName) { 4 } else { 1 }
+    }
+}
+
 // === impl Payload ===
 
 impl Payload {
@@ -201,8 +210,21 @@ impl Payload {
     pub const DESTINATION_PORT: Self = Self::transport(2, 2);
     /// The sender's hardware address.
     pub const ETHER_SOURCE: Self = Self { base: 0, offset: 6, length: 6 };
-    /// What the frame carries.
+    /// The sender's hardware address as an ARP packet has it.
+    pub const ARP_ETHER_SOURCE: Self = Self::network(8, 6);
+    /// The sender's IPv4 address as an ARP packet has it.
+    pub const ARP_IP_SOURCE: Self = Self::network(14, 4);
+    /// `ICMP_*` or `ICMPV6_*`.
+    pub const ICMP_TYPE: Self = Self::transport(0, 1);
+    /// The address that neighbour discovery is about.
+    pub const ND_TARGET: Self = Self::transport(8, 16);
+    /// What the frame carries; of a tagged one the tag.
     pub const ETHER_TYPE: Self = Self { base: 0, offset: 12, length: 2 };
+
+    /// How many registers it takes.
+    pub fn registers(self) -> u8 {
+        u8::try_from(self.length.div_ceil(4)).unwrap_or(u8::MAX)
+    }
 
     /// A piece of the network header.
     pub const fn network(offset: u32, length: u32) -> Self {

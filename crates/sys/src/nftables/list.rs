@@ -12,12 +12,22 @@ const TABLE_NAME: u16 = 1;
 const TABLE_USERDATA: u16 = 6;
 const DATA_VALUE: u16 = 1;
 const NEWS_OF_NFTABLES: u32 = 7;
+const NEW_GENERATION: u16 = 10 << 8 | 15;
 /// Bytes of `struct nfgenmsg`.
 const FIXED: usize = 4;
 
 /// Hears of every change that anybody makes to the rules of a network namespace.
 #[derive(Debug)]
 pub struct Monitor(Socket);
+
+/// A change of a table, or of something in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News<'a> {
+    /// Name of the table.
+    pub table: &'a str,
+    /// [`Socket::port`] of the socket that made it.
+    pub sender: u32,
+}
 
 // === impl Monitor ===
 
@@ -32,15 +42,19 @@ impl Monitor {
         Ok(Self(socket))
     }
 
-    /// Waits for news and tells whether a table of that name was among what changed.
+    /// Waits for news and gives each to `each`.
     ///
     /// # Errors
     /// `ENOBUFS` when news were lost: then anything may have changed.
-    pub fn wait(&mut self, table: &str) -> Result<bool> {
-        let mut concerned = false;
-        // Whatever changed, the name of its table is the first attribute.
-        self.0.news(|message| concerned |= message.attributes(FIXED).str(TABLE_NAME) == Some(table))?;
-        Ok(concerned)
+    pub fn wait(&mut self, mut each: impl FnMut(News<'_>)) -> Result<()> {
+        self.0.news(|message| {
+            // Whatever changed, the name of its table is the first attribute; a new generation alone is no news.
+            if message.kind != NEW_GENERATION
+                && let Some(table) = message.attributes(FIXED).str(TABLE_NAME)
+            {
+                each(News { table, sender: message.sender });
+            }
+        })
     }
 }
 

@@ -15,9 +15,11 @@ mod change;
 mod expression;
 mod list;
 
-pub use change::{Chain, Change, Element, Family, Hook, Set, SetFlags, apply};
+pub use change::{
+    Chain, Change, Element, Family, Field, Hook, MapData, Part, Set, SetFlags, TableFlags, apply, apply_all,
+};
 pub use expression::{CtKey, Data, Expression, FibResult, Meta, NatKind, Payload, Register, Verdict};
-pub use list::{Monitor, elements, tables};
+pub use list::{Monitor, News, elements, tables};
 
 #[cfg(test)]
 mod tests;

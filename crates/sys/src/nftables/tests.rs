@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::{
-    Chain, Change, Data, Element, Expression as Do, Family, Hook, Meta, Monitor, NatKind, Payload, Register,
-    Set, SetFlags, Verdict, apply, elements, tables,
+    Chain, Change, Data, Element, Expression as Do, Family, Field, Hook, MapData, Meta, Monitor, NatKind,
+    Part, Payload, Register, Set, SetFlags, TableFlags, Verdict, apply, apply_all, elements, tables,
 };
 use crate::netlink::{Protocol, Socket};
 
@@ -40,7 +40,12 @@ fn rule(rule: Vec<Do>) -> Change {
 }
 
 fn ports_map() -> Set {
-    Set { name: "ports".into(), flags: SetFlags::NONE, key: vec![1, 2], data: Some(8) }
+    Set {
+        name: "ports".into(),
+        flags: SetFlags::NONE,
+        key: vec![Field::Transport, Field::Port],
+        data: Some(MapData::Fields(vec![Field::Ip, Field::Port])),
+    }
 }
 
 /// Key of a protocol and a port, each in registers of its own.
@@ -79,7 +84,7 @@ fn a_map_of_ports_sends_packets_where_its_elements_say() {
             Do::Nat(NatKind::Destination, Family::Ip, Register(4), Some(Register(5))),
         ];
         let set_up = [
-            Change::AddTable { note: b"v1".to_vec() },
+            Change::AddTable { flags: TableFlags::NONE, note: b"v1".to_vec() },
             Change::AddSet(ports_map()),
             chain("nat"),
             rule(to_map),
@@ -105,15 +110,20 @@ fn a_map_of_ports_sends_packets_where_its_elements_say() {
 #[test]
 fn a_verdict_map_drops_what_it_lists() {
     alone(|socket| {
-        let verdicts = Set { name: "fate".into(), flags: SetFlags::NONE, key: vec![2], data: Some(0) };
+        let verdicts = Set {
+            name: "fate".into(),
+            flags: SetFlags::NONE,
+            key: vec![Field::Port],
+            data: Some(MapData::Verdict),
+        };
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = server.local_addr().unwrap().port();
         let [high, low] = port.to_be_bytes();
-        let fate = Element::map([high, low, 0, 0], Data::Verdict(Verdict::Drop));
+        let fate = Element::map([high, low], Data::Verdict(Verdict::Drop));
         let look =
             vec![Do::Counter, Do::Payload(Payload::DESTINATION_PORT, A), Do::VerdictMap("fate".into(), A)];
         let set_up = [
-            Change::AddTable { note: Vec::new() },
+            Change::AddTable { flags: TableFlags::NONE, note: Vec::new() },
             Change::AddSet(verdicts),
             chain("filter"),
             rule(look),
@@ -132,7 +142,7 @@ fn a_verdict_map_drops_what_it_lists() {
 fn a_refused_list_changes_nothing_and_names_the_place() {
     alone(|socket| {
         let wrong = [
-            Change::AddTable { note: Vec::new() },
+            Change::AddTable { flags: TableFlags::NONE, note: Vec::new() },
             chain("filter"),
             rule(vec![Do::In("no such set".into(), A)]),
             Change::AddSet(ports_map()),
@@ -147,7 +157,10 @@ fn a_refused_list_changes_nothing_and_names_the_place() {
 #[test]
 fn notes_come_back_and_thousands_of_elements_fit() {
     alone(|socket| {
-        let set_up = [Change::AddTable { note: b"of instance 7".to_vec() }, Change::AddSet(ports_map())];
+        let set_up = [
+            Change::AddTable { flags: TableFlags::NONE, note: b"of instance 7".to_vec() },
+            Change::AddSet(ports_map()),
+        ];
         apply(socket, Family::Inet, TABLE, &set_up).unwrap();
         assert_eq!(tables(socket, Family::Inet).unwrap(), [(TABLE.to_owned(), b"of instance 7".to_vec())]);
         let element = |port: u16| Element::map(key(port), target(port));
@@ -164,7 +177,8 @@ fn notes_come_back_and_thousands_of_elements_fit() {
 #[test]
 fn a_refusal_within_a_long_list_names_the_change() {
     alone(|socket| {
-        let set_up = [Change::AddTable { note: Vec::new() }, Change::AddSet(ports_map())];
+        let set_up =
+            [Change::AddTable { flags: TableFlags::NONE, note: Vec::new() }, Change::AddSet(ports_map())];
         apply(socket, Family::Inet, TABLE, &set_up).unwrap();
         let elements = (1..=1000).map(|port| Element::map(key(port), target(port))).collect();
         let changes =
@@ -174,15 +188,56 @@ fn a_refusal_within_a_long_list_names_the_change() {
 }
 
 #[test]
-fn a_monitor_hears_that_somebody_deleted_the_table() {
+fn a_monitor_hears_what_somebody_else_did_to_the_table() {
     alone(|socket| {
-        apply(socket, Family::Inet, TABLE, &[Change::AddTable { note: Vec::new() }]).unwrap();
+        let add = |note: &[u8]| [Change::AddTable { flags: TableFlags::NONE, note: note.to_vec() }];
+        apply(socket, Family::Inet, TABLE, &add(b"")).unwrap();
         let mut monitor = Monitor::open().unwrap();
-        apply(socket, Family::Inet, "another", &[Change::AddTable { note: Vec::new() }]).unwrap();
-        apply(socket, Family::Inet, TABLE, &[Change::DeleteTable]).unwrap();
-        let heard: Vec<bool> =
-            (0..8).map(|_| monitor.wait(TABLE).unwrap()).take_while(|ours| !ours).collect();
-        assert!(!heard.is_empty(), "the other table is no news about ours");
+        let mut other = Socket::open(Protocol::Netfilter).unwrap();
+        apply(socket, Family::Inet, "another", &add(b"")).unwrap();
+        apply(&mut other, Family::Inet, TABLE, &[Change::DeleteTable]).unwrap();
+        let (ours, theirs) = (socket.port().unwrap(), other.port().unwrap());
+        assert!(ours != theirs && ours != 0);
+        let mut heard = Vec::new();
+        while heard.last() != Some(&(TABLE.to_owned(), theirs)) {
+            monitor.wait(|news| heard.push((news.table.to_owned(), news.sender))).unwrap();
+        }
+        assert_eq!(heard, [("another".to_owned(), ours), (TABLE.to_owned(), theirs)]);
+    });
+}
+
+#[test]
+fn changes_of_several_tables_are_one_and_the_refused_one_is_named() {
+    alone(|socket| {
+        let table = Change::AddTable { flags: TableFlags::NONE, note: Vec::new() };
+        let good = [table.clone(), Change::AddSet(ports_map())];
+        let bad = [table.clone(), Change::AddSet(ports_map()), Change::DeleteSet("none".into())];
+        let part = |family, changes| Part { family, table: TABLE, changes };
+        let both = [part(Family::Inet, &good[..]), part(Family::Bridge, &bad[..])];
+        let (at, place, error) = apply_all(socket, &both).unwrap_err();
+        assert_eq!((at, place, error.errno()), (1, 2, Errno::NOENT));
+        assert!(tables(socket, Family::Inet).unwrap().is_empty());
+        apply_all(socket, &[part(Family::Inet, &good), part(Family::Bridge, &good)]).unwrap();
+        assert_eq!(tables(socket, Family::Bridge).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_owned_table_is_nobody_elses_and_a_lasting_one_survives_its_socket() {
+    alone(|owner| {
+        let own = |flags| [Change::AddTable { flags, note: Vec::new() }];
+        let mut other = Socket::open(Protocol::Netfilter).unwrap();
+        match apply(owner, Family::Inet, TABLE, &own(TableFlags::OWNED_AND_LASTING)) {
+            Err((0, error)) if [Errno::OPNOTSUPP, Errno::INVAL].contains(&error.errno()) => return, // before 6.9
+            outcome => outcome.unwrap(),
+        }
+        apply(owner, Family::Inet, "brief", &own(TableFlags::OWNED)).unwrap();
+        let (_, refused) = apply(&mut other, Family::Inet, TABLE, &[Change::DeleteTable]).unwrap_err();
+        assert_eq!(refused.errno(), Errno::PERM);
+        *owner = Socket::open(Protocol::Netfilter).unwrap();
+        assert_eq!(tables(owner, Family::Inet).unwrap().len(), 1, "the brief one went with its socket");
+        apply(owner, Family::Inet, TABLE, &own(TableFlags::OWNED_AND_LASTING)).unwrap();
+        assert!(apply(&mut other, Family::Inet, TABLE, &[Change::DeleteTable]).is_err(), "adopted");
     });
 }
 
@@ -204,7 +259,7 @@ fn every_expression_is_one_that_the_kernel_knows() {
             Do::Verdict(Verdict::Return),
         ];
         let set_up = [
-            Change::AddTable { note: Vec::new() },
+            Change::AddTable { flags: TableFlags::NONE, note: Vec::new() },
             chain("filter"),
             Change::AddChain(Chain { name: "side".into(), hook: None }),
             rule(known),

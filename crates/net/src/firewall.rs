@@ -1,0 +1,486 @@
+//! The firewall: what keeps networks apart, publishes ports, and lets containers send only as themselves.
+//!
+//! Two tables of ours, of families `inet` and `bridge`, hold a rule set that never changes and sets that do. Whatever
+//! comes and goes (a network, a container's link, a published port) is a handful of elements in one transaction; a packet
+//! is looked up in the same few rules however many there are.
+//!
+//! ```text
+//!   bridge prerouting   link in @links? ─▶ (link . MAC . address) in @senders4/6, for IP, ARP, ND; else dropped
+//!   bridge forward      both links in @apart (no inter-container traffic)? dropped
+//!   inet   first  -300  127/8 from or to elsewhere than lo: dropped; to a NAT subnet not by a bridge of ours: dropped
+//!   inet   prerouting, output   (address . protocol . port) in @host_ports, or a local address and
+//!                               (protocol . port) in @ports ─▶ becomes the container's address and port
+//!   inet   forward      into a bridge ─▶ enters: within it; never if internal; established; published (DNAT, or @open
+//!                                        where addresses are routed); not from another bridge; unprotected; else dropped
+//!                       out of one    ─▶ leaves: not if internal
+//!                       neither       ─▶ not our business, unless forwarding is only on because of us: dropped
+//!   inet   postrouting  from a NAT subnet, out ─▶ the host's address; back in after DNAT, or from 127/8 ─▶ the gateway's
+//! ```
+//!
+//! **Peace with the host's own rules.** An *accept* of ours means "no objection": other tables, and iptables, see the packet
+//! as well, and what they drop on the forward hook stays dropped. Nothing of theirs is touched.
+//!
+//! **At every instant.** `nft flush ruleset` and the reload of a firewall pass tables by that have an owner, and since 6.9
+//! such tables stay when their owner dies ([`Hold::Lasting`]). While nobody owns them, between the end of one daemon and
+//! the start of the next, anybody can flush them, unless somebody keeps the owner's socket open: [`Firewall::keep`].
+//! Before 6.9 the isolating part stands a second time in tables that live as long as the daemon ([`Hold::Guarded`]).
+//! Everywhere a [`Watch`] loads from memory what somebody took away.
+//!
+//! **What the host's INPUT says about published ports** (`ufw deny 8080`) is not heard: DNAT comes before, and the packet is
+//! forwarded then. Rules on the forward hook are (`ufw route deny`, `ct original proto-dst`).
+//!
+//! **`::1`** is out of reach for DNAT: the kernel lets nothing with that source leave by another link. Publishing on it alone
+//! is refused here.
+//!
+//! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
+
+mod base;
+mod element;
+mod flows;
+mod frames;
+mod packets;
+mod rule;
+mod rules;
+mod sysctl;
+mod tables;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+use tare_model::error::{Error, Result};
+use tare_model::network::Published;
+use tare_sys::netlink::{Protocol, Socket};
+use tare_sys::nftables::News;
+
+use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
+pub use rules::{Admitted, Bridge, Ruleset, Subnet};
+pub use tables::Hold;
+use tables::{Refused, Tables};
+pub use watch::{Repair, Watch};
+
+/// Settings of an instance.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of its tables.
+    pub table: String,
+    /// What is done about forwarding.
+    pub forwarding: Forwarding,
+}
+
+/// What is done where the host does not forward packets between links, without which containers reach nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// It stays as it is.
+    Leave,
+    /// It is switched on, for packets of our bridges only.
+    Ours,
+    /// It is switched on.
+    Everybody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IpFamily {
+    V4,
+    V6,
+}
+
+/// The firewall of an instance. Its calls wait for each other no longer than the kernel takes for one transaction.
+#[derive(Debug)]
+pub struct Firewall {
+    settings: Settings,
+    /// Names of tables and the number of the socket that changes them; they do not change.
+    names: [String; 2],
+    port: u32,
+    state: Mutex<State>,
+    /// Looks at connections, which takes its time, beside the changes of others.
+    flows: Mutex<Socket>,
+}
+
+#[derive(Debug)]
+struct State {
+    tables: Tables,
+    rules: Ruleset,
+    /// Families that forward only because of us: what is not ours is dropped.
+    shut: Vec<IpFamily>,
+}
+
+// === impl Firewall ===
+
+impl Firewall {
+    /// The firewall of the calling thread's network namespace; nothing is changed yet. `kept` is what [`Firewall::keep`]
+    /// gave to somebody who outlived the daemon before.
+    ///
+    /// # Errors
+    /// The kernel's refusal of a socket, or that it has no nftables.
+    pub fn open(settings: Settings, kept: Option<OwnedFd>) -> Result<Self> {
+        let refused =
+            |error| Error::system(format!("nftables: socket(AF_NETLINK, NETLINK_NETFILTER): {error}"));
+        let socket = kept
+            .map_or_else(|| Socket::open(Protocol::Netfilter), |fd| Ok(Socket::adopt(fd)))
+            .map_err(refused)?;
+        let port = socket.port().map_err(refused)?;
+        let mut tables = Tables::new(socket, &settings.table);
+        let shut = shut_by(tables.comment()?.as_deref());
+        let names = tables.names();
+        let state = State { tables, rules: Ruleset::default(), shut };
+        let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
+        Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
+    }
+
+    /// The socket that owns the tables. While any copy of it is open nobody else can change or flush them, whether the
+    /// daemon lives or not.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn keep(&self) -> Result<OwnedFd> {
+        let copy = rustix::io::fcntl_dupfd_cloexec(self.lock().tables.socket().as_fd(), 0);
+        copy.map_err(|error| Error::system(format!("fcntl(firewall's socket, F_DUPFD_CLOEXEC): {error}")))
+    }
+
+    /// How the tables are kept from others, once they are loaded.
+    pub fn hold(&self) -> Hold {
+        self.lock().tables.hold()
+    }
+
+    /// Enforces this and nothing else, in one transaction; bridges that are there get the settings that they need.
+    ///
+    /// # Errors
+    /// A port that is published to no subnet of `rules`, or twice; the kernel's refusal, and then nothing is changed.
+    pub fn load(&self, rules: Ruleset) -> Result<()> {
+        rules.bridges.values().try_for_each(check_bridge)?;
+        rules.published.iter().try_for_each(|one| check_published(&rules, one))?;
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.rules, rules);
+        if let Err(error) = self.load_all(&mut state) {
+            state.rules = before;
+            return Err(error);
+        }
+        state.rules.bridges.keys().try_for_each(|name| sysctl::bridge(name).map(drop))
+    }
+
+    /// Adds a network, or changes it. Its bridge is there already; after it was made anew this is called again.
+    ///
+    /// # Errors
+    /// `NotFound` without the bridge; the kernel's refusal.
+    pub fn add_network(&self, bridge: Bridge) -> Result<()> {
+        check_bridge(&bridge)?;
+        let mut state = self.lock();
+        let before = state.rules.bridges.get(&bridge.name).cloned();
+        let name = bridge.name.clone();
+        if before.as_ref() == Some(&bridge) {
+            return there(&name);
+        }
+        let mut steps = delete(before.iter().flat_map(of_bridge).collect());
+        steps.extend(add(of_bridge(&bridge)));
+        state.rules.bridges.insert(name.clone(), bridge);
+        // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
+        let all = before.is_some() || !self.lacks_forwarding(&state)?.is_empty();
+        let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
+        if let Err(error) = done {
+            match before {
+                Some(before) => state.rules.bridges.insert(name, before),
+                None => state.rules.bridges.remove(&name),
+            };
+            return Err(error);
+        }
+        there(&name)
+    }
+
+    /// Removes a network, with what there is on it. Nothing happens if it is not there.
+    ///
+    /// # Errors
+    /// The kernel's refusal; then it is still there.
+    pub fn remove_network(&self, name: &str) -> Result<()> {
+        let mut state = self.lock();
+        let rules = &state.rules;
+        let Some(bridge) = rules.bridges.get(name).cloned() else { return Ok(()) };
+        let inside = |one: &&Published| bridge.subnets.iter().any(|subnet| subnet.net.contains(&one.address));
+        let ports: Vec<_> = rules.published.iter().filter(inside).cloned().collect();
+        let links: Vec<_> = rules.admitted.values().filter(|one| one.bridge == name).cloned().collect();
+        let mut members = gone(rules, &links, &ports);
+        members.extend(of_bridge(&bridge));
+        self.apply(&mut state, &delete(members))?;
+        state.rules.bridges.remove(name);
+        forget(&mut state.rules, &links, &ports);
+        Ok(())
+    }
+
+    /// Lets containers send from their links, and publishes ports, all or nothing. A link is admitted before it is up.
+    ///
+    /// # Errors
+    /// `Conflict` if a host's port is published already, `InvalidInput` if an address is on no network of ours; the kernel's
+    /// refusal. Nothing is changed then, but if the kernel would not say which datagrams went to a port before.
+    pub fn admit(&self, links: &[Admitted], ports: &[Published]) -> Result<()> {
+        let mut state = self.lock();
+        let rules = &state.rules;
+        if let Some(lost) = links.iter().find(|link| !rules.bridges.contains_key(&link.bridge)) {
+            return Err(Error::invalid(format!(
+                "link {} is on bridge {}, which no network has",
+                lost.link, lost.bridge
+            )));
+        }
+        let old: Vec<_> = links.iter().filter_map(|link| rules.admitted.get(&link.link)).cloned().collect();
+        let ports: Vec<_> = ports.iter().filter(|port| !rules.published.contains(port)).cloned().collect();
+        for (at, port) in ports.iter().enumerate() {
+            check_published(rules, port)?;
+            if let Some(other) = ports[..at].iter().find(|other| clash(rules, port, other)) {
+                return Err(taken(port, other));
+            }
+        }
+        let mut steps = delete(old.iter().flat_map(|one| of_admitted(rules, one)).collect());
+        let mut new: Vec<Member> = links.iter().flat_map(|one| of_admitted(rules, one)).collect();
+        new.extend(ports.iter().filter_map(|one| of_published(rules, one)));
+        steps.extend(add(new));
+        self.apply(&mut state, &steps)?;
+        state.rules.admitted.extend(links.iter().map(|one| (one.link, one.clone())));
+        state.rules.published.extend(ports.iter().cloned());
+        drop(state);
+        flows::of_new_ports(&mut self.flows(), &ports)
+    }
+
+    /// The contrary of [`Firewall::admit`], all or nothing. What is not there is passed by. A link is dismissed when it is
+    /// gone: what it sends afterwards nobody looks at. Before its addresses are given to others comes [`Firewall::forget`].
+    ///
+    /// # Errors
+    /// The kernel's refusal; then everything is still there.
+    pub fn dismiss(&self, links: &[u32], ports: &[Published]) -> Result<()> {
+        let mut state = self.lock();
+        let rules = &state.rules;
+        let links: Vec<_> = links.iter().filter_map(|link| rules.admitted.get(link)).cloned().collect();
+        let ports: Vec<_> = ports.iter().filter(|port| rules.published.contains(port)).cloned().collect();
+        let members = gone(rules, &links, &ports);
+        self.apply(&mut state, &delete(members))?;
+        forget(&mut state.rules, &links, &ports);
+        Ok(())
+    }
+
+    /// Forgets connections of addresses whose containers are gone: they would go on to whoever has the address next. Takes
+    /// milliseconds, for many addresses as for one: off the path of anybody who waits.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn forget(&self, addresses: &[IpAddr]) -> Result<()> {
+        flows::of_addresses(&mut self.flows(), addresses)
+    }
+
+    /// Publishes ports.
+    ///
+    /// # Errors
+    /// As [`Firewall::admit`].
+    pub fn publish(&self, ports: &[Published]) -> Result<()> {
+        self.admit(&[], ports)
+    }
+
+    /// Publishes ports no longer.
+    ///
+    /// # Errors
+    /// As [`Firewall::dismiss`].
+    pub fn unpublish(&self, ports: &[Published]) -> Result<()> {
+        self.dismiss(&[], ports)
+    }
+
+    /// Loads everything anew from memory.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn restore(&self) -> Result<()> {
+        self.load_all(&mut self.lock())
+    }
+
+    /// Takes our tables away: at the end of an instance, when no network is left.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn remove(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.rules = Ruleset::default();
+        state.tables.delete()
+    }
+
+    /// Somebody else did something to our tables.
+    fn concerns(&self, news: News<'_>) -> bool {
+        news.sender != self.port && self.names.iter().any(|name| name == news.table)
+    }
+
+    /// Changes the tables; where they are not as we think, makes them anew. The caller has the lock, and changes
+    /// `state.rules` afterwards if this succeeded.
+    fn apply(&self, state: &mut State, steps: &[Step]) -> Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let out_of_step = |refused: &Refused| refused.is_out_of_step();
+        match state.tables.apply(steps) {
+            Err(refused) if out_of_step(&refused) => {
+                self.load_all(state)?;
+                Ok(state.tables.apply(steps)?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn load_all(&self, state: &mut State) -> Result<()> {
+        let lacking = self.lacks_forwarding(state)?;
+        if self.settings.forwarding == Forwarding::Ours {
+            let new: Vec<_> = lacking.iter().filter(|family| !state.shut.contains(family)).copied().collect();
+            state.shut.extend(new);
+        }
+        let shut = if self.settings.forwarding == Forwarding::Ours { &state.shut[..] } else { &[] };
+        let mut steps = base::steps(shut);
+        steps.extend(add(of_ruleset(&state.rules)));
+        state.tables.load(&steps, &comment(shut))?;
+        // Only now that the rules are there.
+        lacking.into_iter().try_for_each(sysctl::forward)
+    }
+
+    /// Families that our bridges need forwarded and the host does not forward.
+    fn lacks_forwarding(&self, state: &State) -> Result<Vec<IpFamily>> {
+        if self.settings.forwarding == Forwarding::Leave {
+            return Ok(Vec::new());
+        }
+        let outward = || state.rules.bridges.values().filter(|bridge| !bridge.internal);
+        let mut nets = outward().flat_map(|bridge| &bridge.subnets).map(|subnet| subnet.net);
+        let (four, six) = (
+            nets.clone().any(|net| matches!(net, IpNet::V4(_))),
+            nets.any(|net| matches!(net, IpNet::V6(_))),
+        );
+        let mut lacking = Vec::new();
+        for (family, needed) in [(IpFamily::V4, four), (IpFamily::V6, six)] {
+            if needed && !sysctl::forwards(family)? {
+                lacking.push(family);
+            }
+        }
+        Ok(lacking)
+    }
+
+    fn flows(&self) -> MutexGuard<'_, Socket> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic leaves the rules as they were: they change after the kernel's.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Elements that go with these links and ports: not those that others need as well.
+fn gone(rules: &Ruleset, links: &[Admitted], ports: &[Published]) -> Vec<Member> {
+    let mut members: Vec<Member> = links.iter().flat_map(|one| of_admitted(rules, one)).collect();
+    for port in ports {
+        let Some(member) = of_published(rules, port) else { continue };
+        // Where addresses are routed, ports of the host that lead to one port of a container are one element.
+        let shared = member.place == Place::Filter
+            && (members.contains(&member)
+                || rules.published.iter().any(|other| {
+                    !ports.contains(other)
+                        && other.address == port.address
+                        && of_published(rules, other).as_ref() == Some(&member)
+                }));
+        if !shared {
+            members.push(member);
+        }
+    }
+    members
+}
+
+fn forget(rules: &mut Ruleset, links: &[Admitted], ports: &[Published]) {
+    for one in links {
+        rules.admitted.remove(&one.link);
+    }
+    for one in ports {
+        rules.published.remove(one);
+    }
+}
+
+fn there(name: &str) -> Result<()> {
+    match sysctl::bridge(name)? {
+        true => Ok(()),
+        false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
+    }
+}
+
+fn check_bridge(bridge: &Bridge) -> Result<()> {
+    let name = &bridge.name;
+    let odd = |byte: u8| byte == b'/' || byte.is_ascii_whitespace() || byte == 0;
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.bytes().any(odd) {
+        return Err(Error::invalid(format!(
+            "invalid bridge name {name:?}: want 1 to 15 bytes without / and spaces"
+        )));
+    }
+    let wrong =
+        |subnet: &&Subnet| subnet.source.is_some_and(|ip| ip.is_ipv4() != subnet.net.addr().is_ipv4());
+    match bridge.subnets.iter().find(wrong) {
+        Some(subnet) => Err(Error::invalid(format!(
+            "bridge {name}: subnet {} cannot leave by an address of the other family",
+            subnet.net
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_published(rules: &Ruleset, port: &Published) -> Result<()> {
+    let Published { host, host_port, protocol, address, .. } = port;
+    if host.is_ipv4() != address.is_ipv4() {
+        return Err(Error::invalid(format!(
+            "port {host}:{host_port}/{protocol} cannot lead to {address}: the host's and the container's address are of one family"
+        )));
+    }
+    if *host == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+        return Err(Error::unsupported(format!(
+            "port [::1]:{host_port}/{protocol}: the kernel translates nothing from ::1; publish on 127.0.0.1 or on another address"
+        )));
+    }
+    if rules.subnet_of(*address).is_none() {
+        return Err(Error::invalid(format!(
+            "port {host}:{host_port}/{protocol} leads to {address}, which is on no bridge network"
+        )));
+    }
+    let first = Published { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, ..port.clone() };
+    let same_port = rules.published.range(first..).take_while(|other| same_host_port(port, other));
+    let mut clashing = same_port.filter(|other| *other != port && clash(rules, port, other));
+    clashing.next().map_or(Ok(()), |other| Err(taken(port, other)))
+}
+
+/// Both are the same port of the host, and not only in name.
+fn clash(rules: &Ruleset, one: &Published, other: &Published) -> bool {
+    let translated = |port| of_published(rules, port).is_some_and(|member| member.place == Place::Nat);
+    same_host_port(one, other) && translated(one) && translated(other)
+}
+
+fn same_host_port(one: &Published, other: &Published) -> bool {
+    (one.host, one.host_port, one.protocol) == (other.host, other.host_port, other.protocol)
+}
+
+fn taken(port: &Published, other: &Published) -> Error {
+    let Published { host, host_port, protocol, .. } = port;
+    Error::conflict(format!(
+        "port {host}:{host_port}/{protocol} is published already, to {}:{}",
+        other.address, other.port
+    ))
+}
+
+/// What the table says about itself; [`shut_by`] reads it.
+fn comment(shut: &[IpFamily]) -> String {
+    let mut comment = String::from("networks of tare");
+    for family in shut {
+        comment.push_str(match family {
+            IpFamily::V4 => "; IPv4 is forwarded for them only",
+            IpFamily::V6 => "; IPv6 is forwarded for them only",
+        });
+    }
+    comment
+}
+
+/// Families that the daemon before us switched forwarding on for.
+fn shut_by(comment: Option<&str>) -> Vec<IpFamily> {
+    let says = |family: &str| {
+        comment.is_some_and(|text| text.contains(&format!("{family} is forwarded for them only")))
+    };
+    let families = [(IpFamily::V4, "IPv4"), (IpFamily::V6, "IPv6")];
+    families.into_iter().filter(|(_, word)| says(word)).map(|(family, _)| family).collect()
+}

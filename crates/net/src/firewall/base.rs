@@ -1,0 +1,109 @@
+//! The part of the tables that never changes: sets, chains and rules. What changes are elements of the sets.
+
+use tare_sys::nftables::{Chain, Change, Expression as Do, Field, Hook, MapData, Set, SetFlags};
+
+use super::element::{Place, Step};
+use super::{IpFamily, frames, packets};
+
+const PREROUTING: u32 = 0;
+const FORWARD: u32 = 2;
+const OUTPUT: u32 = 3;
+const POSTROUTING: u32 = 4;
+/// Before connection tracking.
+const RAW: i32 = -300;
+const FILTER: i32 = 0;
+const DNAT: i32 = -100;
+const SNAT: i32 = 100;
+/// Before `br_netfilter` shows frames to the rules of the host.
+const BRIDGE_EARLY: i32 = -300;
+const BRIDGE_FILTER: i32 = -200;
+
+/// All sets, chains and rules; of the families in `shut` nothing is forwarded that does not concern our bridges.
+pub(super) fn steps(shut: &[IpFamily]) -> Vec<Step> {
+    let parts =
+        [sets(), maps(), chains(), packets::isolation(shut), packets::translation(), frames::senders()];
+    parts.into_iter().flatten().collect()
+}
+
+/// Rules at the end of a chain.
+pub(super) fn rules<const N: usize>(place: Place, chain: &str, rules: [Vec<Do>; N]) -> Vec<Step> {
+    let rule = |rule| Change::AddRule { chain: chain.into(), rule, note: Vec::new() };
+    rules.into_iter().map(|one| Step { place, change: rule(one) }).collect()
+}
+
+fn sets() -> Vec<Step> {
+    use Field::{Ether, Family, Ip, Ip6, Link, LinkName, Port, Transport};
+    let set = |place, name: &str, key: &[Field]| {
+        let flags = if name.starts_with("shut") || name.starts_with("nat") {
+            SetFlags::INTERVAL
+        } else {
+            SetFlags::NONE
+        };
+        Step {
+            place,
+            change: Change::AddSet(Set { name: name.into(), flags, key: key.to_vec(), data: None }),
+        }
+    };
+    vec![
+        set(Place::Filter, "bridges", &[LinkName]),
+        set(Place::Filter, "internal", &[LinkName]),
+        set(Place::Filter, "within", &[LinkName, LinkName]),
+        set(Place::Filter, "routed", &[LinkName, Family]),
+        set(Place::Filter, "unprotected", &[LinkName, Family]),
+        set(Place::Filter, "shut4", &[Ip]),
+        set(Place::Filter, "shut6", &[Ip6]),
+        set(Place::Filter, "open4", &[Ip, Transport, Port]),
+        set(Place::Filter, "open6", &[Ip6, Transport, Port]),
+        set(Place::Nat, "nat4", &[Ip]),
+        set(Place::Nat, "nat6", &[Ip6]),
+        set(Place::Frames, "links", &[Link]),
+        set(Place::Frames, "apart", &[Link]),
+        set(Place::Frames, "senders4", &[Link, Ether, Ip]),
+        set(Place::Frames, "senders6", &[Link, Ether, Ip6]),
+    ]
+}
+
+fn maps() -> Vec<Step> {
+    use Field::{Ip, Ip6, Port, Transport};
+    let map = |name: &str, flags, key: &[Field], data: &[Field]| {
+        let data = Some(MapData::Fields(data.to_vec()));
+        let set = Set { name: name.into(), flags, key: key.to_vec(), data };
+        Step { place: Place::Nat, change: Change::AddSet(set) }
+    };
+    let (plain, ranges) = (SetFlags::NONE, SetFlags::INTERVAL);
+    vec![
+        map("source4", ranges, &[Ip], &[Ip]),
+        map("source6", ranges, &[Ip6], &[Ip6]),
+        map("ports4", plain, &[Transport, Port], &[Ip, Port]),
+        map("ports6", plain, &[Transport, Port], &[Ip6, Port]),
+        map("host_ports4", plain, &[Ip, Transport, Port], &[Ip, Port]),
+        map("host_ports6", plain, &[Ip6, Transport, Port], &[Ip6, Port]),
+    ]
+}
+
+fn chains() -> Vec<Step> {
+    let chain =
+        |place, name: &str, hook| Step { place, change: Change::AddChain(Chain { name: name.into(), hook }) };
+    let hooked = |place, name, kind, number, priority| {
+        chain(place, name, Some(Hook { kind, number, priority, drop: false, device: None }))
+    };
+    vec![
+        hooked(Place::Filter, "first", "filter", PREROUTING, RAW),
+        hooked(Place::Filter, "forward", "filter", FORWARD, FILTER),
+        chain(Place::Filter, "enters", None),
+        chain(Place::Filter, "leaves", None),
+        hooked(Place::Nat, "prerouting", "nat", PREROUTING, DNAT),
+        hooked(Place::Nat, "output", "nat", OUTPUT, DNAT),
+        hooked(Place::Nat, "postrouting", "nat", POSTROUTING, SNAT),
+        chain(Place::Nat, "published", None),
+        chain(Place::Nat, "inward", None),
+        hooked(Place::Frames, "prerouting", "filter", PREROUTING, BRIDGE_EARLY),
+        hooked(Place::Frames, "forward", "filter", FORWARD, BRIDGE_FILTER),
+        chain(Place::Frames, "sent", None),
+        chain(Place::Frames, "sent_arp", None),
+        chain(Place::Frames, "sent_ip", None),
+        chain(Place::Frames, "sent_ip6", None),
+        chain(Place::Frames, "sent_nobody", None),
+        chain(Place::Frames, "sent_neighbour", None),
+    ]
+}

@@ -1,0 +1,86 @@
+//! Rules for frames: a container sends as itself. Whatever is not known to be in order is dropped.
+
+use tare_sys::nftables::{Meta, Payload};
+
+use super::base::rules;
+use super::element::{Place, Step};
+use super::rule::{Part, Rule, when};
+
+const ETHER_IP: [u8; 2] = [0x08, 0x00];
+const ETHER_ARP: [u8; 2] = [0x08, 0x06];
+const ETHER_IP6: [u8; 2] = [0x86, 0xdd];
+const ICMP6: u8 = 58;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+
+/// Who may send what.
+pub(super) fn senders() -> Vec<Step> {
+    let carries = |what: [u8; 2]| when().payload(Payload::ETHER_TYPE, what);
+    let between = when().key(&[Part::Of(Meta::InputIndex)]).within("apart");
+    let sent_ip = [own(Payload::IP_SOURCE, "senders4").accept(), when().drop()];
+    let parts = [
+        rules(
+            Place::Frames,
+            "prerouting",
+            [when().key(&[Part::Of(Meta::InputIndex)]).within("links").goto("sent")],
+        ),
+        rules(Place::Frames, "forward", [between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop()]),
+        rules(
+            Place::Frames,
+            "sent",
+            [
+                carries(ETHER_IP).goto("sent_ip"),
+                carries(ETHER_IP6).goto("sent_ip6"),
+                carries(ETHER_ARP).goto("sent_arp"),
+                when().drop(), // frames with tags of VLANs among them
+            ],
+        ),
+        rules(Place::Frames, "sent_ip", sent_ip),
+        arp(),
+        ip6(),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// Both the frame and what it says are from the container.
+fn arp() -> Vec<Step> {
+    let says = sender(Payload::ARP_ETHER_SOURCE, Payload::ARP_IP_SOURCE);
+    let honest = own(Payload::ARP_IP_SOURCE, "senders4").key(&says).within("senders4");
+    rules(Place::Frames, "sent_arp", [honest.accept(), when().drop()])
+}
+
+fn ip6() -> Vec<Step> {
+    let icmp = |kind: u8| when().meta(Meta::Transport, [ICMP6]).payload(Payload::ICMP_TYPE, [kind]);
+    let source = sender(Payload::ETHER_SOURCE, Payload::IP6_SOURCE);
+    let sent = [
+        when().payload(Payload::IP6_SOURCE, [0; 16]).goto("sent_nobody"),
+        when().key(&source).outside("senders6").drop(),
+        when().meta_not(Meta::Transport, [ICMP6]).accept(),
+        icmp(ROUTER_ADVERTISEMENT).drop(),
+        icmp(REDIRECT).drop(),
+        icmp(NEIGHBOUR_ADVERTISEMENT).goto("sent_neighbour"),
+        when().meta(Meta::Transport, [ICMP6]).accept(),
+        // Headers that the kernel could not follow here it may follow elsewhere.
+        when().drop(),
+    ];
+    // Whether an address is taken is asked by one who has none yet.
+    let asks = [icmp(NEIGHBOUR_SOLICITATION).key(&source).within("senders6").accept(), when().drop()];
+    let answers = [own(Payload::ND_TARGET, "senders6").accept(), when().drop()];
+    let parts = [
+        rules(Place::Frames, "sent_ip6", sent),
+        rules(Place::Frames, "sent_nobody", asks),
+        rules(Place::Frames, "sent_neighbour", answers),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// An address is one of those of the link and of the frame's sender.
+fn own(address: Payload, set: &str) -> Rule {
+    when().key(&sender(Payload::ETHER_SOURCE, address)).within(set)
+}
+
+fn sender(mac: Payload, address: Payload) -> [Part; 3] {
+    [Part::Of(Meta::InputIndex), Part::In(mac), Part::In(address)]
+}

@@ -1,0 +1,155 @@
+//! Rules for packets: what is dropped, what is rewritten.
+
+use tare_sys::nftables::{
+    CtKey, Expression as Do, Family, FibResult, Meta, NatKind, Payload, Register, Verdict,
+};
+
+use super::IpFamily;
+use super::base::rules;
+use super::element::{Place, Step};
+use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
+
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+const RTN_LOCAL: u32 = 2;
+const INVALID: u32 = 1;
+const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const DNATED: u32 = 32;
+const LO: [u8; 16] = *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+const LOOPBACK6: [u8; 16] = std::net::Ipv6Addr::LOCALHOST.octets();
+/// First bytes of an IPv4 packet's sender and receiver.
+const NETWORK_OF_SOURCE: Payload = Payload::network(12, 1);
+const NETWORK_OF_DESTINATION: Payload = Payload::network(16, 1);
+
+/// What is dropped.
+pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
+    let mut forward = rules(
+        Place::Filter,
+        "forward",
+        [when().output("bridges").goto("enters"), when().input("bridges").goto("leaves")],
+    );
+    for is in shut {
+        let is = if *is == IpFamily::V4 { IPV4 } else { IPV6 };
+        forward.extend(rules(Place::Filter, "forward", [when().family(is).drop()]));
+    }
+    [first(), forward, enters(), leaves()].into_iter().flatten().collect()
+}
+
+/// Before connection tracking: what no network may bring, whatever else is the case.
+fn first() -> Vec<Step> {
+    let loopback = |payload| when().meta_not(Meta::InputName, LO).family(IPV4).payload(payload, [127]).drop();
+    // A packet to a container's own address came by its bridge, or by a way that we did not open.
+    let direct = |family, to, shut: &str| {
+        let elsewhere = when().family(family).key(&[Part::In(to)]).within(shut);
+        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).outside("bridges");
+        local(not_ours, Do::NotEqual).drop()
+    };
+    let all = [
+        loopback(NETWORK_OF_DESTINATION),
+        loopback(NETWORK_OF_SOURCE),
+        direct(IPV4, Payload::IP_DESTINATION, "shut4"),
+        direct(IPV6, Payload::IP6_DESTINATION, "shut6"),
+    ];
+    rules(Place::Filter, "first", all)
+}
+
+fn enters() -> Vec<Step> {
+    let open = |family, to, set: &str| when().family(family).key(&port_at(to)).within(set).accept();
+    let on = |set: &str| when().key(&[Part::Of(Meta::OutputName), Part::Of(Meta::Family)]).within(set);
+    let names = [Part::Of(Meta::InputName), Part::Of(Meta::OutputName)];
+    let all = [
+        when().key(&names).within("within").accept(),
+        when().output("internal").drop(),
+        when().input("internal").drop(),
+        when().tracked(CtKey::State, ESTABLISHED_OR_RELATED).accept(),
+        when().tracked(CtKey::Status, DNATED).accept(),
+        open(IPV4, Payload::IP_DESTINATION, "open4"),
+        open(IPV6, Payload::IP6_DESTINATION, "open6"),
+        on("routed").meta(Meta::Transport, [ICMP]).accept(),
+        on("routed").meta(Meta::Transport, [ICMP6]).accept(),
+        when().input("bridges").drop(),
+        on("unprotected").accept(),
+        when().drop(),
+    ];
+    rules(Place::Filter, "enters", all)
+}
+
+fn leaves() -> Vec<Step> {
+    // What tracking cannot place is not translated either: it would leave with a container's own address.
+    let astray = |family, from, set: &str| {
+        when().tracked(CtKey::State, INVALID).family(family).key(&[Part::In(from)]).within(set).drop()
+    };
+    let all = [
+        when().input("internal").drop(),
+        astray(IPV4, Payload::IP_SOURCE, "shut4"),
+        astray(IPV6, Payload::IP6_SOURCE, "shut6"),
+    ];
+    rules(Place::Filter, "leaves", all)
+}
+
+/// What is rewritten.
+pub(super) fn translation() -> Vec<Step> {
+    let look = || [when().verdict(Verdict::Jump("published".into()))];
+    let before = rules(Place::Nat, "prerouting", look());
+    [before, rules(Place::Nat, "output", look()), published(), postrouting()].into_iter().flatten().collect()
+}
+
+/// A port of the host becomes one of a container.
+fn published() -> Vec<Step> {
+    let four = Do::Nat(NatKind::Destination, Family::Ip, Register(FOUND), Some(Register(FOUND + 1)));
+    let six = Do::Nat(NatKind::Destination, Family::Ip6, Register(FOUND), Some(Register(FOUND + 4)));
+    let at_one = |family, to, map: &str| when().family(family).key(&port_at(to)).mapped(map);
+    let at_all = |family, map: &str| local(when().family(family).key(&PORT).mapped(map), Do::Equal);
+    let all = [
+        at_one(IPV4, Payload::IP_DESTINATION, "host_ports4").does(four.clone()),
+        at_all(IPV4, "ports4").does(four),
+        // A packet with that sender cannot leave by another link.
+        when().family(IPV6).payload(Payload::IP6_DESTINATION, LOOPBACK6).verdict(Verdict::Return),
+        at_one(IPV6, Payload::IP6_DESTINATION, "host_ports6").does(six.clone()),
+        at_all(IPV6, "ports6").does(six),
+    ];
+    rules(Place::Nat, "published", all)
+}
+
+/// Senders: of what leaves, and of what comes back into a bridge where it could not be answered otherwise.
+fn postrouting() -> Vec<Step> {
+    let from = |family, from, set: &str| {
+        when().family(family).key(&[Part::In(from)]).within(set).does(Do::Masquerade)
+    };
+    let chosen = |family, kind, from, map: &str| {
+        let source = Do::Nat(NatKind::Source, kind, Register(FOUND), None);
+        when().family(family).key(&[Part::In(from)]).mapped(map).does(source)
+    };
+    let out = [
+        when().output("bridges").goto("inward"),
+        chosen(IPV4, Family::Ip, Payload::IP_SOURCE, "source4"),
+        chosen(IPV6, Family::Ip6, Payload::IP6_SOURCE, "source6"),
+        from(IPV4, Payload::IP_SOURCE, "nat4"),
+        from(IPV6, Payload::IP6_SOURCE, "nat6"),
+    ];
+    let inward = [
+        when().not_tracked(CtKey::Status, DNATED).accept(),
+        from(IPV4, Payload::IP_SOURCE, "nat4"),
+        from(IPV6, Payload::IP6_SOURCE, "nat6"),
+        when().family(IPV4).payload(NETWORK_OF_SOURCE, [127]).does(Do::Masquerade),
+    ];
+    [rules(Place::Nat, "postrouting", out), rules(Place::Nat, "inward", inward)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+const PORT: [Part; 2] = [Part::Of(Meta::Transport), Part::In(Payload::DESTINATION_PORT)];
+
+/// A port of an address.
+fn port_at(address: Payload) -> [Part; 3] {
+    let [protocol, port] = PORT;
+    [Part::In(address), protocol, port]
+}
+
+/// The receiver is an address of the host's, or is not.
+fn local(rule: Rule, compare: fn(Register, Vec<u8>) -> Do) -> Rule {
+    let result = Register(0);
+    rule.then(Do::Fib(FibResult::DestinationType, result))
+        .then(compare(result, RTN_LOCAL.to_ne_bytes().into()))
+}

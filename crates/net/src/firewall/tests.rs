@@ -1,0 +1,9 @@
+//! The firewall against traffic: a host, its neighbour on the LAN and containers, each a network namespace of a thread.
+
+mod flows;
+mod frames;
+mod listing;
+mod plan;
+mod traffic;
+mod upkeep;
+mod world;

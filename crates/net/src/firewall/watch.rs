@@ -1,0 +1,111 @@
+//! Somebody else's changes to our tables are undone as soon as the kernel tells of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tare_model::error::{Error, Result};
+use tare_sys::nftables::Monitor;
+
+use super::Firewall;
+
+/// After how long a failed repair is tried again.
+const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// What became of tables that somebody else had changed.
+#[derive(Debug)]
+pub enum Repair {
+    /// They are as they should be, so long after the news were read.
+    Done(Duration),
+    /// They are not; it is tried again ten times a second.
+    Failed(Error),
+}
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Begins; `report` hears of every repair. The tables must be loaded already.
+    ///
+    /// # Errors
+    /// The kernel's refusal of a socket, an event or a thread.
+    pub fn start(firewall: Arc<Firewall>, report: impl Fn(Repair) + Send + 'static) -> Result<Self> {
+        let refused = |what, error: &dyn std::fmt::Display| {
+            Error::system(format!("watch the firewall: {what}: {error}"))
+        };
+        let monitor = Monitor::open().map_err(|e| refused("subscribe to nftables' news", &e))?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| refused("eventfd()", &e))?;
+        let heard = rustix::io::dup(&stop).map_err(|e| refused("dup(eventfd)", &e))?;
+        // What was changed before we listened is found by loading once more.
+        firewall.restore()?;
+        let thread = std::thread::Builder::new()
+            .name("firewall".into())
+            .spawn(move || run(&firewall, monitor, &heard, report))
+            .map_err(|e: io::Error| refused("start a thread", &e))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // An event that is counted cannot be lost, and the counter cannot be full of ones.
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(firewall: &Firewall, mut monitor: Monitor, stop: &OwnedFd, report: impl Fn(Repair)) {
+    let mut broken = false;
+    loop {
+        let timeout = broken.then_some(AGAIN);
+        let Some(news) = wait(&monitor, stop, timeout.as_ref()) else { return };
+        let read = Instant::now();
+        if news {
+            broken |= heard(firewall, &mut monitor, stop);
+        }
+        if broken {
+            match firewall.restore() {
+                Ok(()) => {
+                    broken = false;
+                    report(Repair::Done(read.elapsed()));
+                }
+                Err(error) => report(Repair::Failed(error)),
+            }
+        }
+    }
+}
+
+/// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost.
+fn heard(firewall: &Firewall, monitor: &mut Monitor, stop: &OwnedFd) -> bool {
+    let mut ours = false;
+    loop {
+        let read = monitor.wait(|news| ours |= firewall.concerns(news));
+        ours |= read.is_err();
+        if wait(monitor, stop, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Some(true) {
+            return ours;
+        }
+    }
+}
+
+/// True if there are news, false if the time is over, none if it is time to stop.
+fn wait(monitor: &Monitor, stop: &OwnedFd, timeout: Option<&Timespec>) -> Option<bool> {
+    let mut fds =
+        [PollFd::new(stop, PollFlags::IN), PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        // It cannot fail but for want of memory: then as if there were news.
+        Err(_) => return Some(true),
+    }
+    if !fds[0].revents().is_empty() { None } else { Some(!fds[1].revents().is_empty()) }
+}
