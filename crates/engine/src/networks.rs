@@ -17,13 +17,16 @@ mod connect;
 pub(crate) mod door;
 pub(crate) mod fabric;
 mod holder;
+pub(crate) mod host;
 pub(crate) mod plan;
 mod ports;
+pub(crate) mod resolver;
 mod table;
 
 pub(crate) use connect::means as connect_means;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -34,6 +37,7 @@ use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
 use tare_net::pool::{self, Bases, Surroundings};
 use tare_store::Store;
+use tokio::sync::oneshot;
 
 use crate::api::network::{CreatedNetwork, NetworkView, PREDEFINED};
 use crate::clock;
@@ -49,6 +53,20 @@ pub(crate) struct Attached {
     pub(crate) joins: Vec<Attachment>,
     /// Ports that are led to it.
     pub(crate) published: Vec<Published>,
+    /// Its questions about names are answered here, and so.
+    #[serde(default)]
+    pub(crate) resolver: Option<Resolver>,
+}
+
+/// How questions about names that are not ours are answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resolver {
+    /// Who is asked, from the host's network.
+    pub(crate) upstream: Vec<SocketAddr>,
+    /// Search domains.
+    pub(crate) search: Vec<String>,
+    /// Options of resolv.conf(5).
+    pub(crate) options: Vec<String>,
 }
 
 /// One network of it.
@@ -58,6 +76,8 @@ pub(crate) struct Attachment {
     pub(crate) number: u32,
     /// Names for it there, beside those that every container has.
     pub(crate) aliases: Vec<String>,
+    /// `container:alias`: names for it alone.
+    pub(crate) links: Vec<String>,
     /// What it has there.
     pub(crate) endpoint: Endpoint,
     /// Where default routes are considered.
@@ -96,6 +116,14 @@ pub(crate) struct Networks {
     table: Mutex<Table>,
     /// Networks are made one after another, so that no two choose the same subnet.
     making: tokio::sync::Mutex<()>,
+    /// Containers that are gone and whose addresses are not free yet.
+    gone: Mutex<Gone>,
+}
+
+#[derive(Default)]
+struct Gone {
+    waiting: Vec<(ContainerId, Attached)>,
+    is_served: bool,
 }
 
 // === impl Networks ===
@@ -118,6 +146,7 @@ impl Networks {
             bases: Bases::standard(settings.ula),
             table: Mutex::new(Table::new(kept)),
             making: tokio::sync::Mutex::new(()),
+            gone: Mutex::default(),
         };
         networks.open_default(settings)?;
         Ok(networks)
@@ -245,7 +274,9 @@ impl Networks {
         if asked.is_empty() {
             return Ok(None);
         }
-        table.take(party, &asked, fabric.as_ref()).map(Some)
+        let mut attached = table.take(party, &asked, fabric.as_ref())?;
+        attached.resolver = resolver::of(party.config, &attached, &table);
+        Ok(Some(attached))
     }
 
     /// Makes what the networks of a container are made of, as far as that has not been done.
@@ -292,7 +323,11 @@ impl Networks {
         sockets: &NetworkSockets,
     ) -> Result<NetworkReady> {
         let fabric = self.fabric()?;
-        let ready = fabric.attach(&self.joins(id, attached), sockets)?;
+        let joins = self.joins(id, attached);
+        let ready = fabric.attach(&joins, sockets)?;
+        if let Some(resolver) = &attached.resolver {
+            fabric.serve_names(&joins, resolver, sockets)?;
+        }
         if !attached.published.is_empty() {
             fabric.publish(&attached.published)?;
         }
@@ -303,26 +338,60 @@ impl Networks {
     pub(crate) async fn give_back(self: &Arc<Self>, id: &ContainerId, attached: Attached) {
         let publishes = !attached.published.is_empty();
         let (this, id) = (Arc::clone(self), id.clone());
-        let work = tokio::task::spawn_blocking(move || this.withdraw(&id, &attached));
+        let (sender, ports_are_free) = oneshot::channel();
+        tokio::task::spawn_blocking(move || this.withdraw(id, attached, sender));
         if publishes {
-            // It logs by itself what went wrong.
-            let _ = work.await;
+            // The sender is dropped as soon as they are.
+            let _ = ports_are_free.await;
         }
     }
 
-    fn withdraw(&self, id: &ContainerId, attached: &Attached) {
-        if let Ok(fabric) = self.fabric() {
-            let unpublished = match attached.published.as_slice() {
-                [] => Ok(()),
-                published => fabric.unpublish(published),
+    fn withdraw(&self, id: ContainerId, attached: Attached, ports_are_free: oneshot::Sender<()>) {
+        let Ok(fabric) = self.fabric() else { return };
+        let unpublished = match attached.published.as_slice() {
+            [] => Ok(()),
+            published => fabric.unpublish(published),
+        };
+        self.lock().ports.give_back(&attached.published);
+        drop(ports_are_free);
+        let forgotten = fabric.forget(&self.joins(&id, &attached));
+        for e in [unpublished, forgotten].into_iter().filter_map(Result::err) {
+            tracing::error!(container = id.as_str(), "take its network away: {e}");
+        }
+        let is_first = {
+            let mut gone = self.gone();
+            gone.waiting.push((id, attached));
+            !std::mem::replace(&mut gone.is_served, true)
+        };
+        if is_first {
+            self.free_addresses(fabric.as_ref());
+        }
+    }
+
+    /// Frees the addresses of all who are gone: to look for their connections takes as long for one as for a hundred.
+    fn free_addresses(&self, fabric: &dyn Fabric) {
+        loop {
+            let gone = {
+                let mut gone = self.gone();
+                gone.is_served = !gone.waiting.is_empty();
+                std::mem::take(&mut gone.waiting)
             };
-            for e in
-                [unpublished, fabric.forget(&self.joins(id, attached))].into_iter().filter_map(Result::err)
-            {
-                tracing::error!(container = id.as_str(), "take its network away: {e}");
+            if gone.is_empty() {
+                return;
+            }
+            let joins: Vec<Join> = gone.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect();
+            if let Err(e) = fabric.forget_connections(&joins) {
+                tracing::error!("forget connections of containers that are gone: {e}");
+            }
+            let mut table = self.lock();
+            for (id, attached) in &gone {
+                attached.joins.iter().for_each(|join| table.free(id, join));
             }
         }
-        self.lock().give_back(id, attached);
+    }
+
+    fn gone(&self) -> MutexGuard<'_, Gone> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After a restart: what a container that runs has.
@@ -349,8 +418,23 @@ impl Networks {
     }
 
     /// A container has another name.
-    pub(crate) fn rename(&self, id: &ContainerId, name: &str) {
+    pub(crate) fn rename(&self, id: &ContainerId, name: &str, attached: Option<&Attached>) {
         self.lock().rename(id, name);
+        if let (Some(fabric), Some(attached)) = (&self.fabric, attached) {
+            fabric.rename(&self.joins(id, attached));
+        }
+    }
+
+    /// After a restart: a container's questions are answered again.
+    pub(crate) async fn serve_again(
+        self: &Arc<Self>,
+        id: &ContainerId,
+        attached: &Attached,
+        sockets: NetworkSockets,
+    ) -> Result<()> {
+        let (this, joins, resolver) = (Arc::clone(self), self.joins(id, attached), attached.resolver.clone());
+        let Some(resolver) = resolver else { return Ok(()) };
+        Core::blocking(move || this.fabric()?.serve_names(&joins, &resolver, &sockets)).await
     }
 
     /// Nothing runs and the engine ends: nothing of ours stays in the kernel.

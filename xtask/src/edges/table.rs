@@ -29,7 +29,7 @@ const TABLE: &[Row] = &[
     // services
     row("tare-shim", &["tare-sys", "tare-model"]),
     // house
-    row("tare-engine", &["tare-model", "tare-net", "tare-store", "tare-shim"]),
+    row("tare-engine", &["tare-sys", "tare-model", "tare-net", "tare-store", "tare-shim"]),
     // doors
     row("tare-docker", &["tare-model", "tare-docker-api", "tare-engine"]),
     row("tare-cli", &["tare-model", "tare-docker-api"]),

@@ -16,6 +16,7 @@ use crate::lifecycle::recover;
 use crate::lifecycle::table::Table;
 use crate::monitors::Monitors;
 use crate::networks::fabric::Fabric;
+use crate::networks::host::Host;
 use crate::networks::{Networks, Settings};
 use crate::spec::rootless::Rootless;
 
@@ -47,7 +48,9 @@ impl Engine {
         let group =
             below.map_or_else(|| group.clone(), |below| below.join(&group).to_string_lossy().into_owned());
         let nursery = Nursery::spawn(&shim, group)?;
-        Self::assemble(config, store, Arc::new(nursery), None).await
+        let table = format!("tare-{}", store.instance().get(..8).unwrap_or_default());
+        let fabric = Host::open(table)?;
+        Self::assemble(config, store, Arc::new(nursery), Some(Arc::new(fabric))).await
     }
 
     /// Called by a daemon that stops in good order: if no container runs, takes away the group that theirs are in.

@@ -280,7 +280,7 @@ impl Driver {
             self.me.name = old;
             return Err(e);
         }
-        self.core.networks.rename(&self.me.id, name.as_str());
+        self.core.networks.rename(&self.me.id, name.as_str(), self.attached.as_ref());
         self.core.table.rename(&old, name, &self.me.id);
         self.publish();
         self.core.tell(&self.view(), Action::Rename, &[("oldName", format!("/{old}"))]);

@@ -13,7 +13,9 @@ use crate::api::view::ContainerView;
 /// # Errors
 /// `NotFound` for a container that `before` or `since` names.
 pub(crate) fn list(table: &Table, filter: &ListFilter) -> Result<Vec<ContainerView>> {
-    let created = |key: &Option<String>| key.as_ref().map(|k| Ok(table.get(k)?.view().created)).transpose();
+    let created = |key: &Option<String>| -> Result<Option<u64>> {
+        key.as_ref().map(|k| Ok(table.get(k)?.view().created)).transpose()
+    };
     let (before, since) = (created(&filter.before)?, created(&filter.since)?);
     let mut views: Vec<Arc<ContainerView>> = table.all().iter().map(|handle| handle.view()).collect();
     views.retain(|view| {

@@ -16,7 +16,8 @@ use super::container::Container;
 use super::core::Core;
 use crate::api::view::{MountKind, Paths};
 use crate::assets;
-use crate::networks::Attached;
+use crate::networks::{Attached, resolver};
+use crate::spec::files::ResolvConf;
 use crate::spec::mounts::clean;
 use crate::spec::{
     self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
@@ -105,18 +106,34 @@ fn generate(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<
             hostname: theirs.hostname.clone(),
         });
     }
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let own_network = namespaces::own_network(&fixed.config.namespaces);
-    let addresses: Vec<_> = attached.into_iter().flat_map(Attached::addresses).collect();
-    let owner = fixed.user_namespace.ids().map(|ids| ids.range.first);
-    write(&paths.resolv_conf, &files::resolv_conf(&fixed.config.dns, &host, own_network), owner)?;
-    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses), owner)?;
+    name_files(me, attached)?;
+    let owner = owner(me);
     write(&paths.hostname, &files::hostname(&fixed.hostname), owner)?;
     Ok(GeneratedFiles {
         resolv_conf: paths.resolv_conf.clone(),
         hosts: paths.hosts.clone(),
         hostname: paths.hostname.clone(),
     })
+}
+
+/// Writes `/etc/hosts` and `/etc/resolv.conf`, in place where they are there: they are mounted.
+pub(super) fn name_files(me: &Container, attached: Option<&Attached>) -> Result<()> {
+    let fixed = &me.made.fixed;
+    let paths = &fixed.paths;
+    let own_network = namespaces::own_network(&fixed.config.namespaces);
+    let addresses: Vec<_> = attached.into_iter().flat_map(Attached::addresses).collect();
+    let owner = owner(me);
+    let resolv_conf = match attached.and_then(|attached| attached.resolver.as_ref()) {
+        Some(resolver) => resolver::inside(resolver),
+        None => ResolvConf::direct(&fixed.config.dns, &ResolvConf::of_host(), own_network),
+    };
+    write(&paths.resolv_conf, &resolv_conf.text(), owner)?;
+    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses), owner)
+}
+
+/// The container's root, on the host.
+fn owner(me: &Container) -> Option<u32> {
+    me.made.fixed.user_namespace.ids().map(|ids| ids.range.first)
 }
 
 /// The directory is closed to everyone but root, and the container has only the file, never its name. The file belongs to

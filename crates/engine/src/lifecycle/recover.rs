@@ -73,8 +73,29 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     let known = futures_util::stream::iter(containers)
         .for_each_concurrent(SIDE_BY_SIDE, |(has_dir, container)| adopt(core, container, has_dir, &running));
     tokio::join!(strangers, known);
-    let (networks, running) = (Arc::clone(&core.networks), running.into_inner());
-    Core::blocking(move || networks.restore(&running.unwrap_or_else(PoisonError::into_inner))).await
+    let running = running.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (networks, all) = (Arc::clone(&core.networks), running.clone());
+    // Without its rules nothing of a container's is safe: an engine that cannot restore them does not start.
+    Core::blocking(move || networks.restore(&all)).await?;
+    futures_util::stream::iter(running)
+        .for_each_concurrent(SIDE_BY_SIDE, |(id, attached)| async move {
+            if let Err(e) = serve_names(core, &id, &attached).await {
+                tracing::error!(container = id.as_str(), "serve names to it: {e}");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// A container's questions about names have waited in its sockets, which its monitor keeps.
+async fn serve_names(core: &Core, id: &ContainerId, attached: &Attached) -> Result<()> {
+    if attached.resolver.is_none() {
+        return Ok(());
+    }
+    let monitor = core.table.get(id.as_str())?.now().monitor;
+    let Some(monitor) = monitor else { return Ok(()) };
+    let sockets = monitor.network().await?;
+    core.networks.serve_again(id, attached, sockets).await
 }
 
 fn run_directories(run_dir: &Path) -> Result<BTreeSet<ContainerId>> {

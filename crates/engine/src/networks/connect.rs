@@ -6,7 +6,7 @@ use tare_model::Result;
 use tare_model::network::{EndpointConfig, PortBinding, Published};
 use tare_model::sandbox::NetworkSockets;
 
-use super::{Attached, Networks, Party, forbidden, plan};
+use super::{Attached, Networks, Party, forbidden, plan, resolver};
 use crate::api::network::PortChange;
 use crate::lifecycle::core::Core;
 
@@ -36,24 +36,29 @@ impl Networks {
             let mut after = before.clone();
             after.joins.push(joined.clone());
             table.choose_routes(&mut after);
+            after.resolver = resolver::of(party.config, &after, &table);
             (after, joined)
         };
         let new = after.joins.last().cloned().unwrap_or(joined.clone());
-        let only = Attached { joins: vec![new], published: Vec::new() };
+        let only = Attached { joins: vec![new], ..Attached::default() };
         let done = match self.ready(&only).await {
             Ok(()) => {
                 let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
                 Core::blocking(move || {
                     let fabric = this.fabric()?;
                     fabric.attach(&this.joins(&id, &only), &sockets)?;
-                    fabric.route(&this.joins(&id, &all), &sockets)
+                    let joins = this.joins(&id, &all);
+                    if let Some(resolver) = &all.resolver {
+                        fabric.serve_names(&joins, resolver, &sockets)?;
+                    }
+                    fabric.route(&joins, &sockets)
                 })
                 .await
             }
             Err(e) => Err(e),
         };
         if let Err(e) = done {
-            self.lock().leave(party.id, &joined);
+            self.lock().free(party.id, &joined);
             return Err(e);
         }
         after.published.clone_from(&before.published);
@@ -94,7 +99,7 @@ impl Networks {
         self.lock().choose_routes(&mut after);
         let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
         let (leaving, unpublished) =
-            (Attached { joins: vec![left.clone()], published: Vec::new() }, gone.clone());
+            (Attached { joins: vec![left.clone()], ..Attached::default() }, gone.clone());
         Core::blocking(move || {
             let fabric = this.fabric()?;
             if !unpublished.is_empty() {
@@ -103,12 +108,16 @@ impl Networks {
             for join in this.joins(&id, &leaving) {
                 fabric.detach(&join, &sockets)?;
             }
-            fabric.route(&this.joins(&id, &all), &sockets)
+            let joins = this.joins(&id, &all);
+            if let Some(resolver) = &all.resolver {
+                fabric.serve_names(&joins, resolver, &sockets)?;
+            }
+            fabric.route(&joins, &sockets)
         })
         .await?;
         let mut table = self.lock();
         table.ports.give_back(&gone);
-        table.leave(party.id, &left);
+        table.free(party.id, &left);
         Ok(after)
     }
 

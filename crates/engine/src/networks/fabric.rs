@@ -11,19 +11,23 @@ use tare_model::network::{Endpoint, Network, Protocol, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::{ContainerId, Result};
 
+use super::Resolver;
+
 /// A container on a network, with what is decided about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Join {
     /// Which container.
     pub(crate) container: ContainerId,
-    /// A number of its own among the container's.
-    pub(crate) number: u32,
     /// Which network.
     pub(crate) network: Arc<Network>,
     /// What it gets there.
     pub(crate) endpoint: Endpoint,
     /// The default routes, of IPv4 and of IPv6, go here.
     pub(crate) default_routes: (bool, bool),
+    /// What it is called there, its name first.
+    pub(crate) names: Vec<String>,
+    /// Names for it alone, and whom they stand for.
+    pub(crate) links: Vec<(String, String)>,
 }
 
 /// See the head of this file.
@@ -40,14 +44,23 @@ pub(crate) trait Fabric: Send + Sync + 'static {
     /// Puts a container on networks, through the sockets that it made.
     fn attach(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<NetworkReady>;
 
+    /// Answers the questions of a container about names from now on, or answers them otherwise: these are all its networks.
+    fn serve_names(&self, joins: &[Join], resolver: &Resolver, sockets: &NetworkSockets) -> Result<()>;
+
     /// Takes a running container off a network.
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()>;
 
     /// The default routes of a running container go by these joins from now on.
     fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()>;
 
+    /// A container has other names.
+    fn rename(&self, joins: &[Join]);
+
     /// Forgets a container whose network namespace is gone.
     fn forget(&self, joins: &[Join]) -> Result<()>;
+
+    /// The last of them: their addresses may be given to others after this. Takes its time.
+    fn forget_connections(&self, joins: &[Join]) -> Result<()>;
 
     /// Leads ports of the host to containers on a network.
     fn publish(&self, published: &[Published]) -> Result<()>;

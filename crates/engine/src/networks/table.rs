@@ -222,6 +222,7 @@ impl Table {
         Ok(Attachment {
             number,
             aliases: config.aliases.clone(),
+            links: config.links.clone(),
             endpoint,
             priority: config.gateway_priority,
             default_routes: (false, false),
@@ -272,12 +273,16 @@ impl Table {
 
     pub(super) fn give_back(&mut self, id: &ContainerId, attached: &Attached) {
         self.ports.give_back(&attached.published);
-        attached.joins.iter().for_each(|join| self.leave(id, join));
+        attached.joins.iter().for_each(|join| self.free(id, join));
     }
 
-    pub(super) fn leave(&mut self, id: &ContainerId, join: &Attachment) {
+    /// It is off a network, and its addresses may be given to others.
+    pub(super) fn free(&mut self, id: &ContainerId, join: &Attachment) {
         let Some(entry) = self.networks.get_mut(&join.endpoint.network) else { return };
-        entry.members.remove(id);
+        // It may be there again, by another start.
+        if entry.members.get(id).is_some_and(|(_, endpoint)| endpoint.id == join.endpoint.id) {
+            entry.members.remove(id);
+        }
         for address in &join.endpoint.addresses {
             entry.addresses.free(address.addr());
         }
@@ -316,10 +321,18 @@ impl Table {
 
     pub(super) fn joins(&self, id: &ContainerId, attached: &Attached) -> Vec<Join> {
         let join = |join: &Attachment| {
+            let entry = self.get(&join.endpoint.network)?;
+            let name = entry.members.get(id).map(|(name, _)| name.as_str().to_owned());
+            let own = name.into_iter().chain([id.short().to_owned()]);
+            let split = |link: &String| {
+                let (container, alias) = link.split_once(':').unwrap_or((link, link));
+                (alias.to_owned(), container.to_owned())
+            };
             Some(Join {
                 container: id.clone(),
-                number: join.number,
-                network: Arc::clone(&self.get(&join.endpoint.network)?.network),
+                network: Arc::clone(&entry.network),
+                names: own.chain(join.aliases.iter().cloned()).collect(),
+                links: join.links.iter().map(split).collect(),
                 endpoint: join.endpoint.clone(),
                 default_routes: join.default_routes,
             })

@@ -75,34 +75,73 @@ pub(crate) fn hostname(name: &str) -> String {
     format!("{name}\n")
 }
 
-/// `/etc/resolv.conf`: the user's settings over the host's file. With a network namespace of its own, servers on the
-/// host's loopback cannot be reached and are left out.
-pub(crate) fn resolv_conf(dns: &DnsConfig, host_file: &str, own_network: bool) -> String {
-    let host = |keyword: &str| -> Vec<String> {
-        let words = |line: &str| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some(keyword)).then(|| words.map(str::to_owned).collect::<Vec<_>>())
+/// What resolv.conf(5) says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResolvConf {
+    /// Name servers.
+    pub(crate) servers: Vec<String>,
+    /// Search domains.
+    pub(crate) search: Vec<String>,
+    /// Options.
+    pub(crate) options: Vec<String>,
+}
+
+// === impl ResolvConf ===
+
+impl ResolvConf {
+    /// The host's.
+    pub(crate) fn of_host() -> Self {
+        Self::read(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+    }
+
+    fn read(text: &str) -> Self {
+        let all = |keyword: &str| -> Vec<String> {
+            let words = |line: &str| {
+                let mut words = line.split_whitespace();
+                (words.next() == Some(keyword)).then(|| words.map(str::to_owned).collect::<Vec<_>>())
+            };
+            text.lines().filter_map(words).flatten().collect()
         };
-        host_file.lines().filter_map(words).flatten().collect()
-    };
-    let or_host = |own: &Vec<String>, keyword: &str| if own.is_empty() { host(keyword) } else { own.clone() };
-    let mut servers = or_host(&dns.servers, "nameserver");
-    if dns.servers.is_empty() && own_network {
-        servers.retain(|s| !s.starts_with("127.") && s != "::1" && s != "0.0.0.0");
-        if servers.is_empty() {
-            servers = FALLBACK_SERVERS.iter().map(|s| (*s).to_owned()).collect();
+        Self { servers: all("nameserver"), search: all("search"), options: all("options") }
+    }
+
+    /// A user's settings over the host's.
+    pub(crate) fn of(dns: &DnsConfig, host: &Self) -> Self {
+        let or_host =
+            |own: &Vec<String>, host: &Vec<String>| if own.is_empty() { host.clone() } else { own.clone() };
+        let mut search = or_host(&dns.search, &host.search);
+        // A dot alone stands for none.
+        search.retain(|domain| domain != ".");
+        Self {
+            servers: or_host(&dns.servers, &host.servers),
+            search,
+            options: or_host(&dns.options, &host.options),
         }
     }
-    let mut text: String = servers.iter().map(|s| format!("nameserver {s}\n")).collect();
-    let search = or_host(&dns.search, "search");
-    if !search.is_empty() && search != ["."] {
-        text += &format!("search {}\n", search.join(" "));
+
+    /// For a container that asks by itself: with a network namespace of its own, servers on the host's loopback cannot be
+    /// reached and are left out.
+    pub(crate) fn direct(dns: &DnsConfig, host: &Self, own_network: bool) -> Self {
+        let mut all = Self::of(dns, host);
+        if dns.servers.is_empty() && own_network {
+            all.servers.retain(|s| !s.starts_with("127.") && s != "::1" && s != "0.0.0.0");
+            if all.servers.is_empty() {
+                all.servers = FALLBACK_SERVERS.iter().map(|s| (*s).to_owned()).collect();
+            }
+        }
+        all
     }
-    let options = or_host(&dns.options, "options");
-    if !options.is_empty() {
-        text += &format!("options {}\n", options.join(" "));
+
+    /// The file.
+    pub(crate) fn text(&self) -> String {
+        let mut text: String = self.servers.iter().map(|s| format!("nameserver {s}\n")).collect();
+        for (keyword, words) in [("search", &self.search), ("options", &self.options)] {
+            if !words.is_empty() {
+                text += &format!("{keyword} {}\n", words.join(" "));
+            }
+        }
+        text
     }
-    text
 }
 
 #[cfg(test)]
@@ -149,15 +188,17 @@ mod tests {
     #[test]
     fn loopback_servers_of_the_host_do_not_reach_an_own_network() {
         let host = "# comment\nnameserver 127.0.0.53\nsearch lan\noptions edns0 trust-ad\n";
-        let text = resolv_conf(&DnsConfig::default(), host, true);
+        let direct = |dns: &DnsConfig, own| ResolvConf::direct(dns, &ResolvConf::read(host), own).text();
+        let text = direct(&DnsConfig::default(), true);
         assert_eq!(text, "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch lan\noptions edns0 trust-ad\n");
-        let text = resolv_conf(&DnsConfig::default(), host, false);
+        let text = direct(&DnsConfig::default(), false);
         assert!(text.starts_with("nameserver 127.0.0.53\n"));
     }
 
     #[test]
     fn own_settings_replace_the_hosts() {
         let dns = DnsConfig { servers: vec!["127.0.0.1".into()], search: vec![".".into()], options: vec![] };
-        assert_eq!(resolv_conf(&dns, "nameserver 9.9.9.9\nsearch lan\n", true), "nameserver 127.0.0.1\n");
+        let host = ResolvConf::read("nameserver 9.9.9.9\nsearch lan\n");
+        assert_eq!(ResolvConf::direct(&dns, &host, true).text(), "nameserver 127.0.0.1\n");
     }
 }

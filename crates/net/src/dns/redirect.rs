@@ -32,7 +32,7 @@ pub fn redirect(netfilter: OwnedFd, udp: u16, tcp: u16) -> Result<OwnedFd> {
     let mut socket = Socket::adopt(netfilter);
     let hook = Hook { kind: "nat", number: LOCAL_OUT, priority: TRANSLATION, drop: false, device: None };
     let changes = [
-        Change::AddTable { note: Vec::new() },
+        Change::AddTable { note: Vec::new(), flags: Default::default() },
         Change::AddChain(Chain { name: CHAIN.into(), hook: Some(hook) }),
         // Nothing is there the first time; to delete the table, if empty, would make the kernel wait for others.
         Change::FlushChain(CHAIN.into()),

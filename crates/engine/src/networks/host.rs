@@ -1,0 +1,373 @@
+//! The kernel's networks: links, the firewall and names, put together.
+//!
+//! Sockets of the host's namespace are taken from a small pool for the time of a call: two containers that start wait for
+//! the kernel's lock, not for each other's conversation with it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use ipnet::IpNet;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use tare_model::network::{Driver, Network, Protocol, Published};
+use tare_model::sandbox::{NetworkReady, NetworkSockets};
+use tare_model::{Error, NetworkId, Result};
+use tare_net::dns::{self, Directory, Dns};
+use tare_net::firewall::{Admitted, Bridge, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
+use tare_net::link::{self, Attach, Doomed, Way};
+use tare_sys::netlink::{self, Socket};
+
+use super::Resolver;
+use super::fabric::{Fabric, Join};
+
+/// Sockets of the host's namespace that are kept when nobody uses them.
+const SOCKETS: usize = 8;
+
+/// See the head of this file.
+pub(crate) struct Host {
+    sockets: Mutex<Vec<Socket>>,
+    links: Mutex<HashMap<NetworkId, Arc<link::Fabric>>>,
+    /// The host's ends of containers' interfaces, by the endpoint.
+    ends: Mutex<HashMap<String, u32>>,
+    firewall: OnceLock<(Arc<Firewall>, Watch)>,
+    opening: Mutex<()>,
+    table: String,
+    directory: Arc<Directory>,
+    names: Dns,
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Of the calling thread's network namespace; nothing is changed before it is needed. `table` names the firewall's tables.
+    ///
+    /// # Errors
+    /// Outside of a tokio runtime.
+    pub(crate) fn open(table: String) -> Result<Self> {
+        let directory = Arc::new(Directory::default());
+        let names = Dns::open(Arc::clone(&directory), dns::Limits::default())?;
+        Ok(Self {
+            sockets: Mutex::default(),
+            links: Mutex::default(),
+            ends: Mutex::default(),
+            firewall: OnceLock::new(),
+            opening: Mutex::default(),
+            table,
+            directory,
+            names,
+        })
+    }
+
+    fn with_socket<T>(&self, work: impl FnOnce(&mut Socket) -> Result<T>) -> Result<T> {
+        let idle = lock(&self.sockets).pop();
+        let mut socket = match idle {
+            Some(socket) => socket,
+            None => Socket::open(netlink::Protocol::Route)
+                .map_err(|e| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {e}")))?,
+        };
+        let result = work(&mut socket);
+        let mut sockets = lock(&self.sockets);
+        // After an error there may be answers on it that nobody has read.
+        if result.is_ok() && sockets.len() < SOCKETS {
+            sockets.push(socket);
+        }
+        result
+    }
+
+    /// The firewall, which is opened and watched from its first use on, with what it is to enforce then.
+    fn firewall(&self, first: impl FnOnce() -> Ruleset) -> Result<&Arc<Firewall>> {
+        if let Some((firewall, _)) = self.firewall.get() {
+            return Ok(firewall);
+        }
+        let _one = lock(&self.opening);
+        if self.firewall.get().is_none() {
+            let settings = Settings { table: self.table.clone(), forwarding: Forwarding::Ours };
+            let firewall = Arc::new(Firewall::open(settings, None)?);
+            firewall.load(first())?;
+            let report = |repair: Repair| match repair {
+                Repair::Done(after) => tracing::warn!(
+                    "somebody changed this engine's firewall tables; they are as before after {after:?}"
+                ),
+                Repair::Failed(e) => tracing::error!("this engine's firewall tables cannot be restored: {e}"),
+            };
+            let watch = Watch::start(Arc::clone(&firewall), report)?;
+            // Nobody else sets it: the lock is held.
+            let _ = self.firewall.set((firewall, watch));
+        }
+        self.firewall
+            .get()
+            .map(|(firewall, _)| firewall)
+            .ok_or_else(|| Error::system("the firewall is not open"))
+    }
+
+    fn fabric_of(&self, network: &Network) -> Result<Arc<link::Fabric>> {
+        let known = lock(&self.links).get(&network.id).cloned();
+        known.map_or_else(|| self.make_links(network), Ok)
+    }
+
+    fn make_links(&self, network: &Network) -> Result<Arc<link::Fabric>> {
+        let made = Arc::new(self.with_socket(|host| link::ensure(host, network))?);
+        lock(&self.links).insert(network.id.clone(), Arc::clone(&made));
+        let subnets = network.pools.iter().map(|pool| pool.subnet).collect();
+        self.directory.add_network(&network.id, &network.config.name, network.config.internal, subnets);
+        Ok(made)
+    }
+
+    fn attach_one(&self, join: &Join, inside: &mut Socket) -> Result<Option<u32>> {
+        let fabric = self.fabric_of(&join.network)?;
+        let what = Attach {
+            network: &join.network,
+            fabric: &fabric,
+            container: &join.container,
+            endpoint: &join.endpoint,
+            default_ipv4: join.default_routes.0,
+            default_ipv6: join.default_routes.1,
+        };
+        let context = |e: Error| e.context(format!("network {}", join.network.config.name));
+        let end = self.with_socket(|host| link::attach(host, inside, &what)).map_err(context)?;
+        if let Some(end) = end {
+            lock(&self.ends).insert(join.endpoint.id.clone(), end);
+        }
+        Ok(end)
+    }
+
+    /// What may be sent from the links of these joins.
+    fn admitted(&self, joins: &[Join]) -> Vec<Admitted> {
+        let ends = lock(&self.ends);
+        let admit = |join: &Join| {
+            Some(Admitted {
+                link: *ends.get(&join.endpoint.id)?,
+                bridge: join.network.bridge(),
+                mac: join.endpoint.mac?,
+                addresses: join.endpoint.addresses.iter().map(IpNet::addr).collect(),
+            })
+        };
+        joins.iter().filter(|join| join.network.config.driver == Driver::Bridge).filter_map(admit).collect()
+    }
+
+    fn join_names(&self, joins: &[Join]) {
+        for join in joins {
+            let member = dns::Member {
+                names: join.names.clone(),
+                addresses: join.endpoint.addresses.iter().map(IpNet::addr).collect(),
+            };
+            self.directory.join(&join.network.id, &join.container, member);
+        }
+    }
+
+    fn forget_ends(&self, joins: &[Join]) -> Vec<u32> {
+        let mut ends = lock(&self.ends);
+        joins.iter().filter_map(|join| ends.remove(&join.endpoint.id)).collect()
+    }
+}
+
+impl Fabric for Host {
+    fn routes(&self) -> Result<Vec<IpNet>> {
+        self.with_socket(link::destinations)
+    }
+
+    fn ensure(&self, network: &Network) -> Result<()> {
+        self.make_links(network)?;
+        if network.config.driver != Driver::Bridge {
+            return Ok(());
+        }
+        self.firewall(Ruleset::default)?.add_network(Bridge::of(network))
+    }
+
+    fn remove(&self, network: &Network) -> Result<()> {
+        let rules = match self.firewall.get() {
+            Some((firewall, _)) if network.config.driver == Driver::Bridge => {
+                firewall.remove_network(&network.bridge())
+            }
+            _ => Ok(()),
+        };
+        lock(&self.links).remove(&network.id);
+        self.directory.remove_network(&network.id);
+        self.with_socket(|host| link::remove(host, network)).and(rules)
+    }
+
+    fn attach(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<NetworkReady> {
+        let mut inside = inside(sockets)?;
+        for join in joins {
+            self.attach_one(join, &mut inside)?;
+        }
+        let admitted = self.admitted(joins);
+        if !admitted.is_empty() {
+            self.firewall(Ruleset::default)?.admit(&admitted, &[])?;
+        }
+        self.join_names(joins);
+        Ok(NetworkReady::default())
+    }
+
+    fn serve_names(&self, joins: &[Join], resolver: &Resolver, sockets: &NetworkSockets) -> Result<()> {
+        let Some(first) = joins.first() else { return Ok(()) };
+        let (udp, tcp) = (port_of(&sockets.dns_udp)?, port_of(&sockets.dns_tcp)?);
+        let settings = settings(joins, resolver);
+        self.names.serve(&first.container, dup(&sockets.dns_udp)?, dup(&sockets.dns_tcp)?, &settings)?;
+        dns::redirect(dup(&sockets.netfilter)?, udp, tcp).map(drop)
+    }
+
+    fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {
+        let mut inside = inside(sockets)?;
+        self.directory.leave(&join.network.id, &join.container);
+        let doomed: Option<Doomed> = link::detach(&mut inside, &join.endpoint)?;
+        let ends = self.forget_ends(std::slice::from_ref(join));
+        let deleted = doomed.map_or(Ok(()), |doomed| doomed.delete(&mut inside));
+        let dismissed = match self.firewall.get() {
+            Some((firewall, _)) => {
+                firewall.dismiss(&ends, &[]).and_then(|()| firewall.forget(&addresses(join)))
+            }
+            None => Ok(()),
+        };
+        deleted.and(dismissed)
+    }
+
+    fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()> {
+        let mut inside = inside(sockets)?;
+        let way = |ipv4: bool| {
+            let leads = |join: &&Join| if ipv4 { join.default_routes.0 } else { join.default_routes.1 };
+            joins.iter().find(leads).map(|join| Way {
+                interface: &join.endpoint.interface,
+                gateway: join.endpoint.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4),
+            })
+        };
+        link::set_default(&mut inside, way(true), way(false))
+    }
+
+    fn rename(&self, joins: &[Join]) {
+        self.join_names(joins);
+    }
+
+    fn forget(&self, joins: &[Join]) -> Result<()> {
+        for join in joins {
+            self.names.stop(&join.container);
+            self.directory.leave(&join.network.id, &join.container);
+        }
+        let ends = self.forget_ends(joins);
+        match self.firewall.get() {
+            Some((firewall, _)) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_connections(&self, joins: &[Join]) -> Result<()> {
+        match self.firewall.get() {
+            Some((firewall, _)) => firewall.forget(&joins.iter().flat_map(addresses).collect::<Vec<_>>()),
+            None => Ok(()),
+        }
+    }
+
+    fn publish(&self, published: &[Published]) -> Result<()> {
+        self.firewall(Ruleset::default)?.publish(published)
+    }
+
+    fn unpublish(&self, published: &[Published]) -> Result<()> {
+        self.firewall(Ruleset::default)?.unpublish(published)
+    }
+
+    fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()> {
+        for network in networks {
+            self.make_links(network)?;
+        }
+        let links = self.with_socket(|host| {
+            netlink::link::list(host).map_err(|e| Error::system(format!("RTM_GETLINK(dump): {e}")))
+        })?;
+        let by_name: HashMap<&str, u32> = links.iter().map(|link| (link.name.as_str(), link.index)).collect();
+        for join in joins {
+            if let Some(index) = by_name.get(link::host_name(&join.endpoint.id).as_str()) {
+                lock(&self.ends).insert(join.endpoint.id.clone(), *index);
+            }
+        }
+        self.join_names(joins);
+        let bridges = networks.iter().filter(|network| network.config.driver == Driver::Bridge);
+        let bridges: Vec<Bridge> = bridges.map(|network| Bridge::of(network)).collect();
+        let rules = Ruleset::new(bridges, self.admitted(joins), published.iter().cloned());
+        self.firewall(|| rules).map(drop)
+    }
+
+    fn hold(&self, protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
+        match bind(protocol, address) {
+            // Connections of a program that has ended may linger: where one can listen, nobody else does.
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && protocol == Protocol::Tcp => {
+                TcpListener::bind(address).map(OwnedFd::from)
+            }
+            bound => bound,
+        }
+    }
+
+    fn ephemeral_ports(&self) -> (u16, u16) {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
+        numbers.next().zip(numbers.next()).filter(|(first, last)| first <= last).unwrap_or((32_768, 60_999))
+    }
+
+    fn retire(&self, networks: &[Arc<Network>]) {
+        let made: Vec<NetworkId> = lock(&self.links).keys().cloned().collect();
+        for network in networks.iter().filter(|network| made.contains(&network.id)) {
+            if let Err(e) = self.with_socket(|host| link::remove(host, network)) {
+                tracing::error!("remove network {}: {e}", network.config.name);
+            }
+        }
+        if let Some((firewall, _)) = self.firewall.get()
+            && let Err(e) = firewall.remove()
+        {
+            tracing::error!("remove the firewall's tables: {e}");
+        }
+    }
+}
+
+/// Bound and nothing else: who connects past our rules is refused.
+fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, Some(ipproto::TCP)),
+        Protocol::Udp => (SocketType::DGRAM, Some(ipproto::UDP)),
+        Protocol::Sctp => (SocketType::STREAM, Some(ipproto::SCTP)),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, kind, flags, number)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+fn inside(sockets: &NetworkSockets) -> Result<Socket> {
+    dup(&sockets.route).map(Socket::adopt)
+}
+
+fn dup(socket: &OwnedFd) -> Result<OwnedFd> {
+    socket.try_clone().map_err(|e| Error::system(format!("dup of a network socket: {e}")))
+}
+
+fn addresses(join: &Join) -> Vec<IpAddr> {
+    join.endpoint.addresses.iter().map(IpNet::addr).collect()
+}
+
+/// What a container may ask: names of its networks, but of the default one, which has none.
+fn settings(joins: &[Join], resolver: &Resolver) -> dns::Settings {
+    let named = joins.iter().filter(|join| join.network.config.name != super::plan::DEFAULT);
+    let networks = named.map(|join| dns::Attachment {
+        network: join.network.id.clone(),
+        links: join.links.iter().cloned().collect(),
+    });
+    dns::Settings {
+        networks: networks.collect(),
+        upstream: resolver.upstream.clone(),
+        search: resolver.search.clone(),
+        options: resolver.options.clone(),
+    }
+}
+
+fn port_of(socket: &OwnedFd) -> Result<u16> {
+    let name = rustix::net::getsockname(socket).and_then(SocketAddr::try_from);
+    let address = name.map_err(|e| Error::system(format!("getsockname(resolver): {e}")))?;
+    Ok(address.port())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
