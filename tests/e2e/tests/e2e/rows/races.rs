@@ -1,0 +1,180 @@
+//! Loops: names that change places while containers start, and processes inside that wait for what enters.
+
+use std::fs;
+use std::path::Path;
+
+use tare_kit::{Engine, Host, Image, Layer, Race, Rounds, perl};
+
+use super::dev_with;
+use crate::{lines, ours};
+
+/// Rows 12 and 17: two containers share a volume, the second mounts into it while a directory there and a link to the
+/// host change places.
+#[test]
+fn rows_12_17_a_mount_into_an_exchanged_directory_never_leads_out() {
+    let engine = Engine::start();
+    let host = Host::new(&engine);
+    let (volume, source) = (engine.path("volume"), engine.path("source"));
+    for dir in [&source, &format!("{volume}/real")] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    fs::write(format!("{source}/mine"), "").unwrap();
+    let race = Race::new(Path::new(&volume), "real", host.canary().path());
+    engine.background(&["--name", "other", "-v", &format!("{volume}:/v")], "sleep 1000");
+    let mut flags = vec!["-v".to_owned(), format!("{volume}:/v")];
+    // Of 20, some name a place that has to be made: a directory, or a file for a file.
+    for number in 0..10 {
+        flags.extend(["-v".to_owned(), format!("{source}:/v/real/made{number}")]);
+        flags.extend(["-v".to_owned(), format!("{source}/mine:/v/real/file{number}")]);
+    }
+    // Without the wall that is the user namespace: only how paths are looked up defends then.
+    flags.extend(["--userns", "host"].map(str::to_owned));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    race.run(|| {
+        let script = "cat /v/real/secret /v/link/secret /v/real/made0/secret; ls /v/real/made0 /v/link/made0";
+        let out = engine.shell(&flags, script).run();
+        assert!(!out.out().contains("the host's own secret"), "the host shows: {out}");
+        host.canary().assert_untouched();
+        out.code < 125
+    });
+    host.assert_unchanged();
+}
+
+/// Row 10: the root's `proc` is on a volume where it and a link change places.
+#[test]
+fn row_10_an_exchanged_proc_is_the_real_one_or_there_is_none() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let host = Host::new(&engine);
+    let root = engine.dir().join("rootfs");
+    fs::create_dir(&root).unwrap();
+    tare_kit::image::unpack_busybox(&root);
+    let evil = root.join("evil");
+    fs::create_dir_all(evil.join("self/attr")).unwrap();
+    fs::write(evil.join("self/status"), "CapEff: 0\n").unwrap();
+    let path = root.display().to_string();
+    Race::new(&root, "proc", "/evil").run(|| {
+        let args = ["run", "--rm", "--network", "none", "--rootfs", &path, "/bin/sh", "-c"];
+        let script = "/bin/stat -f -c %T /proc; /bin/grep -c Seccomp: /proc/self/status";
+        let out = engine.tare([&args[..], &[script]].concat()).run();
+        assert!(out.code >= 125 || out.out() == "proc\n1", "{out}");
+        out.code < 125
+    });
+    assert_eq!(fs::read_dir(evil.join("self/attr")).unwrap().count(), 0);
+    host.assert_unchanged();
+}
+
+/// Rows 18 and 22: the null device of a volume at `/dev` and a link to where it hurts change places.
+#[test]
+fn rows_18_22_an_exchanged_null_device_covers_nothing_else() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let host = Host::new(&engine);
+    let (dev, bind) = dev_with(&engine, "null", "");
+    Race::new(&dev, "null", "/proc/sys/kernel/core_pattern").run(|| {
+        let script = "echo '|/evil' > /proc/keys; echo '|/evil' > /proc/timer_list; stat -c %t:%T /proc/keys /proc/timer_list";
+        let out = engine.shell(&["-v", &bind], script).run();
+        assert!(out.code >= 125 || lines(&out.out()).iter().all(|line| *line == "1:3"), "{out}");
+        out.code < 125
+    });
+    host.assert_unchanged();
+}
+
+/// Row 19: what is bound on `/dev/console` is a terminal, whatever happens to a volume at `/dev`.
+#[test]
+fn row_19_the_console_is_a_terminal() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let host = Host::new(&engine);
+    let (dev, bind) = dev_with(&engine, "console", "");
+    fs::create_dir(dev.join("pts")).unwrap();
+    Race::new(&dev, "console", host.canary().path().join("secret")).run(|| {
+        let out = engine
+            .shell(&["-t", "-v", &bind], "echo evil > /dev/console; stat -c %t /dev/console; cat /dev/link")
+            .run();
+        assert!(!out.out().contains("the host's own secret"), "{out}");
+        host.canary().assert_untouched();
+        // Such a volume has no place for terminals: that it is refused is all right here.
+        true
+    });
+    let layer = Layer::new().symlink("dev/console", host.canary().str()).symlink("dev/pts/0", "/etc/passwd");
+    engine.load(&Image::busybox("row19:1").layer(layer));
+    let script = "stat -c %t:%T /dev/console $(tty); echo evil > /dev/console";
+    let out = engine.tare(["run", "--rm", "-t", "--network", "none", "row19:1", "sh", "-c", script]).ok();
+    assert!(out.starts_with("88:0\r\n88:0") && out.contains("evil"), "{out:?}");
+    host.assert_unchanged();
+}
+
+/// Holds programs that it can open and tries to write to them later, when nobody runs them any more.
+const WRITER: &str = r#"#!/bin/perl
+my %held; while (1) { opendir(my $d, "/proc");
+  for my $p (grep { /^\d+$/ } readdir $d) { my $name = readlink("/proc/$p/exe") // next; next if $name =~ m{^/bin/};
+    open(my $f, '<', "/proc/$p/exe") or next; $held{$name} = $f; }
+  for my $name (keys %held) { my $fd = fileno $held{$name};
+    if (open(my $w, '>>', "/proc/self/fd/$fd")) { open(my $log, '>>', "/seen"); print $log "WRITTEN $name\n" } } }
+"#;
+
+/// Row 7: programs of the engine are the interpreter of the entry point, and are written to through `/proc`.
+#[test]
+fn row_7_no_loop_of_run_and_exec_changes_a_program() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    let layer = Layer::new()
+        .program("evil", "#!/proc/self/exe\n")
+        .program("loop", WRITER)
+        .symlink("lib/ld-hijacked.so", "/proc/self/exe")
+        .symlink("self", "/proc/self/exe");
+    engine.load(&Image::busybox("row7:1").layer(perl::layer()).layer(layer));
+    let host = Host::new(&engine);
+    for user_namespace in ["", "host"] {
+        let flags = ["run", "-d", "--name", "writer", "--network", "none", "--userns", user_namespace];
+        engine.tare([&flags[..], &["row7:1", "/loop"]].concat()).ok();
+        let mut rounds = Rounds::new();
+        while rounds.another() {
+            for program in ["/evil", "/self", "true"] {
+                engine.tare(["exec", "writer", program]).run();
+            }
+            engine.tare(["run", "--rm", "--network", "none", "row7:1", "/evil"]).run();
+        }
+        let seen = engine.tare(["exec", "writer", "sh", "-c", "grep WRITTEN /seen"]).run().out();
+        assert_eq!(seen, "", "--userns {user_namespace:?}");
+        engine.tare(["rm", "-f", "writer"]).ok();
+        host.assert_unchanged();
+    }
+}
+
+/// Row 6 with a thousand loops: a process with SYS_PTRACE attaches to whatever appears while the host enters.
+#[test]
+fn row_6_no_entering_process_can_be_attached_to() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::start();
+    engine.load(&Image::busybox("row6:1").layer(perl::layer()));
+    // PTRACE_SEIZE; what was attached while it is still the engine's would show a descriptor or program of the host.
+    let watch = perl::prelude()
+        + r#"print "ready\n"; while (1) { opendir(my $d, "/proc"); for my $p (grep { /^\d+$/ && $_ > 1 } readdir $d) {
+        if (call("ptrace", 0x4206, $p + 0, 0, 0) == 0) { for my $l ("exe", "cwd", "root", map { "fd/$_" } 3..40) { my $t = readlink "/proc/$p/$l"; print "SEEN $p $l $t\n" if defined $t && $t =~ m{tare|memfd|/run/|/var/lib} } } } 1 while waitpid(-1, 0x40000001) > 0 }"#;
+    // With the host's user namespace, whoever has SYS_PTRACE has rights over what enters.
+    for user_namespace in ["", "host"] {
+        let flags = ["run", "-d", "--name", "tracer", "--network", "none", "--cap-add", "SYS_PTRACE"];
+        let flags = [&flags[..], &["--userns", user_namespace, "row6:1", "perl", "-e", &watch]].concat();
+        engine.tare(flags).ok();
+        engine.wait_for_log("tracer", "ready");
+        let mut rounds = Rounds::new();
+        while rounds.another() {
+            engine.tare(["exec", "tracer", "true"]).run();
+        }
+        let log = engine.get("/containers/tracer/logs?stdout=1&stderr=1").text();
+        assert!(!log.contains("SEEN"), "--userns {user_namespace:?}: {log}");
+        engine.tare(["rm", "-f", "tracer"]).ok();
+    }
+}
