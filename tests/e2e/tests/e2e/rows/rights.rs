@@ -137,6 +137,12 @@ fn row_91_a_profile_that_says_nothing_is_refused() {
             assert!(started.status >= 400, "{text:?} started");
         }
     }
+    // One that says something is taken, by the same way.
+    let file = engine.path("good.json");
+    fs::write(&file, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
+    let taken =
+        engine.sh(&["--security-opt", &format!("seccomp={file}")], "grep -w Seccomp /proc/self/status");
+    assert!(taken.starts_with("Seccomp:"), "{taken}");
     engine.remove_containers();
     assert_eq!(engine.sh(&[], "echo well"), "well");
 }
@@ -146,6 +152,16 @@ fn row_91_a_profile_that_says_nothing_is_refused() {
 fn rows_94_95_only_the_containers_own_settings_are_written() {
     let engine = Engine::start();
     let host = Host::new(&engine);
+    // The same ones where they are the container's own.
+    for (setting, file) in [
+        ("net.ipv4.ip_forward=1", "net/ipv4/ip_forward"),
+        ("kernel.shmmax=4096", "kernel/shmmax"),
+        ("kernel.msgmax=4096", "kernel/msgmax"),
+        ("fs.mqueue.queues_max=4", "fs/mqueue/queues_max"),
+    ] {
+        let value = engine.sh(&["--sysctl", setting], &format!("cat /proc/sys/{file}"));
+        assert_eq!(setting.split_once('=').unwrap().1, value, "{setting}");
+    }
     for (flags, setting) in [
         (&["--network", "host"][..], "net.ipv4.ip_forward=1"),
         (&["--ipc", "host"], "kernel.shmmax=4096"),
