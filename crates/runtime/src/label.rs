@@ -79,3 +79,20 @@ fn write(path: &str, text: &str) -> Result<()> {
     require_proc(file.as_fd())?;
     rustix::io::write(&file, text.as_bytes()).call(|| format!("write({path:?}, {text:?})")).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CVE-2019-16884: a file that only looks like procfs's takes the request and does nothing.
+    #[test]
+    fn a_label_is_asked_for_on_procfs_or_not_at_all() {
+        let fake = tempfile::NamedTempFile::new().unwrap();
+        let error = write(fake.path().to_str().unwrap(), "exec profile").unwrap_err();
+        assert_eq!(error.kind(), tare_model::ErrorKind::Forbidden, "{error}");
+        assert_eq!(std::fs::read_to_string(fake.path()).unwrap(), "");
+        // On procfs the kernel answers.
+        let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        write("/proc/self/oom_score_adj", own.trim()).unwrap();
+    }
+}

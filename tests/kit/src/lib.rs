@@ -5,6 +5,7 @@
 //! * [`Image`] and [`Layer`]: images made on the spot, honest and hostile, as archives in both layouts
 //! * [`Cmd`] and [`Pty`]: programs with an end in sight, on pipes or on a terminal
 //! * [`Canary`]: a tree on the host that nothing may touch
+//! * [`Race`]: two names that change places while containers start
 //! * [`User`]: an ordinary user, with an engine of that user's own
 //! * [`Host`]: the machine before and after, for attacks
 //! * [`perl`]: an interpreter for system calls by number
@@ -27,6 +28,7 @@ pub mod image;
 pub mod leftovers;
 pub mod perl;
 pub mod pty;
+pub mod race;
 pub mod user;
 pub mod wait;
 
@@ -36,4 +38,5 @@ pub use engine::Engine;
 pub use host::Host;
 pub use image::{Image, Layer};
 pub use pty::Pty;
+pub use race::{Race, Rounds};
 pub use user::User;

@@ -18,7 +18,7 @@ use crate::channel::Report;
 use crate::error::{Call, Context, Error, Result};
 use crate::identity::User;
 use crate::mount::idmap::Piece;
-use crate::mount::mask::{self, Covers};
+use crate::mount::mask::{self, Anchor, Covers};
 use crate::mount::view::View;
 use crate::mount::{attach, rootfs, source};
 use crate::plan::{Expected, IdMaps, Place, Plan, Source, Step, What, Who};
@@ -44,6 +44,8 @@ pub(crate) struct Child<'a> {
     root_pieces: Vec<Piece>,
     /// The root's propagation, if it has to wait.
     root_propagation: Option<Propagation>,
+    /// File systems of the kernel's that are in their places.
+    anchors: Vec<Anchor>,
     /// What covers masked paths, if the parent has made it.
     covers: Option<OwnedFd>,
     /// What the parent makes, in order.
@@ -78,6 +80,7 @@ pub(crate) fn run(
         root: None,
         root_pieces: Vec::new(),
         root_propagation: None,
+        anchors: Vec::new(),
         covers: None,
         expected: Vec::new(),
         user: User::default(),
@@ -193,11 +196,10 @@ impl Child<'_> {
             Step::Attach(place) => self.attach(place).context(|| format!("mount {}", place.destination)),
             Step::Mask(paths) => {
                 let covers = self.covers.take().map_or_else(Covers::make, Ok)?;
-                mask::mask(self.root()?, paths, covers)
+                mask::mask(self.root()?, &self.anchors, paths, covers)
             }
-            Step::ReadOnly(path) => {
-                mask::read_only(self.root()?, path).context(|| format!("make {path} read-only"))
-            }
+            Step::ReadOnly(path) => mask::read_only(self.root()?, &self.anchors, path)
+                .context(|| format!("make {path} read-only")),
             // What others see of it cannot be the root that the stage is left for.
             Step::RootPropagation(propagation) if stage::is_built() => {
                 self.root_propagation = Some(*propagation);
@@ -423,10 +425,15 @@ impl Child<'_> {
         match next.ok_or_else(|| Error::invalid("plan: a place without a source"))? {
             Prepared::Nothing => Err(Error::invalid("plan: a place before its source was received")),
             Prepared::Mount(pieces) => {
-                let (first, below) =
-                    pieces.split_first().ok_or_else(|| Error::invalid("plan: a source of no mounts"))?;
+                let mut pieces = pieces.into_iter();
+                let first = pieces.next().ok_or_else(|| Error::invalid("plan: a source of no mounts"))?;
                 attach::attach(first.mount.as_fd(), self.root()?, &place.destination, place.rules)?;
-                attach::attach_below(first.mount.as_fd(), below)
+                attach::attach_below(first.mount.as_fd(), pieces.as_slice())?;
+                if place.rules.no_links {
+                    let destination = place.destination.clone();
+                    self.anchors.push(Anchor { destination, mount: first.mount });
+                }
+                Ok(())
             }
             Prepared::Cgroups(view, attributes) => {
                 attach::attach(view.top.as_fd(), self.root()?, &place.destination, place.rules)?;

@@ -4,10 +4,14 @@
 //! container's `/dev/null` is not used, it may be anything (CVE-2025-31133). For a container in a user namespace, which
 //! can make no device, its parent makes the tmpfs. Only what is attached can be copied by everybody, so the tmpfs lies on
 //! top of the root for a moment, where no path from the root leads.
+//!
+//! Who shares the root with somebody may see `/proc` change places with a link or another directory between the moment it is
+//! mounted and this one (CVE-2023-28642). So what is below a file system of the kernel's is looked up on that very mount as
+//! well ([`Anchor`]).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, mkdirat, mknodat, openat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, makedev, mkdirat, mknodat, openat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, fchdir};
@@ -16,6 +20,13 @@ use tare_sys::userns::is_initial;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::{resolve, source};
+
+/// A file system of the kernel's and the place in the container that it was put in.
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    pub(crate) destination: String,
+    pub(crate) mount: OwnedFd,
+}
 
 /// The two things that cover others.
 pub(crate) struct Covers {
@@ -82,13 +93,13 @@ impl Covers {
 }
 
 /// Covers those of `paths` that exist, with what is in `tmpfs`.
-pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], tmpfs: OwnedFd) -> Result<()> {
+pub(crate) fn mask(root: BorrowedFd<'_>, anchors: &[Anchor], paths: &[String], tmpfs: OwnedFd) -> Result<()> {
     let covers = Covers::in_tmpfs(tmpfs)?;
     // Looked up while nothing lies on the root that `..` could lead into.
     let mut places = Vec::with_capacity(paths.len());
     for path in paths {
-        let place = existing(root, path).context(|| format!("mask {path}"))?;
-        places.extend(place.map(|place| (place, path)));
+        let found = existing(root, anchors, path).context(|| format!("mask {path}"))?;
+        places.extend(found.into_iter().map(|place| (place, path)));
     }
     covers.attach(root)?;
     for (place, path) in &places {
@@ -98,15 +109,37 @@ pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], tmpfs: OwnedFd) -> Re
 }
 
 /// Makes `path`, and every mount below it, read-only if it exists.
-pub(crate) fn read_only(root: BorrowedFd<'_>, path: &str) -> Result<()> {
-    let Some(place) = existing(root, path)? else { return Ok(()) };
-    let copy = source::clone_of(place.as_fd(), true)?;
-    let change = Change { set: Attributes::RDONLY, recursive: true, ..Change::default() };
-    source::change(copy.as_fd(), change)?;
-    put(copy.as_fd(), place.as_fd(), path)
+pub(crate) fn read_only(root: BorrowedFd<'_>, anchors: &[Anchor], path: &str) -> Result<()> {
+    for place in existing(root, anchors, path)? {
+        let copy = source::clone_of(place.as_fd(), true)?;
+        let change = Change { set: Attributes::RDONLY, recursive: true, ..Change::default() };
+        source::change(copy.as_fd(), change)?;
+        put(copy.as_fd(), place.as_fd(), path)?;
+    }
+    Ok(())
 }
 
-fn existing(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>> {
+/// What `path` means: below an anchor, and by its name from the root if that is something else.
+fn existing(root: BorrowedFd<'_>, anchors: &[Anchor], path: &str) -> Result<Vec<OwnedFd>> {
+    let mut found = Vec::with_capacity(1);
+    for Anchor { destination, mount } in anchors {
+        if let Some(below) = path.strip_prefix(destination.as_str()).filter(|rest| rest.starts_with('/')) {
+            found.extend(look(mount.as_fd(), below)?);
+        }
+    }
+    if let Some(named) = look(root, path)? {
+        let same = |a: &Stat, b: &Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        let stat = |file: &OwnedFd| fstat(file).call(|| format!("fstat({path:?})"));
+        let seen = stat(&named)?;
+        let known = found.iter().map(stat).collect::<Result<Vec<Stat>>>()?;
+        if !known.iter().any(|known| same(known, &seen)) {
+            found.push(named);
+        }
+    }
+    Ok(found)
+}
+
+fn look(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>> {
     match resolve::open(root, path, OFlags::PATH) {
         Ok(place) => Ok(Some(place)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),

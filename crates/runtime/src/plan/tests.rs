@@ -290,6 +290,22 @@ fn hooks_find_the_mounts_in_place_and_the_root_not_yet_entered() {
     assert!(order.is_sorted(), "{order:?} in {:?}", plan.steps);
 }
 
+/// Security row 8: what the image or a volume puts in the place of `/proc` is never asked.
+#[test]
+fn labels_are_asked_for_while_the_hosts_procfs_is_the_one_to_be_seen() {
+    for document in [document(), in_user_namespace()] {
+        let mut document = document;
+        document["process"]["apparmorProfile"] = json!("p");
+        let label = |plan: &Plan| position(plan, |step| matches!(step, Step::Label(_)));
+        let plan = planned(document.clone()).unwrap();
+        assert!(label(&plan) < position(&plan, |step| *step == Step::EnterRoot), "{:?}", plan.steps);
+        assert!(label(&plan) < position(&plan, |step| matches!(step, Step::Attach(_))), "{:?}", plan.steps);
+        let exec = ExecSpec { args: vec!["x".into()], ..ExecSpec::default() };
+        let plan = Plan::exec(&sandbox(document), &exec, MANNER).unwrap();
+        assert!(label(&plan) < position(&plan, |step| *step == Step::JoinNamespaces), "{:?}", plan.steps);
+    }
+}
+
 #[test]
 fn an_unconfined_apparmor_profile_and_empty_hooks_are_nothing_to_refuse() {
     let mut document = with("/process/apparmorProfile", json!("unconfined"));

@@ -25,31 +25,45 @@ crate::tests![
 fn row_2_standard_streams_are_not_opened_through_the_image() {
     let canary = Canary::new();
     for own_dev in [true, false] {
-        let mut setup = Setup::new(&["echo", "out"]);
-        for name in ["console", "stdout", "stderr", "stdin", "pts", "tty", "shm", "mqueue"] {
-            symlink(canary.path().join(name), setup.lower("dev").join(name)).unwrap();
+        for (hostile, place) in [(false, "/tmp"), (true, canary.path().to_str().unwrap())] {
+            let mut setup = Setup::new(&["echo", "out"]);
+            // A device's own place must be free, or hidden.
+            let tty = own_dev.then_some("tty");
+            for name in ["console", "stdout", "stderr", "stdin"].into_iter().chain(tty) {
+                symlink(format!("{place}/{name}"), setup.lower("dev").join(name)).unwrap();
+            }
+            for name in ["pts", "shm", "mqueue"] {
+                let dev = setup.lower("dev").join(name);
+                if hostile { symlink(canary.path().join(name), dev) } else { std::fs::create_dir(dev) }
+                    .unwrap();
+            }
+            if !own_dev {
+                without(&mut setup, "/dev");
+            }
+            assert_eq!(setup.output(), "out", "own /dev: {own_dev}, {place}");
+            canary.is_untouched();
         }
-        if !own_dev {
-            without(&mut setup, "/dev");
-        }
-        // It runs or is refused; either way nothing happens outside.
-        if let Ok(said) = setup.run() {
-            assert_eq!(said.out, "out");
-        }
-        canary.is_untouched();
     }
 }
 
 fn row_3_default_mountpoints_that_are_links_lead_nowhere() {
     let canary = Canary::new();
-    let mut setup = Setup::new(&["exit", "0"]);
     for name in ["proc", "sys", "dev"] {
-        std::fs::remove_dir(setup.lower(name)).unwrap();
-        symlink(canary.path(), setup.lower(name)).unwrap();
-    }
-    for _ in 0..2 {
-        setup.refused();
-        canary.is_untouched();
+        for target in [canary.path().to_owned(), canary.path().join("made")] {
+            let mut setup = Setup::new(&["echo", "out"]);
+            assert_eq!(setup.output(), "out");
+            std::fs::remove_dir(setup.lower(name)).unwrap();
+            symlink(target, setup.lower(name)).unwrap();
+            for _ in 0..2 {
+                // Where /dev is has no weight; it goes to a place inside.
+                if name == "dev" {
+                    assert_eq!(setup.output(), "out");
+                } else {
+                    assert_eq!(setup.refused().kind(), ErrorKind::Forbidden);
+                }
+                canary.is_untouched();
+            }
+        }
     }
 }
 
@@ -88,7 +102,8 @@ fn row_9_a_destination_that_is_a_link_stays_inside() {
 
 fn row_10_and_21_proc_and_sys_must_be_real_directories() {
     for (name, target) in [("proc", "/etc"), ("sys", "/etc"), ("proc", "/"), ("proc", "tmp")] {
-        let mut setup = Setup::new(&["exit", "0"]);
+        let mut setup = Setup::new(&["echo", "out"]);
+        assert_eq!(setup.output(), "out");
         std::fs::remove_dir(setup.lower(name)).unwrap();
         symlink(target, setup.lower(name)).unwrap();
         let error = setup.refused();
@@ -114,16 +129,20 @@ fn row_18_masks_do_not_come_from_the_images_null_device() {
 fn row_26_a_dev_that_is_a_link_leads_nowhere() {
     let canary = Canary::new();
     for keep_tmpfs in [true, false] {
-        let mut setup = Setup::new(&["exit", "0"]);
-        std::fs::remove_dir(setup.lower("dev")).unwrap();
-        symlink(canary.path(), setup.lower("dev")).unwrap();
-        if !keep_tmpfs {
-            for mount in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
-                without(&mut setup, mount);
+        for hostile in [false, true] {
+            let mut setup = Setup::new(&["echo", "out"]);
+            if hostile {
+                std::fs::remove_dir(setup.lower("dev")).unwrap();
+                symlink(canary.path(), setup.lower("dev")).unwrap();
             }
+            if !keep_tmpfs {
+                for mount in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
+                    without(&mut setup, mount);
+                }
+            }
+            assert_eq!(setup.output(), "out", "tmpfs: {keep_tmpfs}, link: {hostile}");
+            canary.is_untouched();
         }
-        let _ = setup.run();
-        canary.is_untouched();
     }
 }
 
@@ -176,6 +195,7 @@ fn row_94_host_namespaces_keep_their_parameters() {
     let before = std::fs::read_to_string(path).unwrap();
     let mut setup = Setup::new(&["exit", "0"]);
     setup.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    assert_eq!(setup.run().unwrap().exit, tare_model::Exit::Code(0));
     setup.oci["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != json!("network"));
     assert_eq!(setup.refused().kind(), ErrorKind::Forbidden);
     assert_eq!(std::fs::read_to_string(path).unwrap(), before);
@@ -214,17 +234,20 @@ fn exchanging_a_destination_never_leads_out() {
         }
         Forked::Parent { pid, .. } => pid,
     };
+    let mut ran = 0;
     for _ in 0..60 {
         // A start may fail, for the place may be gone between two looks; it may not succeed elsewhere.
         let _ = setup.start().map(|started| {
             crate::setup::wait(&started.launched);
             let mut running = started.running;
             running.destroy().unwrap();
+            ran += 1;
         });
     }
     rustix::process::kill_process(exchanger, rustix::process::Signal::KILL).unwrap();
     rustix::process::waitpid(Some(exchanger), rustix::process::WaitOptions::empty()).unwrap();
     canary.is_untouched();
+    assert!(ran > 0, "not one container ran");
 }
 
 fn without(setup: &mut Setup, destination: &str) {

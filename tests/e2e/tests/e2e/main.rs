@@ -26,6 +26,7 @@ mod run;
 mod security;
 mod survive;
 mod terminal;
+mod trap;
 mod userns;
 
 /// True if our own engine is under test; a test of our own features returns at once if not.
