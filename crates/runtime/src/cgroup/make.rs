@@ -66,13 +66,19 @@ impl Cgroup {
         if self.layout.makes_files() {
             return Ok(());
         }
-        for write in writes.iter().filter(|write| !write.optional) {
-            let Some(hierarchy) = self.with(write.controller) else { continue };
-            if !write.choices.iter().any(|(file, _)| hierarchy.exists_at(&self.path.join(file))) {
-                return Err(no_file(write));
-            }
+        let lacks = |write: &&Write| {
+            let there = |hierarchy: &Hierarchy| {
+                write.choices.iter().any(|(file, _)| hierarchy.exists_at(&self.path.join(file)))
+            };
+            !write.optional && self.with(write.controller).is_some_and(|hierarchy| !there(hierarchy))
+        };
+        if !writes.iter().any(|write| lacks(&write)) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(unified) = self.unified() {
+            subtree::await_switches(&self.layout, unified, &self.path);
+        }
+        writes.iter().find(lacks).map_or(Ok(()), |write| Err(no_file(write)))
     }
 
     /// Writes everything. What is refused is tried again after the rest has changed, see [`super::plan`].
