@@ -297,7 +297,8 @@ impl Closed {
 
     /// An error unless every suite ran tests.
     fn enough(&self, asked: usize) -> Done {
-        if self.suites == asked && self.empty == 0 {
+        // Those that run twice, as with user namespaces and without, come to two ends.
+        if self.suites >= asked && self.empty == 0 {
             return Ok(());
         }
         Err(format!(
