@@ -138,10 +138,12 @@ impl Boot<'_> {
         initramfs::pack(&initramfs, &kernel)?;
         let job = self.scratch.join("job");
         job::write(script, &job)?;
+        let blank = disk::blank(&self.scratch.join("blank"))?;
         let files = qemu::Files {
             kernel: kernel.image,
             initramfs,
             disks: vec![root, kernel.disk, self.programs.clone(), job],
+            blank,
             scratch: self.scratch.clone(),
         };
         qemu::boot(self.machine, &files, say)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_model::{Error, Result};
-use tare_runtime::cgroup::Below;
+use tare_runtime::cgroup::{Below, systemd};
 
 use crate::listen;
 
@@ -366,6 +366,7 @@ impl Cli {
     /// Whether it is for a user without privileges.
     pub(crate) fn is_rootless(&self) -> bool {
         match self.rootless {
+            Rootless::Auto if self.systemd_cgroup => systemd::is_of_user(),
             Rootless::Auto => !rustix::process::geteuid().is_root(),
             said => said == Rootless::True,
         }

@@ -22,6 +22,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::WaitIdOptions;
 use tare_model::sandbox::{Launched, Stdio, WindowSize};
 use tare_sys::mount::can_detach;
@@ -30,7 +31,7 @@ use tare_sys::process::{self, Forked, Namespaces, exit_now, fork, fork_sibling, 
 use tare_sys::userns::is_initial;
 
 use crate::attributes;
-use crate::cgroup::Entry;
+use crate::cgroup::{Entry, Mover};
 use crate::channel::{self, Launch, Report, Sibling, Until};
 use crate::error::{Call, Context, Error, Result};
 use crate::hooks::Subject;
@@ -362,7 +363,11 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
     let flags = if joins_user { Namespaces::NONE } else { plan.namespaces.new };
     let around = if plan.namespaces.enters_late { Vec::new() } else { given.joined_around_fork(user) };
     let fork = || {
-        let forked = fork(flags, given.entry.clone_into()).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"));
+        let call = || format!("clone3({flags:?}|CLONE_PIDFD)");
+        let forked = match (fork(flags, given.entry.clone_into()), given.entry.mover()) {
+            (Err(Errno::ACCESS), Some(mover)) => fork_and_move(flags, mover),
+            (forked, _) => forked.call(call),
+        };
         if flags.contains(Namespaces::USER) { forked.context(|| NO_USER_NAMESPACE) } else { forked }
     };
     if around.is_empty() || !may_return() {
@@ -381,6 +386,31 @@ fn fork_into(plan: &Plan, given: &Resources<'_>) -> Result<Forked> {
         }
     }
     forked
+}
+
+/// A child that goes on once it was moved into its group.
+fn fork_and_move(flags: Namespaces, mover: &Mover) -> Result<Forked> {
+    let (moved, move_it) = pipe_with(PipeFlags::CLOEXEC).call(|| "pipe2(O_CLOEXEC)")?;
+    let forked = fork(flags, None).call(|| format!("clone3({flags:?}|CLONE_PIDFD)"))?;
+    let Forked::Parent { pid, pidfd } = forked else {
+        drop(move_it);
+        if rustix::io::retry_on_intr(|| rustix::io::read(&moved, &mut [0_u8; 1])) != Ok(1) {
+            exit_now(1);
+        }
+        return Ok(Forked::Child);
+    };
+    let done = mover
+        .attach(pid.as_raw_nonzero().get())
+        .map_err(Error::from)
+        .context(|| "the container's cgroup, into which only systemd may move a process from here")
+        .and_then(|()| rustix::io::write(&move_it, b"x").call(|| "write(pipe)"));
+    match done {
+        Ok(_) => Ok(Forked::Parent { pid, pidfd }),
+        Err(error) => {
+            reap(&pidfd.as_fd());
+            Err(error)
+        }
+    }
 }
 
 /// What may be in the way of a child in a new user namespace, besides what the kernel says.

@@ -26,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "nftables",
     "passwd",
     "procps",
+    "secilc",
     "systemd",
     "systemd-sysv",
     "udev",
@@ -34,6 +35,9 @@ const PACKAGES: &[&str] = &[
 
 /// Room for what the guest writes, in MiB; a sparse file, so it costs nothing.
 const FREE: u64 = 4096;
+
+/// Bytes of the disk that tests may write to.
+const BLANK: u64 = 64 << 20;
 
 /// The Debian root: an ext4 image made once.
 pub(super) fn root() -> Done<PathBuf> {
@@ -56,6 +60,13 @@ fn digest(key: &str) -> String {
     let start = 0xcbf2_9ce4_8422_2325_u64;
     let fnv = key.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{fnv:016x}")
+}
+
+/// A disk of zeros, which costs nothing.
+pub(super) fn blank(path: &Path) -> Done<PathBuf> {
+    let file = fs::File::create(path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
+    file.set_len(BLANK).map_err(|e| format!("cannot make {} so long: {e}", path.display()))?;
+    Ok(path.into())
 }
 
 /// Makes an ext4 image of `tree` with `free` MiB to spare.

@@ -34,6 +34,8 @@ pub(super) struct Files {
     pub(super) initramfs: PathBuf,
     /// vda, vdb, …; none is written to.
     pub(super) disks: Vec<PathBuf>,
+    /// A disk of zeros behind those, with the serial number `scratch`: tests may do with it what they like.
+    pub(super) blank: PathBuf,
     /// Where the machine may write, removed by the caller.
     pub(super) scratch: PathBuf,
 }
@@ -129,8 +131,10 @@ fn command(qemu: &Tool, machine: &Machine, files: &Files) -> Command {
         command.args(["-chardev", &format!("file,id={name},path={path}")]);
         command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
     }
-    for disk in &files.disks {
-        command.args(["-drive", &format!("file={},format=raw,if=virtio", disk.display())]);
+    let named = files.disks.iter().zip(["vda", "vdb", "vdc", "vdd"]);
+    for (disk, name) in named.chain([(&files.blank, "scratch")]) {
+        command.args(["-drive", &format!("file={},format=raw,if=none,id={name}", disk.display())]);
+        command.args(["-device", &format!("virtio-blk-pci,drive={name},serial={name}")]);
     }
     command
 }

@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use super::controller::{Controller, Version};
 use super::error::{Error, Result};
-use super::group::Entry;
+use super::group::{Entry, Mover};
 use super::layout::Hierarchy;
+use super::systemd::Scope;
 use super::{Cgroup, GroupPath};
 
 /// A group below a container's: in the hierarchies of some controllers, or in all.
@@ -61,14 +62,18 @@ impl Cgroup {
                 return Err(Error::Unsupported { what: format!("group of {name}"), why });
             }
         }
-        self.entry_by(|hierarchy| {
+        let mut entry = self.entry_by(|hierarchy| {
             let fits = || places.iter().filter(|place| place.is_for(hierarchy));
             let place = fits().find(|place| !place.controllers.is_empty()).or_else(|| fits().next());
             match place.and_then(|place| place.path.as_ref()) {
                 Some(path) => self.path.join(path.as_str()),
                 None => self.path.as_str().to_owned(),
             }
-        })
+        })?;
+        if places.is_empty() {
+            entry.mover = self.mover();
+        }
+        Ok(entry)
     }
 
     fn entry_by(&self, path: impl Fn(&Hierarchy) -> String) -> Result<Entry> {
@@ -94,7 +99,13 @@ impl Cgroup {
     /// # Errors
     /// The groups are gone, or a call failed.
     pub fn entry(&self) -> Result<Entry> {
-        self.entry_by(|_| self.path.as_str().to_owned())
+        let mut entry = self.entry_by(|_| self.path.as_str().to_owned())?;
+        entry.mover = self.mover();
+        Ok(entry)
+    }
+
+    fn mover(&self) -> Option<Mover> {
+        self.scope.as_ref().and_then(Scope::mover)
     }
 }
 

@@ -15,7 +15,7 @@ use super::make::members;
 use super::path::GroupPath;
 use super::plan::{Current, Plan, device_rules, plan};
 use super::remove;
-use super::systemd::Scope;
+use super::systemd::{Scope, Systemd};
 
 /// The groups of one container, one in each hierarchy that matters to it. Dropping it leaves them.
 #[derive(Debug)]
@@ -37,6 +37,15 @@ pub struct Entry {
     pub(super) tasks: Vec<OwnedFd>,
     /// v2: the directory to clone into.
     pub(super) unified: Option<OwnedFd>,
+    /// Who can move a process in where we may not clone into it.
+    pub(super) mover: Option<Mover>,
+}
+
+/// A user's systemd, asked to move a process of the user's into a scope of its.
+#[derive(Debug)]
+pub struct Mover {
+    pub(super) systemd: Systemd,
+    pub(super) unit: String,
 }
 
 impl Cgroup {
@@ -143,9 +152,27 @@ impl Cgroup {
     }
 }
 
+// === impl Mover ===
+
+impl Mover {
+    /// Moves a process in.
+    ///
+    /// # Errors
+    /// systemd's refusal, or there is none.
+    pub fn attach(&self, pid: i32) -> Result<()> {
+        self.systemd.attach(&self.unit, pid)
+    }
+}
+
 // === impl Entry ===
 
 impl Entry {
+    /// Who can move a process in that comes from outside the tree of the user's systemd, as from a session: the kernel
+    /// wants a right over the group above both, which is root's.
+    pub fn mover(&self) -> Option<&Mover> {
+        self.mover.as_ref()
+    }
+
     /// For `clone3(CLONE_INTO_CGROUP)`: on v2 and hybrid machines. Where the kernel cannot clone into a group, use
     /// [`Cgroup::adopt`] from the parent.
     pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {

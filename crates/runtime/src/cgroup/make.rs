@@ -66,13 +66,19 @@ impl Cgroup {
         if self.layout.makes_files() {
             return Ok(());
         }
-        for write in writes.iter().filter(|write| !write.optional) {
-            let Some(hierarchy) = self.with(write.controller) else { continue };
-            if !write.choices.iter().any(|(file, _)| hierarchy.exists_at(&self.path.join(file))) {
-                return Err(no_file(write));
-            }
+        let lacks = |write: &&Write| {
+            let there = |hierarchy: &Hierarchy| {
+                write.choices.iter().any(|(file, _)| hierarchy.exists_at(&self.path.join(file)))
+            };
+            !write.optional && self.with(write.controller).is_some_and(|hierarchy| !there(hierarchy))
+        };
+        if !writes.iter().any(|write| lacks(&write)) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(unified) = self.unified() {
+            subtree::await_switches(&self.layout, unified, &self.path);
+        }
+        writes.iter().find(lacks).map_or(Ok(()), |write| Err(no_file(write)))
     }
 
     /// Writes everything. What is refused is tried again after the rest has changed, see [`super::plan`].
@@ -133,10 +139,14 @@ impl Cgroup {
             return Ok(());
         }
         let group = hierarchy.open_at(self.path.as_str(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        replace_device_program(group.as_fd(), rules).map_err(|source| Error::Call {
-            call: format!("attach a device program to {}", hierarchy.shown(self.path.as_str())),
-            source,
-        })
+        match replace_device_program(group.as_fd(), rules) {
+            // An ordinary user, whose containers are in user namespaces too.
+            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+            done => done.map_err(|source| Error::Call {
+                call: format!("attach a device program to {}", hierarchy.shown(self.path.as_str())),
+                source,
+            }),
+        }
     }
 
     /// One rule for each write, as the kernel wants it; neighbours share an open file.

@@ -83,7 +83,7 @@ pub use controller::{Controller, Version};
 pub use delegate::Delegated;
 pub use driver::Driver;
 pub use error::{Error, Result};
-pub use group::{Cgroup, Entry};
+pub use group::{Cgroup, Entry, Mover};
 pub use layout::{Hierarchy, Layout, Mode};
 pub(crate) use none::NO_GROUPS;
 pub use oom::OomWatch;

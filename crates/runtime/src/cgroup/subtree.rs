@@ -59,6 +59,16 @@ pub(super) fn enable(layout: &Layout, hierarchy: &Hierarchy, path: &GroupPath, p
     parents.into_iter().try_for_each(|parent| switch_on(layout, hierarchy, parent, &needs))
 }
 
+/// Waits until the files of controllers are there that somebody else is just switching on: the kernel shows them as on
+/// before it makes the files, and makes them under a lock that each write takes.
+pub(super) fn await_switches(layout: &Layout, hierarchy: &Hierarchy, path: &GroupPath) {
+    let parent = path.ancestors().last().unwrap_or(".");
+    let on = hierarchy.read_if_there(&format!("{parent}/{SWITCHES}")).ok().flatten().unwrap_or_default();
+    let on: BTreeSet<&str> = on.split_whitespace().collect();
+    // What cannot be written, because it was not delegated to us, nobody but its owner switches.
+    let _ = write(layout, hierarchy, parent, &on);
+}
+
 fn missing<'a>(hierarchy: &Hierarchy, group: &str, needed: &BTreeSet<&'a str>) -> Result<BTreeSet<&'a str>> {
     let content = hierarchy.read_if_there(&format!("{group}/{SWITCHES}"))?.unwrap_or_default();
     let on: BTreeSet<&str> = content.split_whitespace().collect();

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, fstat};
+use rustix::fs::{CWD, Mode, OFlags, XattrFlags, fsetxattr, fstat, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
@@ -19,6 +19,10 @@ use crate::mount::options::Datum;
 /// The path of "this descriptor itself".
 pub(crate) const ITSELF: &CStr = c"";
 
+/// SELinux's options of a mount, and its attribute of a file.
+const CONTEXT: &str = "context";
+const LABEL: &str = "security.selinux";
+
 /// A new instance of file system `kind`.
 pub(crate) fn new(
     kind: &str,
@@ -26,6 +30,23 @@ pub(crate) fn new(
     data: &[Datum],
     attributes: Attributes,
 ) -> Result<OwnedFd> {
+    // An IPC namespace has one, made with it: a mount shows that and can change none of its options.
+    if let ("mqueue", Some(at)) = (kind, data.iter().position(|datum| datum.key == CONTEXT)) {
+        let mount = unlabelled(kind, source, &[&data[..at], &data[at + 1..]].concat(), attributes)?;
+        return label(mount.as_fd(), data[at].value.as_deref().unwrap_or_default()).map(|()| mount);
+    }
+    unlabelled(kind, source, data, attributes)
+}
+
+/// Gives the root of a file system a label.
+fn label(mount: BorrowedFd<'_>, label: &str) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(mount, c".", flags, Mode::empty()).call(|| "openat(mount, \".\", O_DIRECTORY)")?;
+    fsetxattr(&root, LABEL, label.as_bytes(), XattrFlags::empty())
+        .call(|| format!("fsetxattr(mount, {LABEL:?}, {label:?})"))
+}
+
+fn unlabelled(kind: &str, source: Option<&str>, data: &[Datum], attributes: Attributes) -> Result<OwnedFd> {
     if !can_detach() {
         let parameters: Vec<stage::Parameter<'_>> =
             data.iter().map(|datum| (datum.key.as_str(), datum.value.as_deref())).collect();

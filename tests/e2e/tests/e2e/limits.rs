@@ -8,7 +8,7 @@ use tare_kit::Engine;
 use crate::ours;
 
 /// Reads a setting of the container's cgroup on the host: v1 in its controller's hierarchy, else v2.
-fn setting(engine: &Engine, container: &str, controller: &str, v1: &str, v2: &str) -> String {
+pub(crate) fn setting(engine: &Engine, container: &str, controller: &str, v1: &str, v2: &str) -> String {
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", engine.pid_of(container))).unwrap();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':');
@@ -30,6 +30,8 @@ fn setting(engine: &Engine, container: &str, controller: &str, v1: &str, v2: &st
 #[test]
 fn a_container_that_eats_too_much_is_killed_and_says_so() {
     let engine = Engine::start();
+    engine.background(&["--name", "thin", "-m", "32m", "--memory-swap", "32m"], "sleep 1000");
+    let thin = engine.pid_of("thin");
     engine.background(
         &["--name", "fat", "-m", "32m", "--memory-swap", "32m"],
         "tail /dev/zero & wait $!; sleep 0.2; exit 137",
@@ -37,6 +39,8 @@ fn a_container_that_eats_too_much_is_killed_and_says_so() {
     let code = engine.tare(["wait", "fat"]).ok();
     let state = &engine.inspect("fat")["State"];
     assert_eq!((code.as_str(), &state["OOMKilled"]), ("137", &json!(true)), "{state}");
+    assert_eq!(engine.inspect("thin")["State"]["OOMKilled"], json!(false), "it dies alone");
+    assert_eq!(engine.pid_of("thin"), thin);
     assert_eq!(engine.sh(&[], "echo well"), "well");
 }
 
@@ -89,6 +93,31 @@ fn processor_limits_are_set() {
     assert!(shares == "512" || shares.parse::<u64>().is_ok_and(|w| w < 100), "{shares}");
     assert_eq!(setting(&engine, "box-c", "cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
     assert_eq!(engine.tare(["exec", "box-c", "nproc"]).ok(), "1", "an exec is held by the same limits");
+}
+
+/// Processor time that a container has used, in the kernel's own unit.
+fn used(engine: &Engine, container: &str) -> f64 {
+    let text = setting(engine, container, "cpuacct", "cpuacct.usage", "cpu.stat");
+    let text = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap_or(&text);
+    text.parse().unwrap()
+}
+
+#[test]
+fn two_busy_containers_share_a_processor_as_they_were_told() {
+    let engine = Engine::start();
+    // What stands for four to one: shares themselves, or the weights that they become.
+    let v1 = fs::exists("/sys/fs/cgroup/cpu/cpu.shares").unwrap();
+    for (name, shares) in [("much", "1024"), ("little", if v1 { "256" } else { "170" })] {
+        let flags = ["--name", name, "--cpu-shares", shares, "--cpuset-cpus", "0"];
+        engine.background(&flags, "while :; do :; done");
+    }
+    let both = || [used(&engine, "much"), used(&engine, "little")];
+    let before = both();
+    tare_kit::wait::pause(std::time::Duration::from_secs(10));
+    let after = both();
+    let (much, little) = (after[0] - before[0], after[1] - before[1]);
+    let part = 100.0 * much / (much + little);
+    assert!((78.0..=82.0).contains(&part), "{part:.1} % of the processor");
 }
 
 #[test]

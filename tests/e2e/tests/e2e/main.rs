@@ -9,6 +9,7 @@ mod api;
 mod app;
 mod apparmor;
 mod attacks;
+mod block_io;
 mod docker_client;
 mod exec;
 mod hostile;
@@ -24,10 +25,12 @@ mod rootless;
 mod rows;
 mod run;
 mod security;
+mod selinux;
 mod survive;
 mod terminal;
 mod trap;
 mod userns;
+mod users_systemd;
 
 /// True if our own engine is under test; a test of our own features returns at once if not.
 fn ours() -> bool {

@@ -11,15 +11,15 @@ use tare_kit::{Cmd, debs, wait};
 use crate::ours;
 
 /// A bundle with a busybox in it, and a root for states of its own.
-struct Bundle {
+pub(crate) struct Bundle {
     dir: tempfile::TempDir,
-    config: Value,
+    pub(crate) config: Value,
 }
 
 // === impl Bundle ===
 
 impl Bundle {
-    fn new(args: &[&str]) -> Bundle {
+    pub(crate) fn new(args: &[&str]) -> Bundle {
         let dir = tempfile::Builder::new().prefix("tare-kit-").tempdir().unwrap();
         fs::create_dir(dir.path().join("rootfs")).unwrap();
         unpack_busybox(&dir.path().join("rootfs"));
@@ -34,11 +34,11 @@ impl Bundle {
         bundle
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
@@ -46,19 +46,19 @@ impl Bundle {
         fs::read_to_string(self.path(name)).unwrap_or_default().trim_end().to_owned()
     }
 
-    fn oci(&self, words: &[&str]) -> Cmd {
+    pub(crate) fn oci(&self, words: &[&str]) -> Cmd {
         Cmd::new(program("tare-oci")).args(["--root", &self.text("state")]).args(words)
     }
 
     /// `create` or `run`, with the configuration as it is now.
-    fn make(&self, words: &[&str]) -> Cmd {
+    pub(crate) fn make(&self, words: &[&str]) -> Cmd {
         fs::write(self.path("config.json"), self.config.to_string()).unwrap();
         let id = self.id();
         self.oci(&[&words[..1], &["--bundle", &self.text("")], &words[1..], &[&id]].concat())
     }
 
     /// An id that no other test uses: it is the name of the cgroup as well.
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.dir.path().file_name().unwrap().to_string_lossy().replace('.', "-")
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::error::{Error, Result};
+use super::manager::outer_uid;
 use super::wire::{FIXED, Kind, Message, Writer};
 
 /// How long an answer, or the end of a job, may take.
@@ -80,7 +81,7 @@ impl Bus {
     pub(super) fn on(mut stream: UnixStream, is_shared: bool) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let uid = rustix::process::geteuid().as_raw().to_string();
+        let uid = outer_uid().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
         // All at once, and no question before the answer: what systemd reads together with the beginning it keeps, and looks
         // at only when more comes.

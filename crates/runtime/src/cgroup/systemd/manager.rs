@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tare_sys::userns::{Extent, is_initial, own_users};
+
 use super::super::error::{Error, Result};
 use super::bus::{Bus, Refusal};
 use super::name::ScopeName;
@@ -30,7 +32,7 @@ impl Systemd {
 
     /// The manager of the calling user, for those who are not root; `runtime_dir` is `XDG_RUNTIME_DIR`.
     pub fn user(runtime_dir: Option<PathBuf>) -> Self {
-        let uid = rustix::process::getuid().as_raw();
+        let uid = outer_uid();
         let run = runtime_dir.unwrap_or_else(|| PathBuf::from(format!("/run/user/{uid}")));
         let sockets = vec![(run.join("systemd/private"), false), (run.join("bus"), true)];
         Self { sockets, slice: "user.slice", is_system: false }
@@ -41,19 +43,24 @@ impl Systemd {
         Self { sockets: vec![(socket, is_shared)], slice: "system.slice", is_system: true }
     }
 
-    /// Where the scope's groups are, below each mount point: as the manager says, or as it would if it is gone.
+    /// Whether it is that of a user, whose groups are not all of ours.
+    pub(super) fn is_users(&self) -> bool {
+        !self.is_system
+    }
+
+    /// Where the scope's groups are, below each mount point: as the manager says, or as it would if the scope is gone.
     ///
     /// # Errors
-    /// The manager of a user has no such scope, so that nobody can say.
+    /// A user's manager does not answer, so that nobody can say.
     pub(super) fn path_of(&self, name: &ScopeName) -> Result<String> {
-        match self.connect().and_then(|mut bus| control_group(&mut bus, name.unit())) {
+        let mut bus = match self.connect() {
+            Err(_) if self.is_system => return Ok(name.path(self.slice)),
+            connected => connected?,
+        };
+        match control_group(&mut bus, name.unit()) {
             Ok(path) if !path.is_empty() => Ok(path),
-            Ok(_) | Err(_) if self.is_system => Ok(name.path(self.slice)),
-            Ok(_) => Err(Error::Systemd {
-                call: format!("look up the group of {}", name.unit()),
-                said: "it has none".to_owned(),
-            }),
-            Err(error) => Err(error),
+            _ if self.is_system => Ok(name.path(self.slice)),
+            _ => own_group(&mut bus).map(|above| above + &name.path(self.slice)),
         }
     }
 
@@ -96,7 +103,7 @@ impl Systemd {
     }
 
     /// Has systemd move a process into the scope, from where we may not.
-    pub(super) fn attach(&self, unit: &str, pid: i32) -> Result<()> {
+    pub(in super::super) fn attach(&self, unit: &str, pid: i32) -> Result<()> {
         let attach = |body: &mut Writer| {
             body.string(unit);
             body.string("/");
@@ -139,6 +146,21 @@ impl Systemd {
     }
 }
 
+/// Whether the manager to ask is that of a user: for others than root, and for root of a user namespace, who is nobody
+/// to the system's.
+pub fn is_of_user() -> bool {
+    !rustix::process::geteuid().is_root() || !is_initial()
+}
+
+/// The user that we are, as systemd knows it: where we are root of a user namespace, who made that.
+pub(super) fn outer_uid() -> u32 {
+    let uid = rustix::process::geteuid().as_raw();
+    // Where nothing can be read, there are no such namespaces.
+    let users = if is_initial() { Vec::new() } else { own_users().unwrap_or_default() };
+    let holds = |users: &&Extent| users.inside <= uid && uid - users.inside < users.count;
+    users.iter().find(holds).map_or(uid, |users| users.outside + (uid - users.inside))
+}
+
 fn subscribe(bus: &mut Bus) -> Result<()> {
     match bus.call("Subscribe", "", |_| {}) {
         Err(Refusal::Named(name, _)) if name.ends_with(".AlreadySubscribed") => Ok(()),
@@ -155,6 +177,12 @@ fn start(bus: &mut Bus, unit: &str, properties: &[(String, Value)]) -> std::resu
     })?;
     let job = answer.reader().string();
     job.map_err(|_| Refusal::Named("nonsense".to_owned(), "it named no job".to_owned()))
+}
+
+/// The group that a user's manager has for all of its own.
+fn own_group(bus: &mut Bus) -> Result<String> {
+    bus.property("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "ControlGroup")
+        .map_err(|refusal| refusal.of("look up the manager's own group"))
 }
 
 fn control_group(bus: &mut Bus, unit: &str) -> Result<String> {

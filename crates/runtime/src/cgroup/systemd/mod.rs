@@ -29,7 +29,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use manager::Systemd;
+pub use manager::{Systemd, is_of_user};
 pub use name::ScopeName;
 pub use scope::Anchor;
 pub(super) use scope::Scope;

@@ -9,6 +9,7 @@ use tare_sys::process::{Forked, Namespaces, exit_now, fork};
 use super::super::controller::{Controller, Version};
 use super::super::devices::Rules;
 use super::super::error::{Error, Result};
+use super::super::group::Mover;
 use super::super::plan::{Current, Plan, device_rules, plan};
 use super::super::{Cgroup, GroupPath, Layout};
 use super::property::{self, Properties};
@@ -127,7 +128,7 @@ impl Cgroup {
     /// The groups of a scope, which may be gone.
     ///
     /// # Errors
-    /// A user's systemd does not know the scope.
+    /// A user's systemd does not answer.
     pub fn open_scope(layout: &Arc<Layout>, name: &ScopeName, systemd: &Systemd) -> Result<Self> {
         let mut group = Self::open(layout, systemd.path_of(name)?)?;
         let (systemd, unit) = (systemd.clone(), name.unit().to_owned());
@@ -158,6 +159,12 @@ impl Scope {
     /// Has systemd move a process in.
     pub(in super::super) fn attach(&self, pid: i32) -> Result<()> {
         self.systemd.attach(&self.unit, pid)
+    }
+
+    /// Who moves processes in where the kernel lets only systemd do so.
+    pub(in super::super) fn mover(&self) -> Option<Mover> {
+        let mover = || Mover { systemd: self.systemd.clone(), unit: self.unit.clone() };
+        self.systemd.is_users().then(mover)
     }
 
     /// The end of it.

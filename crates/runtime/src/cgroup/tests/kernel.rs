@@ -329,6 +329,33 @@ fn a_parent_may_be_removed_by_somebody_else_while_a_group_is_made_below_it() {
 }
 
 #[test]
+fn limits_of_groups_that_come_at_once_below_a_new_parent_are_all_in_force() {
+    let layout = layout();
+    for _ in 0..20 {
+        let parent = path();
+        let all = std::sync::Barrier::new(4);
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|number| {
+                    let (all, layout, path) = (&all, &layout, format!("{parent}/{number}"));
+                    scope.spawn(move || {
+                        all.wait();
+                        let asked =
+                            r#"{"cpu":{"shares":512},"pids":{"limit":9},"memory":{"limit":67108864}}"#;
+                        Cgroup::create(layout, path, &resources(asked))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for group in &made {
+            group.as_ref().unwrap().destroy().unwrap();
+        }
+        remove_if_empty(&layout, &parent).unwrap();
+    }
+}
+
+#[test]
 fn figures_of_v1_reach_the_kernel() {
     let layout = layout();
     if layout.version_of(Controller::Io) != Some(Version::V1) {

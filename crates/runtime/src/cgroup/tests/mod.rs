@@ -118,9 +118,9 @@ impl Drop for Inside {
     }
 }
 
-/// Runs until the condition holds; gives up after ten seconds.
+/// Runs until the condition holds; gives up after a minute, as the machine may be busy.
 fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = super::wait::Deadline::after(10);
+    let deadline = super::wait::Deadline::after(60);
     while !condition() {
         assert!(deadline.pause(), "{what} did not come true");
     }
