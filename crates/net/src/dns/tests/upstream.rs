@@ -137,10 +137,14 @@ fn datagrams_for(fault: Fault, message: &Message) -> Vec<Vec<u8>> {
 }
 
 async fn connections(listener: TcpListener, fault: Arc<Mutex<Fault>>) {
+    let mut silent = Vec::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        if !matches!(*fault.lock().unwrap(), Fault::Dead | Fault::TruncatedOnly) {
-            tokio::spawn(connection(stream));
+        let fault = *fault.lock().unwrap();
+        match fault {
+            Fault::Dead => silent.push(stream),
+            Fault::TruncatedOnly => drop(stream),
+            _ => drop(tokio::spawn(connection(stream))),
         }
     }
 }
