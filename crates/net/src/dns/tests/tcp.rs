@@ -71,6 +71,8 @@ async fn who_is_slow_lies_or_is_too_many_harms_nobody_else() {
     let mut stream = connect(&place).await;
     stream.write_all(&frame("web.", RecordType::A)).await.unwrap();
     assert_eq!(told(&receive(&mut stream).await.unwrap()), ["10.1.0.2"]);
+    let end = timeout(limits().idle * 3, stream.read_u8()).await;
+    assert!(end.expect("cut off when it asks no more").is_err());
     // A byte now and then is no question, and neither are many empty ones.
     for byte in [1, 0] {
         let start = std::time::Instant::now();
