@@ -21,9 +21,10 @@ pub(super) struct Cache {
     halves: Mutex<Halves>,
 }
 
-/// Whom it was asked, the question, and what its answer depends on: whether there is EDNS, signatures wanted, unchecked.
+/// Whom it was asked, the question, and what its answer depends on: whether there is EDNS, signatures
+/// are wanted, are not to be checked, and whether they were is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(Arc<[SocketAddr]>, Vec<u8>, [bool; 3]);
+pub(super) struct Key(Arc<[SocketAddr]>, Vec<u8>, [bool; 4]);
 
 #[derive(Debug, Default)]
 struct Halves {
@@ -47,8 +48,9 @@ impl Key {
         // Type and class, the last four bytes, are no letters.
         let letters = section.len().saturating_sub(4);
         section.get_mut(..letters).unwrap_or_default().make_ascii_lowercase();
-        let edns = [asked.edns.is_some(), asked.edns.is_some_and(|edns| edns.1), asked.checking_disabled];
-        Self(upstream.clone(), section, edns)
+        let signatures = asked.edns.is_some_and(|edns| edns.1);
+        let wanted = [asked.edns.is_some(), signatures, asked.checking_disabled, asked.authentic];
+        Self(upstream.clone(), section, wanted)
     }
 }
 

@@ -6,16 +6,21 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-use super::wire::{Answer, Asked, LARGEST_DATAGRAM};
+use super::wire::{Answer, Asked, LARGEST_DATAGRAM, Transport};
 
 /// Datagrams that are not the answer; who sends more is guessing, or broken.
 const STRANGERS: usize = 64;
 
-/// Asks by UDP, and by TCP for the whole of an answer that was cut short; takes as long as the server does.
+/// Asks by UDP, and by TCP for the whole of an answer that was cut short, or where the container did; takes as long as the
+/// server does.
 ///
 /// # Errors
 /// What the socket says; `InvalidData` for an answer that cannot be read.
 pub(super) async fn ask(server: SocketAddr, asked: &Asked) -> io::Result<Answer> {
+    if asked.transport == Transport::Tcp {
+        // Resolvers are told so (`use-vc`) where datagrams do not get through.
+        return by_tcp(server, asked).await;
+    }
     let short = by_udp(server, asked).await?;
     if !short.truncated {
         return Ok(short);

@@ -16,6 +16,8 @@
 //! - A single label that is not ours is asked upstream, as Docker does and as resolvers of offices and homes expect, but for
 //!   a container with `ndots` set: there `NXDOMAIN` sends the resolver on to its search domains. (Docker has an empty
 //!   answer, after which musl gives up.)
+//! - `resolv.conf` of a container with search domains has `ndots:0` unless its user said otherwise, as Docker writes it: or
+//!   resolvers ask for `web.corp.example` before `web`, and who answers everything below that domain has taken its place.
 //! - Upstream servers are asked from the host's network, through sockets of the daemon. A server in the container's own view
 //!   would need a socket made inside for each question (or few ports that an attacker need guess), and could not be a
 //!   loopback one, such as systemd-resolved. The price: a server that only the container can reach (by a VPN of its own, on

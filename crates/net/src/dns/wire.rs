@@ -38,9 +38,11 @@ pub(super) struct Asked {
     /// The largest datagram for the answer, and whether signatures are wanted.
     pub(super) edns: Option<(u16, bool)>,
     pub(super) checking_disabled: bool,
+    /// Whoever asks wants to know whether the upstream has checked signatures.
+    pub(super) authentic: bool,
+    pub(super) transport: Transport,
     id: u16,
     recursion_desired: bool,
-    transport: Transport,
 }
 
 /// What there is to do about a message.
@@ -91,9 +93,10 @@ impl Read {
             section,
             edns,
             checking_disabled: header.metadata.checking_disabled,
+            authentic: header.metadata.authentic_data,
+            transport,
             id: header.metadata.id,
             recursion_desired: header.metadata.recursion_desired,
-            transport,
         };
         if message.edns.is_some_and(|edns| edns.version() != 0) {
             return Self::Wrong(asked.say(ResponseCode::BADVERS, &[]));
@@ -161,6 +164,7 @@ impl Asked {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.metadata.checking_disabled = self.checking_disabled;
+        message.metadata.authentic_data = self.authentic;
         message.add_query(self.query.clone());
         if let Some((size, dnssec_ok)) = self.edns {
             let mut edns = Edns::new();
@@ -196,7 +200,8 @@ impl Asked {
                 bytes[place..place + 4].copy_from_slice(&left.to_be_bytes());
             }
         }
-        bytes
+        // A hostile server's names may point into what was changed just now.
+        if Message::from_vec(&bytes).is_ok() { bytes } else { self.say(ResponseCode::ServFail, &[]) }
     }
 
     /// Bytes of the largest answer.

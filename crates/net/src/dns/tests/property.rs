@@ -22,6 +22,21 @@ fn seed(name: &str, kind: RecordType) -> Vec<u8> {
     [&[length][..], &asked, &answer.to_vec().unwrap()].concat()
 }
 
+#[test]
+fn a_name_that_points_into_what_we_change_is_not_passed_on() {
+    let bytes = seed("www.example", RecordType::A);
+    let (asked, answer) = bytes[1..].split_at(usize::from(bytes[0] >> 1));
+    let Read::Asked(asked) = Read::query(asked, Transport::Udp) else { panic!("a question") };
+    let mut answer = answer.to_vec();
+    // The second record's name begins in the flags, which end a name as long as recursion is not there.
+    let second = 12 + asked.section.len() + 16;
+    assert_eq!(answer[second..second + 2], [0xc0, 12]);
+    answer[second + 1] = 3;
+    let answer = Answer::read(&answer, &asked.section).expect("whole before");
+    let passed = Message::from_vec(&asked.pass_on(&answer, 0)).unwrap();
+    assert_eq!((code(&passed), passed.answers.len()), (ResponseCode::ServFail, 0));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_borne(bytes in prop::collection::vec(any::<u8>(), 0..600)) {

@@ -51,6 +51,41 @@ fn questions_for_names_of_containers() {
     }
 }
 
+#[test]
+#[ignore = "measures; needs 8,000 descriptors"]
+fn two_thousand_containers() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let memory = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let place = Place::with(&on(&[1], &[]), Limits::default());
+    let sockets: Vec<_> = (0..2000)
+        .map(|_| {
+            let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            (StdUdp::bind("127.0.0.1:0").unwrap(), tcp)
+        })
+        .collect();
+    let (before, start) = (memory(), Instant::now());
+    for ((udp, tcp), number) in sockets.iter().zip(0_u16..) {
+        let mut id = [7; 32];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let (udp, tcp) = (udp.try_clone().unwrap().into(), tcp.try_clone().unwrap().into());
+        place.dns.serve(&ContainerId::from_bytes(id), udp, tcp, &on(&[1], &[])).unwrap();
+    }
+    let served = start.elapsed() / 2000;
+    let asked = question("web.", RecordType::A).to_vec().unwrap();
+    let client = StdUdp::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    for (udp, _) in &sockets {
+        client.send_to(&asked, udp.local_addr().unwrap()).unwrap();
+        client.recv(&mut [0; 512]).unwrap();
+    }
+    let each = (memory() - before) / 2000;
+    eprintln!("2,000 containers, each asked once: {served:?} to serve one, {each} bytes each");
+}
+
 /// Reading, deciding and writing, without sockets.
 fn in_memory(place: &Place) {
     let served = place.dns.lock().values().next().unwrap().served.clone();

@@ -113,7 +113,9 @@ fn datagrams_for(fault: Fault, message: &Message) -> Vec<Vec<u8>> {
         }
         Fault::OtherQuestion => {
             let mut other = right;
-            other.queries[0].name = Name::from_ascii("evil.example.").unwrap();
+            // As long as the right one, so that everything else is in its place.
+            let name = other.queries[0].name.to_ascii().replacen('w', "v", 1);
+            other.queries[0].name = Name::from_ascii(name).unwrap();
             vec![bytes(&other)]
         }
         Fault::Truncated | Fault::TruncatedOnly => {
@@ -124,7 +126,8 @@ fn datagrams_for(fault: Fault, message: &Message) -> Vec<Vec<u8>> {
         }
         Fault::Says(code) => {
             let mut refusal = right;
-            refusal.answers.clear();
+            // Something with a lifetime, that could be thought to be that of the refusal.
+            refusal.authorities.append(&mut refusal.answers);
             refusal.metadata.response_code = code;
             vec![bytes(&refusal)]
         }
@@ -137,10 +140,14 @@ fn datagrams_for(fault: Fault, message: &Message) -> Vec<Vec<u8>> {
 }
 
 async fn connections(listener: TcpListener, fault: Arc<Mutex<Fault>>) {
+    let mut silent = Vec::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        if !matches!(*fault.lock().unwrap(), Fault::Dead | Fault::TruncatedOnly) {
-            tokio::spawn(connection(stream));
+        let fault = *fault.lock().unwrap();
+        match fault {
+            Fault::Dead => silent.push(stream),
+            Fault::TruncatedOnly => drop(stream),
+            _ => drop(tokio::spawn(connection(stream))),
         }
     }
 }
