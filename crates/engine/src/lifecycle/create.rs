@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tare_model::container::{ContainerConfig, MountConfig, MountSource};
+use tare_model::identity::{self, User};
+use tare_model::sandbox::Identity;
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
 use tare_store::{HeldIds, RootSource};
 
@@ -123,12 +125,24 @@ impl Core {
                 Ok((UserNamespace::Own { ids, shared }, Some(held)))
             }
             Choice::Own => {
-                let (uids, gids) = userns::large_ids(user_of(config, base), &config.group_add)?;
+                let user = user_of(config, base).to_owned();
+                let identity = Identity { user, groups: config.group_add.clone() };
+                let (uids, gids) = userns::large_ids(&identity, self.found(&identity, base).as_ref())?;
                 let held = self.store.containers().hold_ids(userns::blocks(&uids, &gids))?;
                 let ids = UserIds { range: held.range(), uids, gids };
                 Ok((UserNamespace::Own { ids, shared: String::new() }, Some(held)))
             }
         }
+    }
+
+    /// Who this is by the image's files: a hint which ids the user namespace needs. The runtime looks again when the
+    /// container is there, and says what is wrong.
+    fn found(&self, identity: &Identity, base: &Base) -> Option<User> {
+        if !userns::asks_files(identity) {
+            return None;
+        }
+        let text = |path| self.store.text_of(&base.source, path).ok().flatten().unwrap_or_default();
+        identity::resolve(identity, &text("etc/passwd"), &text("etc/group")).ok()
     }
 
     /// As [`Core::user_namespace`], for an ordinary user's engine: all containers have its ids, each in a user namespace of

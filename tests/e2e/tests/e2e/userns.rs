@@ -270,6 +270,14 @@ fn ids_above_65535_are_mapped_when_they_are_named() {
     assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), ["0", "300000"]);
     engine.load(&Image::busybox("large:1").config("User", json!("70000")));
     assert_eq!(engine.sh_in("large:1", "id -u"), "70000");
+    let names = Layer::new()
+        .file("etc/passwd", "root:x:0:0::/:/bin/sh\nbig:x:70001:70002::/:/bin/sh\n")
+        .file("etc/group", "root:x:0:\nbig:x:70002:\nextra:x:70003:big\nmore:x:70004:\n");
+    engine.load(&Image::busybox("named:1").layer(names).config("User", json!("big")));
+    assert_eq!(engine.sh_in("named:1", "id -u; id -g; id -G"), "70001\n70002\n70002 70003");
+    let flags = ["-u", "0:more", "--group-add", "extra"];
+    let run = [&["run", "--rm", "--network", "none"], &flags[..], &["named:1", "id", "-G"]].concat();
+    assert_eq!(engine.tare(run).ok(), "70004 70003");
     let groups = engine.sh(&[], "cat /proc/sys/net/ipv4/ping_group_range");
     assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), ["0", "65535"]);
     let out = engine.shell(&["--name", "ex", "-d"], "sleep 1000").run();
