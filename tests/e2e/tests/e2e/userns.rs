@@ -67,6 +67,35 @@ fn every_container_has_ids_that_no_other_has() {
 }
 
 #[test]
+fn two_engines_have_ids_of_their_own() {
+    if !ours() {
+        return;
+    }
+    let mut engines = [Engine::start(), Engine::start()];
+    let claims = |root: PathBuf| -> Vec<u64> {
+        let all: Value = serde_json::from_slice(&fs::read("/var/lib/tare-ids/claims").unwrap()).unwrap();
+        let ours = all.as_array().unwrap().iter().filter(|claim| claim["root"] == json!(root));
+        ours.map(|claim| claim["part"].as_u64().unwrap()).collect()
+    };
+    let parts = engines.each_ref().map(|engine| {
+        engine.background(&["--name", "one"], "sleep 1000");
+        let [part] = claims(engine.root())[..] else { panic!("one claim") };
+        let slot = first_id(engine, "one") >> 16;
+        assert!((part..part + 64).contains(&slot), "{part:#x}: {slot:#x}");
+        part
+    });
+    assert_ne!(parts[0], parts[1]);
+    engines[0].kill_daemon();
+    engines[0].start_daemon();
+    engines[0].background(&["--name", "two"], "sleep 1000");
+    assert_eq!(claims(engines[0].root()), [parts[0]], "what was claimed is used on");
+    engines[1].tare(["rm", "-f", "one"]).ok();
+    engines[1].stop_daemon();
+    assert_eq!(claims(engines[1].root()), Vec::<u64>::new(), "it has given back what nobody uses");
+    assert_eq!(claims(engines[0].root()), [parts[0]]);
+}
+
+#[test]
 fn a_file_on_disk_belongs_to_whom_it_belongs_inside() {
     if !ours() {
         return;
