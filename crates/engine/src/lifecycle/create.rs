@@ -40,7 +40,7 @@ impl Core {
         let mut warnings = plan::check(&mut config, &self.host)?;
         let thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
         warnings.extend(security::check_image(&config.security, thirty_two_bit)?);
-        warnings.extend(merge::unheeded(&base.config));
+        warnings.extend(merge::unheeded(&config, &base.config));
         check_sources(&config)?;
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
             return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
