@@ -41,7 +41,8 @@ impl Core {
         let thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
         warnings.extend(security::check_image(&config.security, thirty_two_bit)?);
         warnings.extend(merge::unheeded(&config, &base.config));
-        check_sources(&config)?;
+        check_tmpfs(&config)?;
+        prepare::bind_sources(&config, false).await?;
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
             return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
         }
@@ -333,17 +334,11 @@ fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<
     Ok(volumes)
 }
 
-/// What can be seen to be missing before there is a container.
-fn check_sources(config: &ContainerConfig) -> Result<()> {
+/// What can be seen to be wrong before there is a container.
+fn check_tmpfs(config: &ContainerConfig) -> Result<()> {
     for mount in &config.mounts {
-        match &mount.source {
-            MountSource::Bind { path, .. } if !mount.create_source => {
-                prepare::bind_source(std::path::Path::new(path), false)?;
-            }
-            MountSource::Tmpfs { size, mode, options } => {
-                tmpfs::options(*size, *mode, options, mount.readonly)?;
-            }
-            _ => {}
+        if let MountSource::Tmpfs { size, mode, options } = &mount.source {
+            tmpfs::options(*size, *mode, options, mount.readonly)?;
         }
     }
     Ok(())

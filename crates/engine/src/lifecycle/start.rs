@@ -16,7 +16,8 @@ use crate::spec;
 impl Driver {
     /// Starts the container. The record that says so is written while the monitor works; both are done when this returns.
     pub(super) async fn start(&mut self, options: &StartOptions) -> Result<()> {
-        let request = match self.request(options) {
+        let sources = prepare::bind_sources(&self.me.made.fixed.config, true).await;
+        let request = match sources.and_then(|()| self.request(options)) {
             Ok(request) => request,
             Err(e) => return self.start_failed(e).await,
         };
