@@ -209,8 +209,11 @@ fn leave_cgroups(name: &str) {
         let session = controllers.is_empty() || controllers.starts_with("name=");
         if session {
             let group = root.join(name);
-            let _ = fs::create_dir(&group);
-            let _ = enter(&group, controllers.is_empty());
+            // What is left of an earlier daemon may remove the empty group between the two.
+            let _ = (0..3).find(|_| {
+                let _ = fs::create_dir(&group);
+                enter(&group, controllers.is_empty()).is_ok()
+            });
         } else if path != "/" {
             let _ = enter(&root, false);
         }

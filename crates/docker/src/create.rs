@@ -88,6 +88,8 @@ fn translate(
         annotations: map(host.annotations.clone()),
         stop_signal: stop_signal(body.stop_signal.as_deref())?,
         stop_timeout: body.stop_timeout.map(|t| text::within("StopTimeout", t)).transpose()?,
+        // No other is accepted.
+        no_healthcheck: body.healthcheck.take().and_then(|check| check.test).is_some_and(|t| !t.is_empty()),
         volumes: mounts::volumes(body.volumes.take().unwrap_or_default())?,
         exposed_ports: ports::exposed(body.exposed_ports.take().unwrap_or_default())?,
         resources: resources::resources(&host)?,

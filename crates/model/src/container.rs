@@ -31,6 +31,8 @@ pub struct ContainerConfig {
     pub stop_signal: Option<Signal>,
     /// Seconds `stop` waits before SIGKILL; absent: 10.
     pub stop_timeout: Option<i32>,
+    /// The image's health check is not wanted.
+    pub no_healthcheck: bool,
     /// Container paths that get an anonymous volume (besides the image's `VOLUME`s).
     pub volumes: BTreeSet<String>,
     /// Ports the image documents, `80/tcp`; informative.

@@ -11,6 +11,7 @@ pub mod container;
 pub mod digest;
 pub mod error;
 pub mod id;
+pub mod identity;
 pub mod ids;
 pub mod image;
 pub mod network;

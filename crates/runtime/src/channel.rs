@@ -12,6 +12,8 @@
 //!     │ ◀──────────────── Network(fds) ───── │ (if there is a door; kept while the container runs)
 //!     │ ◀──────────────── Meet ───────────── │ (if there is something for the parent to do)
 //!     │ hooks, devices ──── GoOn ──────────▶ │
+//!     │ ◀──────────────── Copy ───────────── │ (if its mounts are to be locked)
+//!     │ Copy(fd) ──────────────────────────▶ │
 //!     │ ◀──────────────── Terminal(fd) ───── │ (if one was asked for)
 //!     │ ◀──────────────── Failed(error) ──── │ a step failed: it exits
 //!     │ ◀──────────────── Ready ──────────── │ only the filter and execve are left
@@ -72,6 +74,14 @@ pub(crate) enum Until {
     Ready,
     /// The program was executed.
     Executed,
+}
+
+/// What the parent does for the child while it waits for the program to run.
+pub(crate) trait Service {
+    /// What the child waits for at [`Report::meet`].
+    fn meet(&self) -> Result<()>;
+    /// A copy of the child's mount namespace that belongs to a user namespace below the child's.
+    fn copy_mounts(&self) -> Result<OwnedFd>;
 }
 
 /// What the parent learns when the program runs.
@@ -158,8 +168,8 @@ impl Launch {
     }
 
     /// Waits until the program runs or failed to; or, with `Until::Ready`, only until it stands at the gate. The child's
-    /// end must be closed here by now. `meet` is what the child waits for at [`Report::meet`].
-    pub(crate) fn wait(&self, until: Until, meet: impl Fn() -> Result<()>) -> Result<Started> {
+    /// end must be closed here by now. `service` is what the child may wait for on its way.
+    pub(crate) fn wait(&self, until: Until, service: &dyn Service) -> Result<Started> {
         let mut started = Started::default();
         let mut ready = false;
         loop {
@@ -172,9 +182,10 @@ impl Launch {
                 Some((&TERMINAL, _)) => started.terminal = fds.pop(),
                 Some((&NETWORK, _)) => started.network = NetworkSockets::from_descriptors(fds),
                 Some((&MEET, _)) => {
-                    meet()?;
+                    service.meet()?;
                     self.go_on()?;
                 }
+                Some((&COPY, _)) => send(self.0.as_fd(), COPY, &[], &[service.copy_mounts()?.as_fd()])?,
                 Some((_, text)) => return Err(decode(text)),
             }
         }
@@ -294,6 +305,16 @@ impl Report {
         self.send(LISTENER, &[], Some(listener))
     }
 
+    /// A copy of this process's mount namespace, made by the parent.
+    pub(crate) fn copied_mounts(&self) -> Result<OwnedFd> {
+        self.send(COPY, &[], None)?;
+        let (message, mut fds) = receive(self.0.as_fd(), LONGEST)?;
+        match (message.first(), fds.pop()) {
+            (Some(&COPY), Some(fd)) => Ok(fd),
+            _ => Err(gone()),
+        }
+    }
+
     /// Hands over a copy of the mount namespace.
     pub(crate) fn copy(&self, namespace: BorrowedFd<'_>) -> Result<()> {
         self.send(COPY, &[], Some(namespace))
@@ -407,19 +428,37 @@ fn decode(text: &[u8]) -> Error {
 mod tests {
     use super::*;
 
+    struct Parent<F>(F);
+
+    impl<F: Fn() -> Result<()>> Service for Parent<F> {
+        fn meet(&self) -> Result<()> {
+            (self.0)()
+        }
+
+        fn copy_mounts(&self) -> Result<OwnedFd> {
+            Err(Error::invalid("no mounts"))
+        }
+    }
+
     #[test]
     fn an_end_after_ready_is_success() {
         let (launch, report) = pair().unwrap();
         report.ready().unwrap();
         drop(report);
-        assert!(launch.wait(Until::Executed, || Ok(())).unwrap().terminal.is_none());
+        assert!(launch.wait(Until::Executed, &Parent(|| Ok(()))).unwrap().terminal.is_none());
     }
 
     #[test]
     fn an_end_before_ready_is_a_death() {
         let (launch, report) = pair().unwrap();
         drop(report);
-        assert!(launch.wait(Until::Executed, || Ok(())).unwrap_err().to_string().contains("killed while"));
+        assert!(
+            launch
+                .wait(Until::Executed, &Parent(|| Ok(())))
+                .unwrap_err()
+                .to_string()
+                .contains("killed while")
+        );
     }
 
     #[test]
@@ -427,7 +466,7 @@ mod tests {
         let (launch, report) = pair().unwrap();
         report.ready().unwrap();
         report.failed(Error::new(tare_model::ErrorKind::CommandNotFound, "no such program"));
-        let error = launch.wait(Until::Executed, || Ok(())).unwrap_err();
+        let error = launch.wait(Until::Executed, &Parent(|| Ok(()))).unwrap_err();
         assert_eq!(error.kind(), tare_model::ErrorKind::CommandNotFound);
         assert_eq!(error.to_string(), "no such program");
     }
@@ -436,7 +475,7 @@ mod tests {
     fn a_meeting_that_fails_is_the_outcome() {
         let (launch, report) = pair().unwrap();
         report.send(MEET, &[], None).unwrap();
-        let error = launch.wait(Until::Executed, || Err(Error::invalid("no"))).unwrap_err();
+        let error = launch.wait(Until::Executed, &Parent(|| Err(Error::invalid("no")))).unwrap_err();
         assert_eq!(error.to_string(), "no");
         drop(launch);
         assert!(report.meet().is_err(), "nobody is there any more");
@@ -447,7 +486,7 @@ mod tests {
         let (launch, report) = pair().unwrap();
         report.send(MEET, &[], None).unwrap();
         report.ready().unwrap();
-        assert!(launch.wait(Until::Ready, || Ok(())).is_ok());
+        assert!(launch.wait(Until::Ready, &Parent(|| Ok(()))).is_ok());
         let mut answer = [0];
         assert_eq!(rustix::io::read(&report.0, &mut answer), Ok(1));
         assert_eq!(answer, [GO_ON]);
@@ -457,7 +496,7 @@ mod tests {
     fn a_long_error_is_cut_not_lost() {
         let (launch, report) = pair().unwrap();
         report.failed(Error::invalid("ä\"".repeat(9000)));
-        let error = launch.wait(Until::Executed, || Ok(())).unwrap_err();
+        let error = launch.wait(Until::Executed, &Parent(|| Ok(()))).unwrap_err();
         assert_eq!(error.kind(), tare_model::ErrorKind::InvalidInput);
         assert!(error.to_string().starts_with("ä\"ä\""));
     }
@@ -496,7 +535,7 @@ mod tests {
         launch.mapped().unwrap();
         report.failed(Error::invalid("why"));
         drop(report);
-        assert_eq!(launch.wait(Until::Executed, || Ok(())).unwrap_err().to_string(), "why");
+        assert_eq!(launch.wait(Until::Executed, &Parent(|| Ok(()))).unwrap_err().to_string(), "why");
     }
 
     #[test]
@@ -507,7 +546,7 @@ mod tests {
         drop(write);
         report.ready().unwrap();
         drop(report);
-        let got = launch.wait(Until::Executed, || Ok(())).unwrap().terminal.unwrap();
+        let got = launch.wait(Until::Executed, &Parent(|| Ok(()))).unwrap().terminal.unwrap();
         rustix::io::write(&got, b"x").unwrap();
         drop(got);
         let mut byte = [0; 2];

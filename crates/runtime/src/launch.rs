@@ -32,7 +32,7 @@ use tare_sys::userns::is_initial;
 
 use crate::attributes;
 use crate::cgroup::{Entry, Mover};
-use crate::channel::{self, Launch, Report, Sibling, Until};
+use crate::channel::{self, Launch, Report, Service, Sibling, Until};
 use crate::error::{Call, Context, Error, Result};
 use crate::hooks::Subject;
 use crate::mount::source;
@@ -294,16 +294,16 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
     let first = Sibling { pid: pid.as_raw_nonzero().get(), pidfd };
     let again = plan.namespaces.forks_again() || (!may_return() && given.joins_pid(plan));
     let Sibling { pid, pidfd } = if again { second(&ours, first)? } else { first };
-    let meet = || (given.meet)(pid);
+    let server = Server { given, pid, pidfd: pidfd.as_fd() };
     let wait = || match given.listener {
-        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd(), meet),
-        None => ours.wait(until, meet),
+        Some(agent) => agent.wait(&ours, until, pid, pidfd.as_fd(), &server),
+        None => ours.wait(until, &server),
     };
     let started = match outside::serve(plan, given, pid, &ours) {
         Ok(()) => wait(),
         // The child has ended, and has said why.
         Err(error) if matches!(error.errno(), Some(Errno::PIPE | Errno::CONNRESET)) => {
-            ours.wait(until, meet).and(Err(error))
+            ours.wait(until, &server).and(Err(error))
         }
         Err(error) => Err(error),
     };
@@ -313,6 +313,25 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
             reap(&pidfd.as_fd());
             Err(error)
         }
+    }
+}
+
+/// The parent, at the service of the child `pid`.
+struct Server<'a> {
+    given: &'a Resources<'a>,
+    pid: i32,
+    pidfd: BorrowedFd<'a>,
+}
+
+// === impl Server ===
+
+impl Service for Server<'_> {
+    fn meet(&self) -> Result<()> {
+        (self.given.meet)(self.pid)
+    }
+
+    fn copy_mounts(&self) -> Result<OwnedFd> {
+        userns::copy_mounts(self.pidfd).context(|| "lock the mounts")
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tare_model::{ContainerId, ContainerName, Error, IdRange, Result};
 
+use crate::claims::Claims;
 use crate::error::corrupt;
 use crate::meta::Meta;
 use crate::pool::Pool;
@@ -44,6 +45,7 @@ pub struct Containers {
     rows: Rows,
     index: Mutex<Index>,
     pool: Arc<Mutex<Pool>>,
+    claims: Claims,
 }
 
 #[derive(Default)]
@@ -68,6 +70,7 @@ impl Containers {
         meta: Arc<Meta>,
         rows: Rows,
         mut pool: Pool,
+        claims: Claims,
         damage: &mut Vec<String>,
     ) -> Result<Self> {
         let mut index = Index::default();
@@ -75,17 +78,46 @@ impl Containers {
             ids.into_iter().for_each(|range| pool.hold(range));
             index.insert(id, Known { name, durability, ids });
         }
-        Ok(Self { meta, rows, index: Mutex::new(index), pool: Arc::new(Mutex::new(pool)) })
+        let used = pool.used();
+        if !used.is_empty() {
+            damage.extend(claims.keep(&used).err().map(|e| e.to_string()));
+        }
+        Ok(Self { meta, rows, index: Mutex::new(index), pool: Arc::new(Mutex::new(pool)), claims })
     }
 
-    /// Ids of the host that no container has: `blocks` times 65,536 neighbouring ones.
+    /// Ids of the host that no container has, of whatever engine: `blocks` times 65,536 neighbouring ones. Once in about 64
+    /// times it **blocks on the disk**, to claim more of them for this engine.
     ///
     /// # Errors
-    /// `Conflict` when there are none left.
+    /// `Conflict` when there are none left; `System` or `Corrupt` when they could not be claimed.
     pub fn hold_ids(&self, blocks: u32) -> Result<HeldIds> {
-        let range = lock(&self.pool).take(blocks);
-        let none = || Error::conflict("no ids of the host are left for another container: remove some");
-        Ok(HeldIds { range: range.ok_or_else(none)?, pool: Arc::clone(&self.pool) })
+        let mut pool = lock(&self.pool);
+        loop {
+            if let Some(range) = pool.take(blocks) {
+                return Ok(HeldIds { range, pool: Arc::clone(&self.pool) });
+            }
+            let more = self.claims.more(pool.parts())?;
+            if more.is_empty() {
+                return Err(Error::conflict(
+                    "no ids of the host are left for another container: remove some",
+                ));
+            }
+            pool.add(more);
+        }
+    }
+
+    /// Leaves all ids to other engines, if no container has any. **Blocks on the disk.**
+    ///
+    /// # Errors
+    /// `System` or `Corrupt` for what became of the claims.
+    pub fn give_ids_back(&self) -> Result<()> {
+        let mut pool = lock(&self.pool);
+        if !pool.used().is_empty() || pool.parts().is_empty() {
+            return Ok(());
+        }
+        self.claims.give_back()?;
+        pool.forget_parts();
+        Ok(())
     }
 
     /// The ids that another container has, to be shared.

@@ -12,7 +12,8 @@ use crate::{Store, StoreConfig};
 
 /// Reads a whole archive of images into a store of its own below `scratch`.
 pub fn load(scratch: &Path, bytes: &[u8]) {
-    let config = StoreConfig { root: scratch.join("root"), run_dir: scratch.join("run") };
+    let config =
+        StoreConfig { root: scratch.join("root"), run_dir: scratch.join("run"), ids: scratch.join("ids") };
     if let Ok(store) = Store::open(&config) {
         let _ = store.load(&mut &bytes[..]);
     }

@@ -8,7 +8,11 @@
 //! ```no_run
 //! # fn main() -> tare_model::Result<()> {
 //! # use tare_store::*;
-//! let config = StoreConfig { root: "/var/lib/tare".into(), run_dir: "/run/tare".into() };
+//! let config = StoreConfig {
+//!     root: "/var/lib/tare".into(),
+//!     run_dir: "/run/tare".into(),
+//!     ids: tare_store::IDS.into(),
+//! };
 //! let store = Store::open(&config)?;
 //! for damage in store.damage() {
 //!     eprintln!("{damage}"); // everything else works
@@ -67,6 +71,7 @@
 //! Reading order: `layout`, `meta`, `store`; `tape`, `unpack`, `archive`, `images`; `snapshots`, `merged`, `volumes`.
 
 mod archive;
+mod claims;
 mod containers;
 mod copy;
 mod error;
@@ -102,6 +107,9 @@ pub use rows::Durability;
 pub use snapshots::RootSource;
 pub use store::{Store, StoreConfig};
 pub use volumes::{NewVolume, VolumeRecord};
+
+/// Where the engines of a machine agree on who lends which ids of the host.
+pub const IDS: &str = "/var/lib/tare-ids";
 
 /// Fills `buffer` from the kernel's random source.
 pub(crate) fn random(buffer: &mut [u8]) -> Result<()> {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,29 @@ impl MergedDir {
             }
         }
         Ok((!parts.is_empty()).then_some(Found::Directory(Self { parts })))
+    }
+
+    /// The text of the small regular file at `path`, to which no symlink leads; `None` for anything else.
+    pub(crate) fn text(self, path: &str, longest: u64) -> Result<Option<String>> {
+        let (mut here, mut names) = (self, path.split('/').peekable());
+        while let Some(name) = names.next() {
+            match here.entry(OsStr::new(name))? {
+                Some(Found::Directory(dir)) => here = dir,
+                Some(Found::Other { dir, stat })
+                    if names.peek().is_none()
+                        && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile =>
+                {
+                    let file = dir.open_file(name).while_(|| "look into a layer")?;
+                    let mut bytes = Vec::new();
+                    let read = file.take(longest + 1).read_to_end(&mut bytes);
+                    read.map_err(|e| Error::system(format!("read({path:?}): {e}")))?;
+                    let fits = bytes.len() as u64 <= longest;
+                    return Ok(fits.then(|| String::from_utf8_lossy(&bytes).into_owned()));
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// Names of all entries, sorted.
@@ -228,6 +252,34 @@ mod tests {
             (layers.at("gone"), layers.at("d"), layers.at("o")),
             ("-".into(), "dir:".into(), "dir:new".into())
         );
+    }
+
+    #[test]
+    fn the_text_of_a_file_is_the_topmost_layers_and_is_reached_by_no_link() {
+        let layers = Layers::new(3);
+        layers.file(1, "etc/passwd");
+        layers.file(2, "etc/passwd");
+        layers.file(2, "etc/group");
+        layers.file(2, "o/low");
+        layers.file(0, "o/new");
+        layers.file(2, "gone");
+        layers.file(0, "long");
+        std::fs::write(layers.paths[0].join("long"), "0123456789").expect("file");
+        layers.dir(0, "").make_node("gone", FileType::CharacterDevice, 0, 0).expect("whiteout");
+        layers.dir(0, "").make_node("pipe", FileType::Fifo, 0o644, 0).expect("pipe");
+        set_opaque(&layers.dir(0, "o")).expect("opaque");
+        symlink("etc", layers.paths[0].join("link")).expect("symlink");
+        symlink("passwd", layers.paths[1].join("etc/shadow")).expect("symlink");
+        let text = |path| MergedDir::root(&layers.paths).expect("layers").text(path, 9).expect("looks");
+        assert_eq!(
+            [text("etc/passwd"), text("etc/group"), text("o/new")],
+            ["1", "2", "0"].map(|n| Some(n.into()))
+        );
+        for odd in
+            ["o/low", "gone", "pipe", "link/passwd", "etc/shadow", "etc", "etc/passwd/x", "none/x", "long"]
+        {
+            assert_eq!(text(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -17,9 +17,12 @@ use tare_sys::userns;
 use crate::Store;
 use crate::error::{SystemContext, corrupt};
 use crate::mask::{self, Extent};
+use crate::merged::MergedDir;
 use crate::parts;
 use crate::rows::Durability;
 
+/// Longest file whose text is looked at.
+const LONGEST_TEXT: u64 = 1 << 20;
 /// The upper layer until it is whole.
 const UNFINISHED: &str = "upper.unfinished";
 
@@ -96,6 +99,15 @@ impl Store {
             work: base.join("work"),
             volatile: durability == Durability::Process,
         })
+    }
+
+    /// The text of the file at `path` as a container of this source will see it at first. `None` if it is not a plain one:
+    /// none is there, it is no regular file, it is reached by way of a symlink, or longer than 1 MiB.
+    ///
+    /// # Errors
+    /// `NotFound` if the image is gone; `System` for what the kernel refused.
+    pub fn text_of(&self, source: &RootSource, path: &str) -> Result<Option<String>> {
+        MergedDir::root(&self.lowers(source)?)?.text(path, LONGEST_TEXT)
     }
 
     /// Takes a container's directories away; they are emptied in the background. Nothing there is fine.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tare_model::{Digest, Image, Reference, Result};
 
+use crate::claims::Claims;
 use crate::containers::Containers;
 use crate::images::{Images, InUse, Removed};
 use crate::layout::{Layout, names, open_private};
@@ -21,6 +22,8 @@ pub struct StoreConfig {
     pub root: PathBuf,
     /// In memory, gone with a reboot: records of containers that remove themselves.
     pub run_dir: PathBuf,
+    /// On a disk, the same for all engines of the machine ([`crate::IDS`]): who lends which ids of the host.
+    pub ids: PathBuf,
 }
 
 /// An engine's durable state. Share it with an `Arc`; every method may be called from any thread.
@@ -52,8 +55,9 @@ impl Store {
         let run_dir = records.parent().map_or_else(|| config.run_dir.clone(), PathBuf::from);
         let mut damage = Vec::new();
         let instance = instance_id(&meta)?;
+        let claims = Claims::new(config.ids.clone(), &instance, layout.path.clone());
         let rows = Rows::open(Table::Containers, &run)?;
-        let containers = Containers::open(Arc::clone(&meta), rows, pool(&instance), &mut damage)?;
+        let containers = Containers::open(Arc::clone(&meta), rows, pool(), claims, &mut damage)?;
         let volume_rows = Rows::open(Table::Volumes, &run)?;
         let images = Images::open(Arc::clone(&meta), &layout, &mut damage)?;
         clear_leftovers(&layout, &meta, &containers, &volume_rows)?;
@@ -172,11 +176,9 @@ fn clear_leftovers(layout: &Layout, meta: &Meta, containers: &Containers, volume
 }
 
 /// The ids of the host that are there to be lent.
-fn pool(instance: &str) -> Pool {
+fn pool() -> Pool {
     let given = |path: &str| pool::foreign(&std::fs::read_to_string(path).unwrap_or_default());
-    let foreign = ["/etc/subuid", "/etc/subgid"].into_iter().flat_map(given).collect();
-    let start = instance.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    Pool::new(foreign, start.unwrap_or(0))
+    Pool::new(["/etc/subuid", "/etc/subgid"].into_iter().flat_map(given).collect())
 }
 
 fn instance_id(meta: &Meta) -> Result<String> {

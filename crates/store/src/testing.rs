@@ -34,7 +34,11 @@ impl TestStore {
     }
 
     pub(crate) fn config(&self) -> StoreConfig {
-        StoreConfig { root: self.root(), run_dir: self.dir.path().join("run") }
+        StoreConfig {
+            root: self.root(),
+            run_dir: self.dir.path().join("run"),
+            ids: self.dir.path().join("ids"),
+        }
     }
 
     pub(crate) fn root(&self) -> PathBuf {

@@ -6,7 +6,7 @@ use crate::options::{Parsed, confine, env, mount, resource, size};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tare_docker_api::extension::{CreateExtension, CreateRequest, RootfsDirectory};
-use tare_docker_api::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use tare_docker_api::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use tare_model::reference::Reference;
 
 /// Where relative paths and variables come from.
@@ -73,10 +73,16 @@ pub(crate) fn create_request(given: &Given, around: &Surroundings<'_>) -> Parsed
         labels: Some(labels(given)?),
         stop_signal: given.some("stop-signal"),
         stop_timeout: given.number("stop-timeout"),
+        healthcheck: given.on("no-healthcheck").then(no_health_check),
         host_config: Some(host_config(given, around)?),
         ..ContainerCreateBody::default()
     };
     Ok(CreateRequest { docker, tare: rootfs.map(|dir| CreateExtension { rootfs: Some(dir) }) })
+}
+
+/// What says that the image's check is not wanted.
+fn no_health_check() -> HealthConfig {
+    HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
 }
 
 /// `--rootfs DIR[:rw]`, as the daemon is told it.
@@ -149,6 +155,11 @@ fn binds(given: &Given, cwd: &Path) -> Parsed<Option<Vec<String>>> {
 }
 
 fn host_config(given: &Given, around: &Surroundings<'_>) -> Parsed<HostConfig> {
+    if !given.on_or("disable-content-trust", true) {
+        return Err(
+            "--disable-content-trust=false: there is no content trust, images cannot be verified".to_owned()
+        );
+    }
     if given.on("rm") && given.one("restart").is_some_and(|policy| !matches!(policy, "" | "no")) {
         return Err("conflicting options: cannot specify both --restart and --rm".to_owned());
     }
@@ -172,11 +183,11 @@ fn host_config(given: &Given, around: &Surroundings<'_>) -> Parsed<HostConfig> {
         binds: binds(given, &around.cwd)?,
         mounts: each(given, "mount", |m| mount::mount(m, &around.cwd))?,
         network_mode: Some(network(given)?),
-        restart_policy: given.one("restart").map(resource::restart).transpose()?,
+        restart_policy: resource::restart_policy(given)?,
         log_config: log_config(given),
         console_size: around.window.map(|(rows, columns)| vec![usize::from(rows), usize::from(columns)]),
         container_id_file: given.some("cidfile"),
-        ..HostConfig::default()
+        ..resource::limits(given)?
     };
     limits(given, &mut host)?;
     namespaces(given, &mut host)?;
@@ -185,26 +196,13 @@ fn host_config(given: &Given, around: &Surroundings<'_>) -> Parsed<HostConfig> {
 }
 
 fn limits(given: &Given, host: &mut HostConfig) -> Parsed<()> {
-    host.memory = bytes(given, "memory")?;
-    host.memory_reservation = bytes(given, "memory-reservation")?;
-    host.memory_swap = given.one("memory-swap").map(size::bytes_or_unlimited).transpose()?;
     host.memory_swappiness = given.number("memory-swappiness");
     host.oom_kill_disable = given.on("oom-kill-disable").then_some(true);
-    host.nano_cpus = given.one("cpus").map(size::nano_cpus).transpose()?;
-    host.cpu_shares = given.number("cpu-shares");
-    host.cpu_period = given.number("cpu-period");
-    host.cpu_quota = given.number("cpu-quota");
-    host.cpu_realtime_period = given.number("cpu-rt-period");
-    host.cpu_realtime_runtime = given.number("cpu-rt-runtime");
-    host.blkio_weight = given.number("blkio-weight").map(resource::blkio_weight).transpose()?;
     host.blkio_weight_device = each(given, "blkio-weight-device", resource::device_weight)?;
     host.blkio_device_read_bps = each(given, "device-read-bps", resource::device_bytes)?;
     host.blkio_device_write_bps = each(given, "device-write-bps", resource::device_bytes)?;
     host.blkio_device_read_iops = each(given, "device-read-iops", resource::device_operations)?;
     host.blkio_device_write_iops = each(given, "device-write-iops", resource::device_operations)?;
-    host.cpuset_cpus = given.some("cpuset-cpus");
-    host.cpuset_mems = given.some("cpuset-mems");
-    host.pids_limit = given.number("pids-limit");
     host.ulimits = each(given, "ulimit", resource::ulimit)?;
     host.devices = each(given, "device", resource::device)?;
     host.device_cgroup_rules = given.api_list("device-cgroup-rule");

@@ -7,14 +7,12 @@ const NETWORK: &str = "container networks come later; use --network host, or non
 const HEALTH: &str = "health checks come later";
 const WINDOWS: &str = "it is for Windows";
 
-/// Flags that `run` and `create` share.
+/// Flags that `run` and `create` share, beside the [`LIMITS`].
 pub(crate) const CONTAINER: &[Flag] = &[
     list("annotation", None, "Add an annotation to the container (passed through to the OCI runtime)")
         .valued("map"),
     list("add-host", None, "Add a custom host-to-IP mapping (host:ip)"),
     list("attach", Some('a'), "Attach to STDIN, STDOUT or STDERR").checked(check_attach),
-    text("blkio-weight", None, "uint16", "Block IO (relative weight), between 10 and 1000, or 0 to disable")
-        .checked(integer),
     list("blkio-weight-device", None, "Block IO weight (relative device weight)")
         .checked(resource::check_device_weight),
     list("cap-add", None, "Add Linux capabilities"),
@@ -22,14 +20,6 @@ pub(crate) const CONTAINER: &[Flag] = &[
     text("cgroup-parent", None, "string", "Optional parent cgroup for the container"),
     text("cgroupns", None, "string", "Cgroup namespace to use (host|private)"),
     text("cidfile", None, "string", "Write the container ID to the file"),
-    text("cpu-period", None, "int", "Limit CPU CFS (Completely Fair Scheduler) period").checked(integer),
-    text("cpu-quota", None, "int", "Limit CPU CFS (Completely Fair Scheduler) quota").checked(integer),
-    text("cpu-rt-period", None, "int", "Limit CPU real-time period in microseconds").checked(integer),
-    text("cpu-rt-runtime", None, "int", "Limit CPU real-time runtime in microseconds").checked(integer),
-    text("cpu-shares", Some('c'), "int", "CPU shares (relative weight)").checked(integer),
-    text("cpus", None, "decimal", "Number of CPUs").checked(size::check_cpus),
-    text("cpuset-cpus", None, "string", "CPUs in which to allow execution (0-3, 0,1)"),
-    text("cpuset-mems", None, "string", "MEMs in which to allow execution (0-3, 0,1)"),
     list("device", None, "Add a host device to the container").checked(resource::check_device),
     list("device-cgroup-rule", None, "Add a rule to the cgroup allowed devices list")
         .checked(resource::check_device_rule),
@@ -41,6 +31,7 @@ pub(crate) const CONTAINER: &[Flag] = &[
         .checked(resource::check_device_bytes),
     list("device-write-iops", None, "Limit write rate (IO per second) to a device")
         .checked(resource::check_device_operations),
+    switch("disable-content-trust", None, "Skip image verification (there is none; default true)"),
     list("dns", None, "Set custom DNS servers"),
     list("dns-option", None, "Set DNS options"),
     list("dns-search", None, "Set custom DNS search domains"),
@@ -53,16 +44,11 @@ pub(crate) const CONTAINER: &[Flag] = &[
     switch("init", None, "Run an init inside the container that forwards signals and reaps processes"),
     switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
     text("ipc", None, "string", "IPC mode to use"),
-    text("kernel-memory", None, "bytes", "Kernel memory limit (Linux no longer has it; ignored)")
-        .checked(size::check_bytes),
+    text("isolation", None, "string", "Container isolation technology (default)").checked(check_isolation),
     list("label", Some('l'), "Set meta data on a container").checked(env::check_label),
     list("label-file", None, "Read in a line delimited file of labels"),
     text("log-driver", None, "string", "Logging driver for the container (local, json-file, none)"),
     list("log-opt", None, "Log driver options"),
-    text("memory", Some('m'), "bytes", "Memory limit").checked(size::check_bytes),
-    text("memory-reservation", None, "bytes", "Memory soft limit").checked(size::check_bytes),
-    text("memory-swap", None, "bytes", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
-        .checked(size::check_bytes_or_unlimited),
     text("memory-swappiness", None, "int", "Tune container memory swappiness (0 to 100)").checked(integer),
     list("mount", None, "Attach a filesystem mount to the container")
         .valued("mount")
@@ -70,10 +56,10 @@ pub(crate) const CONTAINER: &[Flag] = &[
     text("name", None, "string", "Assign a name to the container"),
     text("network", None, "network", "Connect a container to a network (none|host)"),
     text("net", None, "network", "Same as --network"),
+    switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
     switch("oom-kill-disable", None, "Disable OOM Killer"),
     text("oom-score-adj", None, "int", "Tune host's OOM preferences (-1000 to 1000)").checked(integer),
     text("pid", None, "string", "PID namespace to use"),
-    text("pids-limit", None, "int", "Tune container pids limit (set -1 for unlimited)").checked(integer),
     switch("privileged", None, "Give extended privileges to this container"),
     text(
         "pull",
@@ -84,8 +70,6 @@ pub(crate) const CONTAINER: &[Flag] = &[
     .checked(check_pull),
     switch("quiet", Some('q'), "Suppress the pull output"),
     switch("read-only", None, "Mount the container's root filesystem as read only"),
-    text("restart", None, "string", "Restart policy to apply when a container exits")
-        .checked(resource::check_restart),
     switch(
         "rm",
         None,
@@ -112,6 +96,29 @@ pub(crate) const CONTAINER: &[Flag] = &[
     text("workdir", Some('w'), "string", "Working directory inside the container"),
 ];
 
+/// Flags of `run`, `create` and `update`: what can be changed while a container runs.
+pub(crate) const LIMITS: &[Flag] = &[
+    text("blkio-weight", None, "uint16", "Block IO (relative weight), between 10 and 1000, or 0 to disable")
+        .checked(integer),
+    text("cpu-period", None, "int", "Limit CPU CFS (Completely Fair Scheduler) period").checked(integer),
+    text("cpu-quota", None, "int", "Limit CPU CFS (Completely Fair Scheduler) quota").checked(integer),
+    text("cpu-rt-period", None, "int", "Limit CPU real-time period in microseconds").checked(integer),
+    text("cpu-rt-runtime", None, "int", "Limit CPU real-time runtime in microseconds").checked(integer),
+    text("cpu-shares", Some('c'), "int", "CPU shares (relative weight)").checked(integer),
+    text("cpus", None, "decimal", "Number of CPUs").checked(size::check_cpus),
+    text("cpuset-cpus", None, "string", "CPUs in which to allow execution (0-3, 0,1)"),
+    text("cpuset-mems", None, "string", "MEMs in which to allow execution (0-3, 0,1)"),
+    text("kernel-memory", None, "bytes", "Kernel memory limit (Linux no longer has it; ignored)")
+        .checked(size::check_bytes),
+    text("memory", Some('m'), "bytes", "Memory limit").checked(size::check_bytes),
+    text("memory-reservation", None, "bytes", "Memory soft limit").checked(size::check_bytes),
+    text("memory-swap", None, "bytes", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
+        .checked(size::check_bytes_or_unlimited),
+    text("pids-limit", None, "int", "Tune container pids limit (set -1 for unlimited)").checked(integer),
+    text("restart", None, "string", "Restart policy to apply when a container exits")
+        .checked(resource::check_restart),
+];
+
 /// Flags that `run` alone has.
 pub(crate) const RUN: &[Flag] = &[
     switch("detach", Some('d'), "Run container in background and print container ID"),
@@ -124,7 +131,6 @@ pub(crate) const RUN: &[Flag] = &[
 pub(crate) const REFUSED: &[Flag] = &[
     refused("cpu-count", None, WINDOWS),
     refused("cpu-percent", None, WINDOWS),
-    refused_switch("disable-content-trust", None, "there is no content trust to disable"),
     refused("expose", None, NETWORK),
     refused("gpus", None, "pass the device nodes with --device"),
     refused("health-cmd", None, HEALTH),
@@ -133,12 +139,10 @@ pub(crate) const REFUSED: &[Flag] = &[
     refused("health-start-interval", None, HEALTH),
     refused("health-start-period", None, HEALTH),
     refused("health-timeout", None, HEALTH),
-    refused_switch("no-healthcheck", None, HEALTH),
     refused("io-maxbandwidth", None, WINDOWS),
     refused("io-maxiops", None, WINDOWS),
     refused("ip", None, NETWORK),
     refused("ip6", None, NETWORK),
-    refused("isolation", None, WINDOWS),
     refused("link", None, NETWORK),
     refused("link-local-ip", None, NETWORK),
     refused("mac-address", None, NETWORK),
@@ -168,5 +172,12 @@ fn check_pull(text: &str) -> Result<(), String> {
         _ => {
             Err(format!("invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\""))
         }
+    }
+}
+
+fn check_isolation(text: &str) -> Result<(), String> {
+    match text {
+        "" | "default" => Ok(()),
+        _ => Err(format!("the only isolation there is is \"default\": {WINDOWS}")),
     }
 }

@@ -5,33 +5,11 @@ use tare_docker_api::client::{Client, ClientError, Request};
 use tare_docker_api::models::{ContainerUpdateResponse, HostConfig, RestartPolicy};
 
 use crate::cmd::path_name;
+use crate::cmd::spec_flags::LIMITS;
 use crate::context::{Context, complain, print_line};
 use crate::failure::{Failure, Outcome};
-use crate::flags::{Flag, Given, integer, text};
-use crate::options::{Parsed, resource, size};
-
-/// Flags of `update`: Docker's.
-pub(crate) const UPDATE: &[Flag] = &[
-    text("blkio-weight", None, "uint16", "Block IO (relative weight), between 10 and 1000, or 0 to disable")
-        .checked(integer),
-    text("cpu-period", None, "int", "Limit CPU CFS (Completely Fair Scheduler) period").checked(integer),
-    text("cpu-quota", None, "int", "Limit CPU CFS (Completely Fair Scheduler) quota").checked(integer),
-    text("cpu-rt-period", None, "int", "Limit CPU real-time period in microseconds").checked(integer),
-    text("cpu-rt-runtime", None, "int", "Limit CPU real-time runtime in microseconds").checked(integer),
-    text("cpu-shares", Some('c'), "int", "CPU shares (relative weight)").checked(integer),
-    text("cpus", None, "decimal", "Number of CPUs").checked(size::check_cpus),
-    text("cpuset-cpus", None, "string", "CPUs in which to allow execution (0-3, 0,1)"),
-    text("cpuset-mems", None, "string", "MEMs in which to allow execution (0-3, 0,1)"),
-    text("kernel-memory", None, "bytes", "Kernel memory limit (Linux no longer has it; ignored)")
-        .checked(size::check_bytes),
-    text("memory", Some('m'), "bytes", "Memory limit").checked(size::check_bytes),
-    text("memory-reservation", None, "bytes", "Memory soft limit").checked(size::check_bytes),
-    text("memory-swap", None, "bytes", "Swap limit equal to memory plus swap: -1 to enable unlimited swap")
-        .checked(size::check_bytes_or_unlimited),
-    text("pids-limit", None, "int", "Tune container pids limit (set -1 for unlimited)").checked(integer),
-    text("restart", None, "string", "Restart policy to apply when a container exits")
-        .checked(resource::check_restart),
-];
+use crate::flags::Given;
+use crate::options::{Parsed, resource};
 
 /// The request: the limits that `create` has, at the top level, and the restart policy.
 #[derive(Serialize)]
@@ -44,7 +22,7 @@ struct Body {
 
 /// `tare update`.
 pub(crate) fn update(context: &Context, given: &Given) -> Outcome {
-    if UPDATE.iter().all(|flag| given.one(flag.long).is_none()) {
+    if LIMITS.iter().all(|flag| given.one(flag.long).is_none()) {
         return Err(Failure::new("you must provide one or more flags when using this command"));
     }
     let body = body(given).map_err(Failure::new)?;
@@ -74,25 +52,7 @@ fn send(client: &mut Client, name: &str, body: &Body) -> Result<Vec<String>, Cli
 }
 
 fn body(given: &Given) -> Parsed<Body> {
-    let bytes = |flag: &str| given.one(flag).map(size::bytes).transpose();
-    let limits = HostConfig {
-        blkio_weight: given.number("blkio-weight").map(resource::blkio_weight).transpose()?,
-        cpu_period: given.number("cpu-period"),
-        cpu_quota: given.number("cpu-quota"),
-        cpu_realtime_period: given.number("cpu-rt-period"),
-        cpu_realtime_runtime: given.number("cpu-rt-runtime"),
-        cpu_shares: given.number("cpu-shares"),
-        nano_cpus: given.one("cpus").map(size::nano_cpus).transpose()?,
-        cpuset_cpus: given.some("cpuset-cpus"),
-        cpuset_mems: given.some("cpuset-mems"),
-        memory: bytes("memory")?,
-        memory_reservation: bytes("memory-reservation")?,
-        memory_swap: given.one("memory-swap").map(size::bytes_or_unlimited).transpose()?,
-        pids_limit: given.number("pids-limit"),
-        ..HostConfig::default()
-    };
-    let restart_policy = given.one("restart").map(resource::restart).transpose()?;
-    Ok(Body { limits, restart_policy })
+    Ok(Body { limits: resource::limits(given)?, restart_policy: resource::restart_policy(given)? })
 }
 
 #[cfg(test)]
@@ -108,6 +68,24 @@ mod tests {
         match parse(&update.syntax, &words) {
             Ok(Usage::Run(given)) => serde_json::to_value(body(&given).expect(line)).expect("JSON"),
             _ => panic!("{line}"),
+        }
+    }
+
+    #[test]
+    fn every_flag_is_one_of_run_and_is_sent_alike() {
+        let run = COMMANDS.iter().find(|c| c.names[0] == "run").expect("run");
+        for flag in LIMITS {
+            let same = |f: &crate::flags::Flag| (f.name(), f.help) == (flag.name(), flag.help);
+            assert!(run.syntax.flags.iter().flat_map(|table| table.iter()).any(same), "--{}", flag.long);
+            let value = if flag.long == "restart" { "no" } else { "100" };
+            let sent = sent(&format!("--{} {value} web", flag.long));
+            let ignored = flag.long == "kernel-memory";
+            assert_eq!(
+                sent.as_object().map(serde_json::Map::len),
+                Some(usize::from(!ignored)),
+                "--{}",
+                flag.long
+            );
         }
     }
 

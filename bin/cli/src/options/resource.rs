@@ -1,10 +1,11 @@
 //! `--ulimit`, `--device`, `--device-cgroup-rule`, `--blkio-weight-device`, `--device-read-bps` and its like, `--restart`,
-//! `--sysctl`.
+//! `--sysctl`; and the limits that can be changed later.
 
-use super::Parsed;
+use super::{Parsed, size};
+use crate::flags::Given;
 use tare_docker_api::models::{
-    DeviceMapping, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
-    ThrottleDevice,
+    DeviceMapping, HostConfig, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum, ThrottleDevice,
 };
 use tare_docker_api::ulimit::is_known;
 
@@ -178,6 +179,32 @@ pub(crate) fn restart(text: &str) -> Parsed<RestartPolicy> {
         },
     };
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: Some(count) })
+}
+
+/// `--restart`, if it is given.
+pub(crate) fn restart_policy(given: &Given) -> Parsed<Option<RestartPolicy>> {
+    given.one("restart").map(restart).transpose()
+}
+
+/// The limits that can be changed while a container runs (`LIMITS` of the flags).
+pub(crate) fn limits(given: &Given) -> Parsed<HostConfig> {
+    let bytes = |flag: &str| given.one(flag).map(size::bytes).transpose();
+    Ok(HostConfig {
+        blkio_weight: given.number("blkio-weight").map(blkio_weight).transpose()?,
+        cpu_period: given.number("cpu-period"),
+        cpu_quota: given.number("cpu-quota"),
+        cpu_realtime_period: given.number("cpu-rt-period"),
+        cpu_realtime_runtime: given.number("cpu-rt-runtime"),
+        cpu_shares: given.number("cpu-shares"),
+        nano_cpus: given.one("cpus").map(size::nano_cpus).transpose()?,
+        cpuset_cpus: given.some("cpuset-cpus"),
+        cpuset_mems: given.some("cpuset-mems"),
+        memory: bytes("memory")?,
+        memory_reservation: bytes("memory-reservation")?,
+        memory_swap: given.one("memory-swap").map(size::bytes_or_unlimited).transpose()?,
+        pids_limit: given.number("pids-limit"),
+        ..HostConfig::default()
+    })
 }
 
 /// The check of `--restart`.

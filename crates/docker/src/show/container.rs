@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tare_docker_api::extension::{self, InspectExtension, RootfsDirectory};
 use tare_docker_api::models::{
-    ContainerConfig as WireConfig, ContainerInspectResponse, DriverData, MountPoint,
+    ContainerConfig as WireConfig, ContainerInspectResponse, DriverData, HealthConfig, MountPoint,
 };
 use tare_docker_api::{Version, stamp};
 use tare_engine::{ContainerView, Fixed, MountKind, MountView, UserNamespace};
@@ -112,6 +112,9 @@ fn config(fixed: &Fixed, version: Version) -> Value {
         labels: Some(process.labels.clone().into_iter().collect()),
         stop_signal: process.stop_signal.map(|s| s.to_string()),
         stop_timeout: asked.stop_timeout.map(i64::from),
+        healthcheck: asked
+            .no_healthcheck
+            .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
         ..Default::default()
     };
     let mut shown = object(&document);

@@ -53,7 +53,8 @@ impl Engine {
         Self::assemble(config, store, Arc::new(nursery), Some(Arc::new(fabric))).await
     }
 
-    /// Called by a daemon that stops in good order: if no container runs, takes away the group that theirs are in.
+    /// Called by a daemon that stops in good order: if no container runs, takes away the group that theirs are in, and
+    /// leaves ids that no container has to other engines.
     /// Containers that run are left to the next engine.
     pub async fn retire(&self) {
         if self.core.table.all().iter().any(|handle| handle.view().state.status.is_live()) {
@@ -66,6 +67,10 @@ impl Engine {
         let _ = Core::blocking(move || Ok(networks.retire())).await;
         if let Err(e) = self.core.monitors.cleanup(&nobody, &parent, Vec::new()).await {
             tracing::debug!("remove the group {parent}: {e}");
+        }
+        let core = Arc::clone(&self.core);
+        if let Err(e) = Core::blocking(move || core.store.containers().give_ids_back()).await {
+            tracing::warn!("{e}");
         }
     }
 
@@ -109,7 +114,11 @@ impl Engine {
 
 /// The store of an engine that lives there.
 pub(super) async fn open_store(config: &EngineConfig) -> Result<Arc<Store>> {
-    let store = StoreConfig { root: config.root.clone(), run_dir: config.run_dir.clone() };
+    let store = StoreConfig {
+        root: config.root.clone(),
+        run_dir: config.run_dir.clone(),
+        ids: tare_store::IDS.into(),
+    };
     Core::blocking(move || Ok(Arc::new(Store::open(&store)?))).await
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tare_model::container::{ContainerConfig, MountConfig, MountSource, NetworkMode};
+use tare_model::identity::{self, User};
+use tare_model::sandbox::Identity;
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
 use tare_store::{HeldIds, RootSource};
 
@@ -42,8 +44,9 @@ impl Core {
         let mut warnings = plan::check(&mut config, &self.host)?;
         let thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
         warnings.extend(security::check_image(&config.security, thirty_two_bit)?);
-        warnings.extend(merge::unheeded(&base.config));
-        check_sources(&config)?;
+        warnings.extend(merge::unheeded(&config, &base.config));
+        check_tmpfs(&config)?;
+        prepare::bind_sources(&config, false).await?;
         self.networks.check(&config)?;
         let mode = &config.namespaces.network;
         if matches!(mode, NetworkMode::Default | NetworkMode::Bridge) && !self.networks.has_default() {
@@ -132,12 +135,24 @@ impl Core {
                 Ok((UserNamespace::Own { ids, shared }, Some(held)))
             }
             Choice::Own => {
-                let (uids, gids) = userns::large_ids(user_of(config, base), &config.group_add)?;
+                let user = user_of(config, base).to_owned();
+                let identity = Identity { user, groups: config.group_add.clone() };
+                let (uids, gids) = userns::large_ids(&identity, self.found(&identity, base).as_ref())?;
                 let held = self.store.containers().hold_ids(userns::blocks(&uids, &gids))?;
                 let ids = UserIds { range: held.range(), uids, gids };
                 Ok((UserNamespace::Own { ids, shared: String::new() }, Some(held)))
             }
         }
+    }
+
+    /// Who this is by the image's files: a hint which ids the user namespace needs. The runtime looks again when the
+    /// container is there, and says what is wrong.
+    fn found(&self, identity: &Identity, base: &Base) -> Option<User> {
+        if !userns::asks_files(identity) {
+            return None;
+        }
+        let text = |path| self.store.text_of(&base.source, path).ok().flatten().unwrap_or_default();
+        identity::resolve(identity, &text("etc/passwd"), &text("etc/group")).ok()
     }
 
     /// As [`Core::user_namespace`], for an ordinary user's engine: all containers have its ids, each in a user namespace of
@@ -328,17 +343,11 @@ fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<
     Ok(volumes)
 }
 
-/// What can be seen to be missing before there is a container.
-fn check_sources(config: &ContainerConfig) -> Result<()> {
+/// What can be seen to be wrong before there is a container.
+fn check_tmpfs(config: &ContainerConfig) -> Result<()> {
     for mount in &config.mounts {
-        match &mount.source {
-            MountSource::Bind { path, .. } if !mount.create_source => {
-                prepare::bind_source(std::path::Path::new(path), false)?;
-            }
-            MountSource::Tmpfs { size, mode, options } => {
-                tmpfs::options(*size, *mode, options, mount.readonly)?;
-            }
-            _ => {}
+        if let MountSource::Tmpfs { size, mode, options } = &mount.source {
+            tmpfs::options(*size, *mode, options, mount.readonly)?;
         }
     }
     Ok(())

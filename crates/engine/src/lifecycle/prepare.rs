@@ -1,14 +1,17 @@
 //! What a start needs of the host: directories and files made, sources checked, devices and namespaces looked up.
 //!
-//! All of it is a handful of calls on memory file systems and warm directories, which take microseconds: they are made
-//! where the driver runs, because handing them to another thread costs more.
+//! Nearly all of it is a handful of calls on memory file systems and warm directories, which take microseconds: they are
+//! made where the driver runs, because handing them to another thread costs more. The sources of bind mounts are the user's
+//! and may lie on a file system whose server is gone: those are looked at by a thread that may wait ([`bind_sources`]).
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tare_model::container::{DeviceConfig, IpcMode, MountConfig, MountSource, NamespaceMode, NetworkMode};
+use tare_model::container::{
+    ContainerConfig, DeviceConfig, IpcMode, MountConfig, MountSource, NamespaceMode, NetworkMode,
+};
 use tare_model::sandbox::SandboxSpec;
 use tare_model::{Error, Result};
 
@@ -173,15 +176,12 @@ fn resolve_mounts(me: &Container, core: &Core) -> Result<Vec<ResolvedMount>> {
 
 fn resolve_mount(mount: &MountConfig) -> Result<ResolvedMount> {
     let source = match &mount.source {
-        MountSource::Bind { path, propagation, recursive, readonly_non_recursive } => {
-            bind_source(Path::new(path), mount.create_source)?;
-            ResolvedSource::Bind {
-                path: PathBuf::from(path),
-                propagation: propagation.clone(),
-                recursive: *recursive,
-                readonly_non_recursive: *readonly_non_recursive,
-            }
-        }
+        MountSource::Bind { path, propagation, recursive, readonly_non_recursive } => ResolvedSource::Bind {
+            path: PathBuf::from(path),
+            propagation: propagation.clone(),
+            recursive: *recursive,
+            readonly_non_recursive: *readonly_non_recursive,
+        },
         MountSource::Tmpfs { size, mode, options } => {
             ResolvedSource::Tmpfs { options: tmpfs::options(*size, *mode, options, mount.readonly)? }
         }
@@ -190,11 +190,30 @@ fn resolve_mount(mount: &MountConfig) -> Result<ResolvedMount> {
     Ok(ResolvedMount { target: clean(&mount.target), source, readonly: mount.readonly })
 }
 
+/// Looks at the sources of all bind mounts, by a thread that may wait for as long as their file systems take. Without
+/// `create` those that would be made are left out.
+///
+/// # Errors
+/// As [`bind_source`].
+pub(super) async fn bind_sources(config: &ContainerConfig, create: bool) -> Result<()> {
+    let source = |mount: &MountConfig| match &mount.source {
+        MountSource::Bind { path, .. } if create || !mount.create_source => {
+            Some((PathBuf::from(path), mount.create_source))
+        }
+        _ => None,
+    };
+    let sources: Vec<(PathBuf, bool)> = config.mounts.iter().filter_map(source).collect();
+    if sources.is_empty() {
+        return Ok(());
+    }
+    Core::blocking(move || sources.iter().try_for_each(|(path, create)| bind_source(path, *create))).await
+}
+
 /// The source of a bind mount must exist; for `-v` a missing one is made, as Docker does.
 ///
 /// # Errors
 /// `InvalidInput` in Docker's words.
-pub(super) fn bind_source(path: &Path, create: bool) -> Result<()> {
+fn bind_source(path: &Path, create: bool) -> Result<()> {
     match fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound && create => make_dir(path, 0o755),
@@ -335,6 +354,30 @@ fn node(host: &Path, inside: &Path, access: &str) -> io::Result<Option<DeviceNod
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "a measurement"]
+    async fn cost_of_a_look_at_a_source() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let path = scratch.path().to_owned();
+        let mut all = [Vec::new(), Vec::new()];
+        for _ in 0..5000 {
+            let begin = std::time::Instant::now();
+            bind_source(&path, false).expect("there");
+            all[0].push(begin.elapsed());
+            let begin = std::time::Instant::now();
+            let path = path.clone();
+            tokio::spawn(async move { Core::blocking(move || bind_source(&path, false)).await })
+                .await
+                .expect("runs")
+                .expect("there");
+            all[1].push(begin.elapsed());
+        }
+        for times in &mut all {
+            times.sort_unstable();
+            println!("least {:?}, quarter {:?}, median {:?}", times[0], times[1250], times[2500]);
+        }
+    }
 
     fn device(path: &str) -> DeviceConfig {
         DeviceConfig { host_path: path.into(), container_path: path.into(), permissions: "rw".into() }

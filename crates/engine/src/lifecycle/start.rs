@@ -21,7 +21,12 @@ use crate::spec;
 impl Driver {
     /// Starts the container. The record that says so is written while the monitor works; both are done when this returns.
     pub(super) async fn start(&mut self, options: &StartOptions) -> Result<()> {
-        let prepared = match self.take_networks().await {
+        let sources = prepare::bind_sources(&self.me.made.fixed.config, true).await;
+        let taken = match sources {
+            Ok(()) => self.take_networks().await,
+            Err(e) => Err(e),
+        };
+        let prepared = match taken {
             Ok(()) => self.request(options).and_then(|request| Ok((request, self.door()?))),
             Err(e) => Err(e),
         };

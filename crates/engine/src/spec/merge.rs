@@ -200,11 +200,15 @@ fn clean_volume(path: &str) -> Result<String> {
     Ok(cleaned)
 }
 
-/// What an image asks for that is not done, to be told to whoever creates a container of it.
-pub(crate) fn unheeded(image: &ImageConfig) -> Option<String> {
+/// What an image asks for that is not done, to be told to whoever creates a container of it and wants it.
+pub(crate) fn unheeded(config: &ContainerConfig, image: &ImageConfig) -> Option<String> {
+    if config.no_healthcheck {
+        return None;
+    }
     let test = image.healthcheck.as_ref()?.get("Test")?.as_array()?;
     let checks = test.first().is_some_and(|word| word != "NONE");
-    checks.then(|| "the image's HEALTHCHECK is not run: there are no health checks yet".to_owned())
+    let text = "the image's HEALTHCHECK is not run: there are no health checks yet (--no-healthcheck avoids this warning)";
+    checks.then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -233,12 +237,15 @@ mod tests {
             let healthcheck = Some(serde_json::json!({ "Test": test }));
             ImageConfig { healthcheck, ..ImageConfig::default() }
         };
-        let said = unheeded(&image(serde_json::json!(["CMD", "true"])));
-        assert!(said.is_some_and(|said| said.contains("HEALTHCHECK")));
+        let config = ContainerConfig::default();
+        let check = image(serde_json::json!(["CMD", "true"]));
+        assert!(unheeded(&config, &check).is_some_and(|said| said.contains("HEALTHCHECK")));
+        let unwanted = ContainerConfig { no_healthcheck: true, ..ContainerConfig::default() };
+        assert_eq!(unheeded(&unwanted, &check), None);
         for none in [serde_json::json!(["NONE"]), serde_json::json!([]), serde_json::json!(7)] {
-            assert_eq!(unheeded(&image(none)), None);
+            assert_eq!(unheeded(&config, &image(none)), None);
         }
-        assert_eq!(unheeded(&ImageConfig::default()), None);
+        assert_eq!(unheeded(&config, &ImageConfig::default()), None);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>> {
         ("/etc/hosts", &files.hosts),
     ];
     for (path, source) in generated.into_iter().filter(|(path, _)| !taken.contains(path)) {
-        let mut options = vec!["rbind".to_owned(), "rprivate".to_owned()];
+        let mut options = vec!["bind".to_owned(), "rprivate".to_owned()];
         options.extend(readonly_root.then(|| "ro".to_owned()));
         all.push(mount(path, "bind", source, options)?);
     }

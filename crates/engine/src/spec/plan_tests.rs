@@ -284,17 +284,6 @@ fn annotations_are_the_users_only() {
 }
 
 #[test]
-fn only_who_asked_for_a_network_is_told_that_there_is_none() {
-    let told = |network| {
-        let mut config = ContainerConfig::default();
-        config.namespaces.network = network;
-        check(&mut config, &HostFacts::default()).expect("valid").contains(&NO_NETWORK.to_owned())
-    };
-    assert!(told(NetworkMode::Default) && told(NetworkMode::Bridge));
-    assert!(!told(NetworkMode::None) && !told(NetworkMode::Host));
-}
-
-#[test]
 fn with_the_hosts_user_namespace_no_id_is_mapped() {
     let mut case = case();
     case.user_namespace = UserNamespace::Host { reason: "--userns=host".into() };

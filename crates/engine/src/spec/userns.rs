@@ -10,6 +10,8 @@
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use tare_model::container::{ContainerConfig, HostOrPrivate, IpcMode, NamespaceMode, NetworkMode};
+use tare_model::identity::User;
+use tare_model::sandbox::Identity;
 use tare_model::{Error, IdRange, Result};
 
 use super::plan::built;
@@ -90,14 +92,27 @@ fn wishes_host(config: &ContainerConfig) -> Option<&'static str> {
     .find_map(|(wishes, words)| wishes.then_some(words))
 }
 
-/// Ids above the ordinary ones that a container names: its user, or the image's, and further groups.
+/// Whether the files of the image have a say in who this is: a name is looked up there, and so are the groups of a user
+/// other than root.
+pub(crate) fn asks_files(identity: &Identity) -> bool {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (user, group) = identity.user.split_once(':').unwrap_or((&identity.user, ""));
+    let root = matches!(user, "" | "0" | "root") && matches!(group, "" | "0" | "root");
+    !(root || (is_number(user) && !group.is_empty() && is_number(group)))
+        || !identity.groups.iter().all(|group| is_number(group))
+}
+
+/// Ids above the ordinary ones that a container names, its user, or the image's, and further groups; and those that the
+/// image's files have for them.
 ///
 /// # Errors
 /// `InvalidInput` for more than can be mapped.
-pub(crate) fn large_ids(user: &str, groups: &[String]) -> Result<(Vec<u32>, Vec<u32>)> {
-    let (user, group) = user.split_once(':').unwrap_or((user, ""));
-    let uids = large(std::iter::once(user));
-    let gids = large(std::iter::once(group).chain(groups.iter().map(String::as_str)));
+pub(crate) fn large_ids(identity: &Identity, found: Option<&User>) -> Result<(Vec<u32>, Vec<u32>)> {
+    let (user, group) = identity.user.split_once(':').unwrap_or((&identity.user, ""));
+    let groups = identity.groups.iter().map(String::as_str);
+    let uids = large(numbers(std::iter::once(user)).chain(found.map(|user| user.uid)));
+    let theirs = found.into_iter().flat_map(|user| user.groups.iter().copied().chain([user.gid]));
+    let gids = large(numbers(std::iter::once(group).chain(groups)).chain(theirs));
     if gids.len() > MOST_LARGE {
         return Err(Error::invalid(format!(
             "{} groups above {ORDINARY}: a container can have {MOST_LARGE}; use --userns=host for more",
@@ -107,10 +122,13 @@ pub(crate) fn large_ids(user: &str, groups: &[String]) -> Result<(Vec<u32>, Vec<
     Ok((uids, gids))
 }
 
-fn large<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<u32> {
-    // What is no number, or too large a one, is the runtime's to look up or refuse.
-    let numbers = texts.filter_map(|text| text.parse::<u32>().ok());
-    let mut all: Vec<u32> = numbers.filter(|id| (ORDINARY..=LARGEST).contains(id)).collect();
+/// What is no number, or too large a one, is the runtime's to refuse.
+fn numbers<'a>(texts: impl Iterator<Item = &'a str>) -> impl Iterator<Item = u32> {
+    texts.filter_map(|text| text.parse::<u32>().ok())
+}
+
+fn large(ids: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut all: Vec<u32> = ids.filter(|id| (ORDINARY..=LARGEST).contains(id)).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -229,15 +247,38 @@ mod tests {
         assert!(choose(&config, &lent(&[host()])).is_ok());
     }
 
+    fn identity(user: &str, groups: &[&str]) -> Identity {
+        Identity { user: user.to_owned(), groups: groups.iter().map(|group| (*group).to_owned()).collect() }
+    }
+
     #[test]
     fn large_ids_are_those_that_are_named_by_number() {
-        let groups: Vec<String> = ["70000", "audio", "29", "70000", "4294967295"].map(String::from).into();
-        assert_eq!(large_ids("100000:65536", &groups), Ok((vec![100_000], vec![65_536, 70_000])));
+        let asked = identity("100000:65536", &["70000", "audio", "29", "70000", "4294967295"]);
+        assert_eq!(large_ids(&asked, None), Ok((vec![100_000], vec![65_536, 70_000])));
         for small in ["", "0", "65535:65535", "www:www", "-1", "2147483648", "99999999999"] {
-            assert_eq!(large_ids(small, &[]), Ok((vec![], vec![])), "{small}");
+            assert_eq!(large_ids(&identity(small, &[]), None), Ok((vec![], vec![])), "{small}");
         }
         let many: Vec<String> = (0..300).map(|n| (100_000 + n).to_string()).collect();
-        assert!(large_ids("", &many).is_err());
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(large_ids(&identity("", &many), None).is_err());
+    }
+
+    #[test]
+    fn large_ids_of_names_are_those_of_the_files() {
+        let found = User { uid: 100_000, gid: 65_536, groups: vec![65_536, 29, 200_000], home: None };
+        let asked = identity("www", &["80000"]);
+        assert_eq!(large_ids(&asked, Some(&found)), Ok((vec![100_000], vec![65_536, 80_000, 200_000])));
+    }
+
+    #[test]
+    fn the_files_are_asked_for_names_and_for_the_groups_of_others_than_root() {
+        for asks in ["www", "33", "33:www", "root:www", "www:33", ":www"] {
+            assert!(asks_files(&identity(asks, &[])), "{asks}");
+        }
+        for plain in ["", "0", "root", "0:0", "root:root", "33:33"] {
+            assert!(!asks_files(&identity(plain, &["29", "70000"])), "{plain}");
+            assert!(asks_files(&identity(plain, &["audio"])), "{plain} with a named group");
+        }
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Child<'_> {
                 source::change(self.root()?, Change { set, ..Change::default() })
             }
             Step::LockMounts => {
-                super::userns::lock_mounts(self.proc()?)?;
+                super::userns::lock_mounts(self.report)?;
                 self.open_root()
             }
             _ => self.apply_to_process(step),

@@ -8,11 +8,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tare_model::ErrorKind;
 use tare_sys::mount::can_map_ids;
-use tare_sys::process::{Forked, Namespaces, exit_now, fork, setns, unshare};
+use tare_sys::process::{Forked, Namespaces, exit_now, fork, join, setns, unshare};
 
 use crate::channel::{self, Report};
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::{IdMaps, Plan};
+
+use super::become_program::become_root;
 
 /// Refuses a container with a user namespace of its own where nobody can make its mounts.
 pub(crate) fn require_mapping(plan: &Plan) -> Result<()> {
@@ -71,26 +73,26 @@ pub(crate) fn ids_of_file(userns: BorrowedFd<'_>) -> Result<IdMaps> {
 /// `noexec`, by whoever has all capabilities in this user namespace.
 ///
 /// The kernel locks what is copied between mount namespaces whose user namespaces differ. So the mounts are copied for a
-/// guest in a user namespace of its own, and back: the copy that stays belongs to this user namespace again.
-pub(crate) fn lock_mounts(proc: BorrowedFd<'_>) -> Result<()> {
+/// guest in a user namespace of its own, and back: the copy that stays belongs to this user namespace again. The guest is
+/// the parent's ([`copy_mounts`]): this process may be the last that the container's limit of processes allows.
+pub(crate) fn lock_mounts(report: &Report) -> Result<()> {
     let lock = || {
-        let copy = copied_mounts(proc)?;
+        let copy = report.copied_mounts()?;
         setns(copy.as_fd(), Namespaces::MOUNT).call(|| "setns(copied mounts, CLONE_NEWNS)")?;
         unshare(Namespaces::MOUNT).call(|| "unshare(CLONE_NEWNS)")
     };
     lock().context(|| "lock the mounts")
 }
 
-/// A copy of the mount namespace that belongs to a user namespace below this one. Its maker must send it: it is out of
-/// reach like the process that it is a copy of.
-fn copied_mounts(proc: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// A copy of a process's mount namespace that belongs to a user namespace below that process's. Its maker must send it: it
+/// is out of reach like the process that it is a copy of.
+pub(crate) fn copy_mounts(of: BorrowedFd<'_>) -> Result<OwnedFd> {
     let (ours, theirs) = channel::pair()?;
-    let new = Namespaces::USER | Namespaces::MOUNT;
-    let pidfd = match fork(new, None).call(|| "clone3(CLONE_NEWUSER | CLONE_NEWNS)")? {
+    let pidfd = match fork(Namespaces::NONE, None).call(|| "clone3()")? {
         Forked::Parent { pidfd, .. } => pidfd,
         Forked::Child => {
             drop(ours);
-            let _ = send_own_mounts(proc, &theirs).map_err(|error| theirs.failed(error));
+            let _ = send_copy(of, &theirs).map_err(|error| theirs.failed(error));
             exit_now(0)
         }
     };
@@ -100,11 +102,19 @@ fn copied_mounts(proc: BorrowedFd<'_>) -> Result<OwnedFd> {
     copy
 }
 
-fn send_own_mounts(proc: BorrowedFd<'_>, to: &Report) -> Result<()> {
+fn send_copy(of: BorrowedFd<'_>, to: &Report) -> Result<()> {
+    // While the host's /proc is still there.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = rustix::fs::open("/proc/self/ns", flags, Mode::empty()).call(|| "open(\"/proc/self/ns\")")?;
+    join(of, Namespaces::USER | Namespaces::MOUNT).call(|| "setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)")?;
+    // A user namespace is made by somebody whose ids are in the one above, and belongs to that user.
+    become_root(true)?;
+    let new = Namespaces::USER | Namespaces::MOUNT;
+    unshare(new).call(|| "unshare(CLONE_NEWUSER | CLONE_NEWNS)")?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let own = rustix::fs::openat(proc, "self/ns/mnt", flags, Mode::empty())
-        .call(|| "openat(proc, \"self/ns/mnt\")")?;
-    to.copy(own.as_fd())
+    let copy = rustix::fs::openat(&own, "mnt", flags, Mode::empty())
+        .call(|| "openat(\"/proc/self/ns\", \"mnt\")")?;
+    to.copy(copy.as_fd())
 }
 
 /// Runs `act` on a process that was made in `new`, has joined `joined`, and does nothing.

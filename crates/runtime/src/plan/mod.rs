@@ -367,7 +367,7 @@ impl Plan {
         let placed = namespaces.has_new_mounts() && steps.show_to_hooks(spec, &hooks, &mounts)?;
         steps.meet(&spec.oci, &hooks, &net_devices)?;
         steps.furnish(spec, &namespaces, &mounts, placed)?;
-        steps.lock(&spec.oci, &namespaces, &mounts, &process)?;
+        steps.lock(spec, &namespaces, &mounts, &process)?;
         steps.become_program(&process, attributes::of(&spec.oci, false)?, manner, true);
         Ok(Self {
             time_offsets: time::plan(&spec.oci, &namespaces)?,
@@ -618,16 +618,19 @@ impl Steps {
     }
 
     /// In a user namespace of its own, who has `CAP_SYS_ADMIN` could take off what covers or protects something of the
-    /// host's: a read-only bind is one. What is shared back to the host would be cut off from it and is left.
+    /// host's: a read-only bind is one. A privileged exec has it, too, and can reach the first process's mounts; locking
+    /// takes a twentieth of a start, so where only such a one could there must be something of the host's to protect. What
+    /// is shared back to the host would be cut off from it and is left.
     fn lock(
         &mut self,
-        spec: &Spec,
+        spec: &SandboxSpec,
         namespaces: &Layout,
         mounts: &[mounts::Mount],
         process: &Process,
     ) -> Result<()> {
         let may = process.capabilities.bounding & 1 << Capability::SYS_ADMIN.number() != 0;
-        if self.user && namespaces.has_new_mounts() && may && !mounts::share_back(spec, mounts)? {
+        let wanted = self.user && namespaces.has_new_mounts() && (may || mounts::show_host(spec, mounts));
+        if wanted && !mounts::share_back(&spec.oci, mounts)? {
             self.push(Step::LockMounts);
         }
         Ok(())

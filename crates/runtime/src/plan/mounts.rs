@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount as OciMount, Spec};
-use tare_model::sandbox::{DiskIds, SandboxSpec};
+use tare_model::sandbox::{DiskIds, Rootfs, SandboxSpec};
 use tare_sys::mount::{Attributes, Change, Propagation};
 use tare_sys::process::Namespaces;
 
@@ -202,6 +202,24 @@ pub(crate) fn share_back(spec: &Spec, mounts: &[Mount]) -> Result<bool> {
     let shared = |change: &Change| change.propagation == Some(Propagation::Shared);
     let root = root_propagation(spec)? == Some(Propagation::Shared);
     Ok(root || mounts.iter().any(|mount| mount.source.changes.iter().any(shared)))
+}
+
+/// Whether mounts cover or protect something of the host's: a bind that may do less than the host's own, or that has others
+/// below it, of the host's or of ours; a root that is more than layers. Single files of the engine's do not count.
+pub(crate) fn show_host(spec: &SandboxSpec, mounts: &[Mount]) -> bool {
+    let binds = || {
+        mounts.iter().filter_map(|mount| match &mount.source.what {
+            What::Bind { recursive, .. } => Some((mount, *recursive)),
+            _ => None,
+        })
+    };
+    let below = |place: &str| {
+        let place = format!("{}/", place.trim_end_matches('/'));
+        mounts.iter().any(|other| other.place.destination.starts_with(&place))
+    };
+    let restricts = |mount: &Mount| mount.source.changes.iter().any(|change| change.set != Attributes::NONE);
+    !matches!(spec.rootfs, Rootfs::Overlay { .. })
+        || binds().any(|(mount, recursive)| recursive || restricts(mount) || below(&mount.place.destination))
 }
 
 /// `linux.rootfsPropagation`.

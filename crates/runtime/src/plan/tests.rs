@@ -548,14 +548,21 @@ fn mounts_are_locked_where_the_program_could_undo_them() {
             document["linux"]["uidMappings"] = ids.clone();
             document["linux"]["gidMappings"] = ids;
         }
-        let steps = planned(document).unwrap().steps;
+        let mut spec = sandbox(document);
+        let path = |name: &str| name.into();
+        let lowers = vec![path("/l")];
+        spec.rootfs = Rootfs::Overlay { lowers, upper: path("/u"), work: path("/w"), volatile: false };
+        let steps = Plan::container(&spec, MANNER).unwrap().steps;
         let at = |step: &Step| steps.iter().position(|other| other == step);
         let lock = at(&Step::LockMounts);
         assert!(lock.is_none() || lock > at(&Step::Mask(vec!["/proc/kcore".to_owned()])));
         lock.is_some()
     };
     assert!(locks("CAP_SYS_ADMIN", true, json!(["rbind", "ro"])));
-    assert!(!locks("CAP_CHOWN", true, json!(["rbind", "ro"])), "nobody could undo them");
+    assert!(locks("CAP_SYS_ADMIN", true, json!(["bind"])));
+    assert!(!locks("CAP_CHOWN", true, json!(["bind"])), "there is nothing of the host's to undo");
+    assert!(locks("CAP_CHOWN", true, json!(["bind", "ro"])), "a privileged exec could undo them");
+    assert!(locks("CAP_CHOWN", true, json!(["rbind"])), "the host may have covered something below");
     assert!(!locks("CAP_SYS_ADMIN", false, json!(["rbind", "ro"])), "the host's user namespace opts out");
     assert!(!locks("CAP_SYS_ADMIN", true, json!(["rbind", "rshared"])), "what is shared back stays shared");
 }

@@ -32,7 +32,7 @@ use tare_model::ErrorKind;
 use tare_sys::words::{Word, Words};
 
 use super::Program;
-use crate::channel::{Launch, Report, Started, Until};
+use crate::channel::{Launch, Report, Service, Started, Until};
 use crate::error::{Call, Context, Error, Result};
 
 /// The parent's word: the listener is in good hands.
@@ -125,9 +125,9 @@ impl<'a> Agent<'a> {
         until: Until,
         pid: i32,
         pidfd: BorrowedFd<'_>,
-        meet: impl Fn() -> Result<()>,
+        service: &dyn Service,
     ) -> Result<Started> {
-        let started = launch.wait(Until::Ready, meet)?;
+        let started = launch.wait(Until::Ready, service)?;
         let listener = self.fetch(launch, pidfd)?;
         let what = || format!("linux.seccomp.listenerPath {}", self.path.display());
         self.tell(pid, &listener).context(what)?;

@@ -10,11 +10,13 @@ use tare_model::sandbox::DiskIds;
 use tare_runtime::{Options, Runtime};
 use tare_sys::process::{Namespaces, unshare};
 
-use crate::setup::{Canary, FIRST_ID, Setup, another_mount, terminal};
+use crate::setup::{Canary, FIRST_ID, Setup, another_mount, exec, terminal};
 
 crate::tests![
     root_inside_is_nobody_outside,
     what_is_mounted_stays_so_for_the_administrator_inside,
+    what_is_mounted_stays_so_for_a_privileged_exec,
+    one_process_is_enough_for_an_administrator,
     files_belong_on_disk_to_whom_they_belong_inside,
     a_directory_of_the_image_is_removed_and_made_again,
     a_file_capability_is_stored_as_root_would_store_it,
@@ -370,7 +372,7 @@ fn an_exec_is_in_the_same_user_namespace() {
     ]);
     assert!(said.out.contains(&FIRST_ID.to_string()) && said.out.contains("Uid: 0 0 0 0"), "{}", said.out);
     assert!(said.out.contains("CapEff: 00000000a80425fb") && said.out.contains("x\nwritten"), "{}", said.out);
-    let mut exec = crate::setup::exec(&["then", "id", ",", "append", "/dev/stdout", "y\n"]);
+    let mut exec = exec(&["then", "id", ",", "append", "/dev/stdout", "y\n"]);
     exec.identity = Some(tare_model::sandbox::Identity { user: "33:34".into(), groups: vec!["35".into()] });
     let said = started.exec(&exec).unwrap();
     assert!(said.out.starts_with("Uid: 33 33 33 33\nGid: 34 34 34 34\nGroups: 34 35"), "{}", said.out);
@@ -500,4 +502,29 @@ fn what_is_mounted_stays_so_for_the_administrator_inside() {
         "{out}"
     );
     assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0, "the host's directory was written");
+}
+
+/// The container itself could not undo it; a privileged exec has every capability.
+fn what_is_mounted_stays_so_for_a_privileged_exec() {
+    let host = tempfile::tempdir().unwrap();
+    let mut setup = mapped(&["sleep"]);
+    setup.mount(json!({"destination": "/data", "source": host.path(), "options": ["bind", "ro", "idmap"]}));
+    let mut started = setup.start().unwrap();
+    let words = "then remount /data , write /data/new x , umount /data".split_whitespace();
+    let mut exec = exec(&words.collect::<Vec<_>>());
+    exec.privileged = true;
+    let said = started.exec(&exec).unwrap();
+    assert_eq!(said.out, "error: 1\nerror: 30\nerror: 22");
+    started.kill();
+    assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0, "the host's directory was written");
+}
+
+/// Locking the mounts takes a guest, which is not the container's.
+fn one_process_is_enough_for_an_administrator() {
+    let mut setup = mapped(&["id"]);
+    setup.set("/linux/resources", json!({"pids": {"limit": 1}}));
+    for set in ["bounding", "effective", "permitted"] {
+        setup.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_ADMIN"]));
+    }
+    assert!(setup.output().starts_with("Uid: 0"));
 }

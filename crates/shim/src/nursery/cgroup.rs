@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use tare_model::{Error, Result};
 use tare_sys::pidfd;
+use tare_sys::process::{Forked, Namespaces, exit_now, fork};
 
 use crate::rootless::is_inside;
 
@@ -23,13 +24,26 @@ const V1: [&str; 4] = ["systemd", "pids", "memory", "cpu"];
 const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// How often to wait.
 const ROUNDS: usize = 20;
+/// How often that is done for a daemon that takes its time to end.
+const PATIENCE: usize = 10;
 /// More members than this are not just ending.
 const FEW: usize = 16;
 
-/// The group, in every hierarchy where it was entered.
+/// What the names of the nursery's groups begin with; the engine's mark follows.
+const NURSERY: &str = "tare-shims-";
+/// And those of the groups that the containers of the same engine are in.
+const CONTAINERS: &str = "tare-";
+/// And those that the command line makes for a daemon that it starts.
+const DAEMON: &str = "tared-";
+
+/// The nursery's group, in every hierarchy where it was entered, and what is to go with it.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     places: Vec<Place>,
+    /// The group that the containers' are in, wherever it may be.
+    containers: Vec<Place>,
+    /// The daemon's group, if it was made for it.
+    daemon: Vec<Place>,
     /// Where this process was before in the hierarchy of version 2, below its root.
     origin: String,
 }
@@ -59,7 +73,10 @@ impl Cgroup {
             return Err(Error::invalid(format!("nursery name {name:?}: want letters, digits, '-' and '_'")));
         }
         let name = name.trim_start_matches('/');
-        let origin = origin(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let origin = origin(&own);
+        let daemon = daemons(Path::new(ROOT), &own);
+        let containers = containers(Path::new(ROOT), parent.trim_start_matches('/'), last);
         let mut places = Vec::new();
         for place in hierarchies(Path::new(ROOT), name) {
             match place.enter() {
@@ -72,10 +89,11 @@ impl Cgroup {
                 Ok(()) => places.push(place),
             }
         }
-        Ok(Self { places, origin })
+        Ok(Self { places, containers, daemon, origin })
     }
 
-    /// Leaves the group, and removes it if nobody else is in it.
+    /// Leaves the group, and removes it if nobody else is in it; and so the daemon's, if it was made for it, and the one
+    /// that the containers' are in. For when the daemon is gone: it removes its own only when it ends in good order.
     pub(super) fn leave(&self) {
         for place in &self.places {
             let move_to = |group: PathBuf| fs::write(group.join(place.members), "0");
@@ -83,7 +101,14 @@ impl Cgroup {
             // neither can be; a group that stays is found by the next nursery.
             let _ = move_to(place.root.clone()).or_else(|_| move_to(place.root.join(&self.origin)));
         }
-        self.places.iter().for_each(Place::remove);
+        self.places.iter().chain(&self.containers).for_each(Place::remove);
+        // A daemon that ends in good order waits for its nursery: another process waits for the daemon.
+        if !self.daemon.is_empty() && matches!(fork(Namespaces::NONE, None), Ok(Forked::Child)) {
+            for _ in 0..PATIENCE {
+                self.daemon.iter().for_each(Place::remove);
+            }
+            exit_now(0);
+        }
     }
 }
 
@@ -153,6 +178,37 @@ fn origin(text: &str) -> String {
     path.unwrap_or_default().trim_start_matches('/').to_owned()
 }
 
+/// The groups among those of `/proc/PID/cgroup` that the command line has made for the daemon, which this process was
+/// started in: right below the root of the hierarchies that count a session's processes.
+fn daemons(root: &Path, text: &str) -> Vec<Place> {
+    let lines =
+        text.lines().filter_map(|line| line.split_once(':').and_then(|(_, rest)| rest.split_once(':')));
+    let named = lines.filter_map(|(controllers, path)| {
+        let name = path.strip_prefix('/').filter(|name| name.starts_with(DAEMON) && !name.contains('/'))?;
+        let root = match controllers {
+            "" if root.join("cgroup.controllers").exists() => root.to_owned(),
+            "" => root.join("unified"),
+            other => root.join(other.strip_prefix("name=")?),
+        };
+        Some(Place { root, name: name.to_owned(), members: "cgroup.procs" })
+    });
+    named.collect()
+}
+
+/// The groups that those of the containers are in, wherever there may be one: of the nursery `name` below `parent`.
+fn containers(root: &Path, parent: &str, name: &str) -> Vec<Place> {
+    let Some(mark) = name.strip_prefix(NURSERY) else { return Vec::new() };
+    let name = Path::new(parent).join(format!("{CONTAINERS}{mark}")).to_string_lossy().into_owned();
+    let place = |root: PathBuf| Place { root, name: name.clone(), members: "cgroup.procs" };
+    if root.join("cgroup.controllers").exists() {
+        return vec![place(root.to_owned())];
+    }
+    let all = fs::read_dir(root).into_iter().flatten().flatten();
+    all.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| place(entry.path()))
+        .collect()
+}
+
 fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
@@ -188,6 +244,31 @@ mod tests {
         assert_eq!(groups(dir.path()), expected);
         fs::write(dir.path().join("cgroup.controllers"), "").expect("writes");
         assert_eq!(groups(dir.path()), [dir.path().join("x")]);
+    }
+
+    #[test]
+    fn groups_that_nobody_else_removes_are_found_by_their_names() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for path in ["pids", "cpu,cpuacct", "unified"] {
+            fs::create_dir(dir.path().join(path)).expect("makes");
+        }
+        std::os::unix::fs::symlink("cpu,cpuacct", dir.path().join("cpu")).expect("links");
+        let sorted = |places: Vec<Place>| -> Vec<PathBuf> {
+            let mut all: Vec<PathBuf> = places.iter().map(Place::group).collect();
+            all.sort();
+            all
+        };
+        let at =
+            |names: &[&str]| -> Vec<PathBuf> { names.iter().map(|name| dir.path().join(name)).collect() };
+        let found = |name| sorted(containers(dir.path(), "", name));
+        assert_eq!(found("tare-shims-07"), at(&["cpu,cpuacct/tare-07", "pids/tare-07", "unified/tare-07"]));
+        assert_eq!(found("others"), at(&[]));
+        let own = "9:pids:/tared-x\n4:name=systemd:/tared-run\n3:cpu:/\n0::/tared-run\n";
+        assert_eq!(sorted(daemons(dir.path(), own)), at(&["systemd/tared-run", "unified/tared-run"]));
+        assert_eq!(sorted(daemons(dir.path(), "0::/user.slice/tared-x\n1:name=systemd:/s\n")), at(&[]));
+        fs::write(dir.path().join("cgroup.controllers"), "").expect("writes");
+        assert_eq!(sorted(daemons(dir.path(), "0::/tared-run\n")), at(&["tared-run"]));
+        assert_eq!(sorted(containers(dir.path(), "a/b", "tare-shims-07")), at(&["a/b/tare-07"]));
     }
 
     #[test]

@@ -15,10 +15,15 @@ fn open(scratch: &Path) -> Containers {
     let rows = Rows::open(Table::Containers, &Dir::open_trusted_path(&run).expect("run")).expect("rows");
     let mut damage = Vec::new();
     let meta = Arc::new(Meta::open(&root, false).expect("database"));
-    let pool = Pool::new(Vec::new(), 0);
-    let containers = Containers::open(meta, rows, pool, &mut damage).expect("containers");
+    let pool = Pool::new(Vec::new());
+    let containers = Containers::open(meta, rows, pool, claims(scratch), &mut damage).expect("containers");
     assert_eq!(damage, Vec::<String>::new());
     containers
+}
+
+/// Of an engine that lives there.
+fn claims(scratch: &Path) -> Claims {
+    Claims::new(scratch.join("ids"), "00000000", scratch.to_path_buf())
 }
 
 fn record(n: u8, name: &str, durability: Durability) -> ContainerRecord {
@@ -188,8 +193,14 @@ fn a_damaged_record_is_reported_and_does_not_hide_the_others() {
         Meta::open(&Dir::open_trusted_path(scratch.path()).expect("root"), false).expect("database"),
     );
     let mut damage = Vec::new();
-    let containers =
-        Containers::open(meta, rows.expect("rows"), Pool::new(Vec::new(), 0), &mut damage).expect("opens");
+    let containers = Containers::open(
+        meta,
+        rows.expect("rows"),
+        Pool::new(Vec::new()),
+        claims(scratch.path()),
+        &mut damage,
+    )
+    .expect("opens");
     assert_eq!(containers.all().expect("read").len(), 1);
     assert_eq!(damage.len(), 2, "{damage:?}");
     assert!(!files.join(".half").exists());

@@ -30,6 +30,8 @@ const FORMAT: &str = "2";
 /// A version that is a part of the present one.
 const OLDER: &str = "1";
 const FORMAT_KEY: &str = "format";
+/// The database, in the root.
+pub(crate) const FILE: &str = "meta.redb";
 /// Everything that is asked often is in memory above us, so redb's own cache need not be large.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -74,7 +76,7 @@ impl Meta {
     /// `Corrupt` for a damaged database or one that is missing; `Unsupported` for one of a newer version.
     pub(crate) fn open(root: &Dir, root_in_use: bool) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = root.open("meta.redb".as_ref(), flags, Mode::from_raw_mode(0o600));
+        let opened = root.open(FILE.as_ref(), flags, Mode::from_raw_mode(0o600));
         let file = File::from(opened.while_(|| "open the metadata database")?);
         let fresh = file.metadata().while_(|| "fstat(meta.redb)")?.len() == 0;
         let shown = root.shown();

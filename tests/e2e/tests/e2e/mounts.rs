@@ -1,11 +1,14 @@
 //! Mounts: binds, tmpfs, volumes of images.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 use tare_kit::engine::BUSYBOX;
-use tare_kit::{Canary, Engine, Image, Layer};
+use tare_kit::{Canary, Cmd, Engine, Image, Layer, wait};
 
 use crate::ours;
 
@@ -210,5 +213,61 @@ fn nothing_can_be_mounted_over_proc() {
     for target in ["/proc", "/proc/self/attr", "/proc/sys"] {
         let out = engine.shell(&["-v", &format!("{dir}:{target}")], "true").run();
         assert!(out.code >= 125, "{target}: {out}");
+    }
+}
+
+/// A mounted file system whose server answers nothing; dropping it fails all who wait.
+struct Hung {
+    place: String,
+    server: Child,
+}
+
+// === impl Hung ===
+
+impl Hung {
+    fn mount(place: String) -> Hung {
+        fs::create_dir(&place).unwrap();
+        let script = format!(
+            "exec 5<>/dev/fuse && mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 none {place} && echo mounted \
+             && read _"
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = bash.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "mounted\n");
+        Hung { place, server }
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        Cmd::new("umount").args(["-l", &self.place]).run();
+    }
+}
+
+#[test]
+fn a_file_system_whose_server_hangs_holds_up_only_who_asks_for_it() {
+    if !ours() || !fs::exists("/dev/fuse").unwrap() {
+        return;
+    }
+    let engine = Engine::start();
+    let hung = Hung::mount(engine.path("hung"));
+    let mount = format!("type=bind,source={},target=/x", hung.place);
+    let create = || engine.tare(["create", "--network", "none", "--mount", &mount, BUSYBOX, "true"]).spawn();
+    let mut waiting: Vec<_> = (0..4).map(|_| create()).collect();
+    wait::pause(Duration::from_millis(500));
+    let mut other = engine.shell(&[], "echo runs").spawn();
+    let ended = wait::until(wait::PATIENCE, || (!other.is_running()).then_some(()));
+    assert!(waiting.iter_mut().all(tare_kit::cmd::Running::is_running), "they wait for the server");
+    drop(hung);
+    ended.expect("another container runs meanwhile");
+    assert_eq!(other.wait().out(), "runs");
+    for waited in waiting {
+        let out = waited.wait();
+        assert!(out.code != 0 && out.err().contains("stat("), "{out}");
     }
 }

@@ -254,6 +254,42 @@ fn a_started_daemon_is_on_its_own() {
 }
 
 #[test]
+fn a_started_daemon_leaves_no_empty_group() {
+    if !ours() {
+        return;
+    }
+    // Other daemons of this name have the group in common: one that is being started may show it empty for a moment.
+    let is_left = |group: &std::path::Path| {
+        fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|members| members.is_empty())
+    };
+    for signal in ["TERM", "KILL"] {
+        let script = format!(
+            "$tare run --rm --network none host -- true 2>/dev/null; pid=$(cut -d' ' -f1 /run/tare/tared.lock); \
+             sed -n 's,^[^:]*:[^:]*:/\\(tared-.*\\),\\1,p' /proc/$pid/cgroup | sort -u; kill -{signal} $pid; \
+             while test -e /proc/$pid; do sleep 0.02; done"
+        );
+        let out = apart(&script);
+        assert_eq!(out.out(), "tared-run-tare", "{out}");
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"];
+        let gone = || roots.iter().all(|root| !is_left(&std::path::Path::new(root).join("tared-run-tare")));
+        wait::until(wait::PATIENCE, || gone().then_some(())).expect("the group goes");
+    }
+}
+
+#[test]
+fn a_killed_engine_leaves_no_empty_group() {
+    if !ours() {
+        return;
+    }
+    let mut engine = Engine::start();
+    engine.sh(&[], "true");
+    let traces = engine.traces();
+    engine.kill_daemon();
+    let left: Vec<String> = traces.left().into_iter().filter(|what| what.starts_with("cgroup")).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
 fn a_daemon_that_was_killed_is_followed_by_another_at_once() {
     if !ours() {
         return;

@@ -67,6 +67,35 @@ fn every_container_has_ids_that_no_other_has() {
 }
 
 #[test]
+fn two_engines_have_ids_of_their_own() {
+    if !ours() {
+        return;
+    }
+    let mut engines = [Engine::start(), Engine::start()];
+    let claims = |root: PathBuf| -> Vec<u64> {
+        let all: Value = serde_json::from_slice(&fs::read("/var/lib/tare-ids/claims").unwrap()).unwrap();
+        let ours = all.as_array().unwrap().iter().filter(|claim| claim["root"] == json!(root));
+        ours.map(|claim| claim["part"].as_u64().unwrap()).collect()
+    };
+    let parts = engines.each_ref().map(|engine| {
+        engine.background(&["--name", "one"], "sleep 1000");
+        let [part] = claims(engine.root())[..] else { panic!("one claim") };
+        let slot = first_id(engine, "one") >> 16;
+        assert!((part..part + 64).contains(&slot), "{part:#x}: {slot:#x}");
+        part
+    });
+    assert_ne!(parts[0], parts[1]);
+    engines[0].kill_daemon();
+    engines[0].start_daemon();
+    engines[0].background(&["--name", "two"], "sleep 1000");
+    assert_eq!(claims(engines[0].root()), [parts[0]], "what was claimed is used on");
+    engines[1].tare(["rm", "-f", "one"]).ok();
+    engines[1].stop_daemon();
+    assert_eq!(claims(engines[1].root()), Vec::<u64>::new(), "it has given back what nobody uses");
+    assert_eq!(claims(engines[0].root()), [parts[0]]);
+}
+
+#[test]
 fn a_file_on_disk_belongs_to_whom_it_belongs_inside() {
     if !ours() {
         return;
@@ -270,6 +299,14 @@ fn ids_above_65535_are_mapped_when_they_are_named() {
     assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), ["0", "300000"]);
     engine.load(&Image::busybox("large:1").config("User", json!("70000")));
     assert_eq!(engine.sh_in("large:1", "id -u"), "70000");
+    let names = Layer::new()
+        .file("etc/passwd", "root:x:0:0::/:/bin/sh\nbig:x:70001:70002::/:/bin/sh\n")
+        .file("etc/group", "root:x:0:\nbig:x:70002:\nextra:x:70003:big\nmore:x:70004:\n");
+    engine.load(&Image::busybox("named:1").layer(names).config("User", json!("big")));
+    assert_eq!(engine.sh_in("named:1", "id -u; id -g; id -G"), "70001\n70002\n70002 70003");
+    let flags = ["-u", "0:more", "--group-add", "extra"];
+    let run = [&["run", "--rm", "--network", "none"], &flags[..], &["named:1", "id", "-G"]].concat();
+    assert_eq!(engine.tare(run).ok(), "70004 70003");
     let groups = engine.sh(&[], "cat /proc/sys/net/ipv4/ping_group_range");
     assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), ["0", "65535"]);
     let out = engine.shell(&["--name", "ex", "-d"], "sleep 1000").run();

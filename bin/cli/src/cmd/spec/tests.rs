@@ -121,6 +121,15 @@ fn the_process_reaches_its_fields() {
 }
 
 #[test]
+fn what_turns_off_what_there_is_not_is_accepted() {
+    let b = body("--no-healthcheck --disable-content-trust --isolation default img");
+    assert_eq!(b["Healthcheck"], json!({"Test": ["NONE"]}));
+    assert_eq!(body("--no-healthcheck=false img").get("Healthcheck"), None);
+    assert!(request("--disable-content-trust=false img").is_err_and(|e| e.contains("content trust")));
+    assert!(request("--isolation hyperv img").is_err_and(|e| e.contains("Windows")));
+}
+
+#[test]
 fn a_directory_takes_the_place_of_the_image() {
     let b = body("--rootfs bin/..:rw cmd arg");
     assert_eq!((&b["Image"], &b["Cmd"]), (&json!(""), &json!(["cmd", "arg"])));

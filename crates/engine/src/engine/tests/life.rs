@@ -459,3 +459,25 @@ async fn a_limit_that_is_refused_changes_nothing() {
     assert_eq!((resources.blkio_weight, resources.memory), (None, None));
     assert_eq!(message(room.engine.update("none", shares(5)).await), "No such container: none");
 }
+
+#[tokio::test]
+async fn only_who_asked_for_a_network_is_told_that_there_is_none() {
+    use tare_model::container::NetworkMode;
+    let room = Room::new().await;
+    for (network, told) in [
+        (NetworkMode::Default, true),
+        (NetworkMode::Bridge, true),
+        (NetworkMode::None, false),
+        (NetworkMode::Host, false),
+    ] {
+        let mut config = room.config();
+        config.namespaces.network = network.clone();
+        let created = room.engine.create(None, config).await.expect("creates");
+        let warned = created.warnings.iter().any(|warning| warning.contains("no default network"));
+        assert_eq!(warned, told, "{network:?}");
+    }
+    let mut config = room.config();
+    config.namespaces.network = NetworkMode::Network { network: "nope".into() };
+    let refused = room.engine.create(None, config).await.map(drop);
+    assert_eq!(message(refused), "network nope not found");
+}

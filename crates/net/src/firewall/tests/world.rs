@@ -111,7 +111,8 @@ impl Space {
             let index = link::find(socket, &here).unwrap().index;
             if master.is_some() {
                 // Where bridged frames are shown to the rules of packets, a hairpin ends in the port that it began in.
-                link::set_port(socket, index, Port { hairpin: true, isolated: false }).unwrap();
+                let port = Some(Port { hairpin: true, isolated: false });
+                link::change(socket, index, &Change { port, ..Change::default() }).unwrap();
             }
             index
         })
