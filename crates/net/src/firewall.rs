@@ -30,7 +30,7 @@
 //! forwarded then. Rules on the forward hook are (`ufw route deny`, `ct original proto-dst`).
 //!
 //! **`::1`** is out of reach for DNAT: the kernel lets nothing with that source leave by another link. Publishing on it alone
-//! is refused here.
+//! is refused here. `docs/network.md` has a design for both.
 //!
 //! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
 

@@ -1,8 +1,11 @@
 //! Who reaches whom, and how they are seen.
 
-use tare_model::network::GatewayMode;
+use std::net::UdpSocket;
+use std::time::Duration;
 
-use super::world::{HOST, HOST6, LAN, LAN6, World, ip4, ip6, published};
+use tare_model::network::{GatewayMode, Protocol, Published};
+
+use super::world::{HOST, HOST6, LAN, LAN6, Space, World, ip4, ip6, published};
 
 #[test]
 fn networks_are_apart_and_the_outside_reaches_no_container() {
@@ -74,9 +77,20 @@ fn a_port_of_one_address_is_that_addresss_only() {
     world.lan.program("ip", &["route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local"]);
     world.lan.program("ip", &["route", "add", "127.0.0.0/8", "via", HOST, "dev", "eth0", "src", LAN]);
     world.lan.run(|| std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap());
-    assert!(world.lan.is_kept_from("127.0.0.1", 8080), "a port of 127.0.0.1 reached from the LAN");
     world.host.run(|| std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap());
-    assert!(world.lan.is_kept_from("127.0.0.1", 8080), "reached from the LAN by route_localnet");
+    assert!(world.lan.is_kept_from("127.0.0.1", 8080), "a port of 127.0.0.1 reached from the LAN");
+    // One packet is enough for those that ask no answer.
+    let udp = Published { protocol: Protocol::Udp, ..published("127.0.0.1", 8080, a.ip) };
+    world.publish(&[udp]);
+    let inside = a.space.run(|| UdpSocket::bind(("0.0.0.0", 80)).unwrap());
+    inside.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let sent_from = |space: &Space| {
+        let sent = || UdpSocket::bind(("0.0.0.0", 0)).unwrap().send_to(b"x", ("127.0.0.1", 8080)).unwrap();
+        assert_eq!(space.run(sent), 1);
+        inside.recv(&mut [0; 8]).is_ok()
+    };
+    assert!(sent_from(&world.host));
+    assert!(!sent_from(&world.lan), "a datagram to 127.0.0.1 from the LAN");
 }
 
 #[test]
@@ -168,7 +182,7 @@ fn an_unprotected_network_is_reached_at_every_port_but_not_from_other_networks()
 #[test]
 fn forwarding_that_we_switched_on_is_ours_only() {
     let world = World::new();
-    let other = super::world::Space::new();
+    let other = Space::new();
     world.host.link("eth1", None, &other, "eth0", None);
     world.host.configure("eth1", &[(ip4(100, 1), 24)], &[]);
     other.configure("eth0", &[(ip4(100, 2), 24)], &[ip4(100, 1)]);
@@ -193,7 +207,7 @@ fn forwarding_that_we_switched_on_is_ours_only() {
 fn a_host_that_forwards_goes_on_doing_so() {
     let world = World::new();
     world.host.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
-    let other = super::world::Space::new();
+    let other = Space::new();
     world.host.link("eth1", None, &other, "eth0", None);
     world.host.configure("eth1", &[(ip4(100, 1), 24)], &[]);
     other.configure("eth0", &[(ip4(100, 2), 24)], &[ip4(100, 1)]);
