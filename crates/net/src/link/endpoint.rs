@@ -57,10 +57,7 @@ pub fn attach(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>) -> Resu
         Fabric::Parent(parent) => on_parent(host, inside, what, *parent)?,
         Fabric::Nothing => return Ok(None),
     };
-    let outcome =
-        configure(inside, what, made.inside).and_then(|()| forwards(host, what.fabric, made.host)).and_then(
-            |()| what.endpoint.addresses.iter().try_for_each(|net| settle::receives(inside, net.addr())),
-        );
+    let outcome = configure(inside, what, made.inside).and_then(|()| carries(host, inside, what, &made));
     if let Err(error) = outcome {
         // Either end takes the other along; the first error is the one to tell.
         let _ = link::delete(inside, made.inside);
@@ -69,11 +66,16 @@ pub fn attach(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>) -> Resu
     Ok(made.host)
 }
 
-/// The port carries packets, and so does the root, which its first port wakes up.
-fn forwards(host: &mut Socket, fabric: &Fabric, port: Option<u32>) -> Result<()> {
-    let (Some(port), Fabric::Bridge(bridge)) = (port, fabric) else { return Ok(()) };
-    settle::carries(host, port)?;
-    settle::carries(host, bridge.index)
+/// Packets pass in both directions: the ends of a pair carry them, so does the root, which its first port wakes up, and the
+/// addresses receive.
+fn carries(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, made: &Made) -> Result<()> {
+    // A parent may have no carrier for as long as nobody plugs a cable in.
+    if let (Some(port), Fabric::Bridge(bridge)) = (made.host, what.fabric) {
+        settle::carries(host, port)?;
+        settle::carries(host, bridge.index)?;
+        settle::carries(inside, made.inside)?;
+    }
+    what.endpoint.addresses.iter().try_for_each(|net| settle::receives(inside, net.addr()))
 }
 
 /// Takes an interface from a running container: when this returns, nothing passes by it and its name is free. The slow rest is

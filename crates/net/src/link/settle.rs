@@ -4,25 +4,20 @@
 //! neighbour is sent again after a whole second. Both waits are short, and nothing fails for them.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use tare_model::error::Result;
 use tare_sys::netlink::{Socket, link, route};
 
 use super::refusal::Refused;
 
-/// Enough for a worker of a busy kernel.
-const ATTEMPTS: u32 = 500;
+/// Usually it takes microseconds; a busy kernel's workers stand in line for the lock of all links.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Waits until a link, of which both ends are up, carries packets: until then its bridge drops them. Once asking is
 /// enough since Linux 6.9.
 pub(super) fn carries(socket: &mut Socket, index: u32) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        if link::get(socket, index).refused(|| format!("RTM_GETLINK({index})"))?.operational {
-            break;
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
+    soon(|| Ok(link::get(socket, index).refused(|| format!("RTM_GETLINK({index})"))?.operational))
 }
 
 /// Waits until what is sent to an IPv6 address arrives: a worker adds the route, even where no duplicate is looked for.
@@ -30,10 +25,12 @@ pub(super) fn receives(socket: &mut Socket, address: IpAddr) -> Result<()> {
     if address.is_ipv4() {
         return Ok(());
     }
-    for _ in 0..ATTEMPTS {
-        if route::is_own(socket, address).refused(|| format!("RTM_GETROUTE({address})"))? {
-            break;
-        }
+    soon(|| route::is_own(socket, address).refused(|| format!("RTM_GETROUTE({address})")))
+}
+
+fn soon(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !done()? && started.elapsed() < PATIENCE {
         std::thread::yield_now();
     }
     Ok(())
