@@ -6,13 +6,19 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use rustix::event::{Timespec, poll};
 use tare_model::error::Result;
 use tare_sys::netlink::{Socket, link, route};
 
 use super::refusal::Refused;
 
-/// Usually it takes microseconds; a busy kernel's workers stand in line for the lock of all links.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Usually it takes microseconds; a busy kernel's workers stand in line for the lock of all links, which dying namespaces hold
+/// for long. To wait longer than a lost packet costs would be no gain.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often is asked without a pause.
+const EAGER: u32 = 20;
+/// Between two questions after that. The kernel tells of no event that both waits would end with.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000 };
 
 /// Waits until a link, of which both ends are up, carries packets: until then its bridge drops them. Once asking is
 /// enough since Linux 6.9.
@@ -30,8 +36,15 @@ pub(super) fn receives(socket: &mut Socket, address: IpAddr) -> Result<()> {
 
 fn soon(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
+    let mut asked = 0;
     while !done()? && started.elapsed() < PATIENCE {
-        std::thread::yield_now();
+        asked += 1;
+        if asked < EAGER {
+            std::thread::yield_now();
+        } else {
+            // Interrupted, it asks again the sooner.
+            let _ = poll(&mut [], Some(&PAUSE));
+        }
     }
     Ok(())
 }
