@@ -48,6 +48,8 @@ const JOBS: &[Job] = &[
         suites: &[
             suite("tare-runtime", "tare_runtime", &["cgroup::"]),
             suite("tare-runtime", "containers", SLOW),
+            // The kernel outside may have no ipvlan, VLANs and dummies: here they are made and used.
+            suite("tare-net", "tare_net", &["link::tests::parent"]),
             suite("tare-e2e", "e2e", &["limits::", "rootless::", "apparmor::"]),
         ],
     },
