@@ -68,7 +68,8 @@ pub enum Driver {
 /// A subnet as asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolConfig {
-    /// The subnet; absent: one of the engine's pools, of the family of `gateway` or `range`, else IPv4.
+    /// The subnet; absent: one of the engine's pools, of IPv4. With an unspecified address (`0.0.0.0/28`, `::/96`) it is one of
+    /// the engine's, of that length.
     pub subnet: Option<IpNet>,
     /// Part of the subnet out of which addresses are given; absent: all of it.
     #[serde(default)]
@@ -213,11 +214,11 @@ pub struct EndpointConfig {
 pub struct Endpoint {
     /// Of the network.
     pub network: NetworkId,
-    /// Its own id, for tools that show one.
+    /// Its own id, for tools that show one: 64 hexadecimal digits drawn at each start. The host's end of its pair is named by it.
     pub id: String,
     /// Name of the interface in the container.
     pub interface: String,
-    /// Its MAC; absent for ipvlan, which has the parent's.
+    /// Its MAC; absent for ipvlan and macvlan's passthru, which have the parent's.
     pub mac: Option<Mac>,
     /// With the prefix lengths of their subnets, IPv4 first.
     pub addresses: Vec<IpNet>,

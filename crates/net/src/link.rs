@@ -30,6 +30,7 @@ mod mark;
 mod parent;
 mod refusal;
 mod route;
+mod settle;
 mod sysctl;
 
 use tare_model::error::Result;

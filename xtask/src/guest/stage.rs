@@ -83,6 +83,8 @@ const JOBS: &[Job] = &[
         suites: &[
             suite("tare-runtime", "tare_runtime", &["cgroup::tests::kernel", "cgroup::tests::lives"]),
             suite("tare-runtime", "containers", SLOW),
+            // The kernel outside may have no ipvlan, VLANs and dummies: here they are made and used.
+            suite("tare-net", "tare_net", &["link::tests::parent"]),
         ],
     },
     Job {

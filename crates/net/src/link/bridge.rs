@@ -13,7 +13,7 @@ use tare_sys::netlink::address::{self, Address};
 use tare_sys::netlink::link::{self, Change, Kind, Link, NewLink, Port, Which};
 
 use super::refusal::{Refused, but, gather};
-use super::{mark, sysctl};
+use super::{mark, settle, sysctl};
 
 /// Names have room for two digits of a leaf's number.
 const MOST_LEAVES: usize = 256;
@@ -79,11 +79,13 @@ impl Bridge {
             return Ok(index);
         }
         self.count(host)?;
-        if let Some(index) = self.free_seat() {
-            return Ok(index);
+        loop {
+            if let Some(index) = self.free_seat() {
+                return Ok(index);
+            }
+            // Others may take all seats of a new leaf before this one looks: then there is one more, until there may be none.
+            self.grow(host, network)?;
         }
-        self.grow(host, network)?;
-        self.free_seat().ok_or_else(|| Error::conflict(format!("network {} is full", network.config.name)))
     }
 
     /// The kernel says that a bridge has no port left.
@@ -143,19 +145,6 @@ impl Bridge {
     }
 }
 
-/// Waits until a link, of which both ends are up, carries packets: the kernel notices by itself, but after the first packet of a
-/// fast container was dropped, whose question for its neighbour is asked again after a second only.
-pub(super) fn settle(host: &mut Socket, index: u32) -> Result<()> {
-    // Once is enough since Linux 6.9; before it the kernel's worker is given a few milliseconds, and is not failed for.
-    for _ in 0..500 {
-        if link::get(host, index).refused(|| format!("RTM_GETLINK({index})"))?.operational {
-            break;
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
-}
-
 /// Removes all bridges of a network.
 pub(super) fn remove(host: &mut Socket, network: &Network) -> Result<()> {
     let mut outcomes = Vec::new();
@@ -193,6 +182,7 @@ fn root(host: &mut Socket, network: &Network) -> Result<Link> {
         let address = Address { link: link.index, ip: gateway, prefix: pool.subnet.prefix_len() };
         but(address::add(host, &address), &[Errno::EXIST])
             .refused(|| format!("RTM_NEWADDR({gateway}/{} on {name})", address.prefix))?;
+        settle::receives(host, gateway)?;
     }
     Ok(link)
 }
@@ -253,7 +243,7 @@ fn connect(host: &mut Socket, network: &Network, number: usize, root: u32) -> Re
         requests.extend([Change { port, ..Change::default() }.request(which), up.request(which)]);
     }
     host.all(requests).refused(|| format!("RTM_SETLINK({} and {})", names.at_root, names.at_leaf))?;
-    ends.into_iter().try_for_each(|index| settle(host, index))
+    ends.into_iter().try_for_each(|index| settle::carries(host, index))
 }
 
 fn own(link: &Link, network: &Network, leaf: Option<usize>) -> Result<()> {

@@ -15,9 +15,9 @@ use tare_model::network::{Endpoint, Network, ParentMode};
 use tare_sys::netlink::link::{self, Change, Kind, NewLink, Port, Which};
 use tare_sys::netlink::{Request, Socket, address::Address};
 
-use super::bridge::{Bridge, settle};
+use super::bridge::Bridge;
 use super::refusal::{Refused, but};
-use super::{Fabric, mark, parent, route};
+use super::{Fabric, mark, parent, route, settle};
 
 /// What is to be attached to what.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ pub fn attach(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>) -> Resu
         Fabric::Parent(parent) => on_parent(host, inside, what, *parent)?,
         Fabric::Nothing => return Ok(None),
     };
-    let outcome = configure(inside, what, made.inside).and_then(|()| forwards(host, what.fabric, made.host));
+    let outcome = configure(inside, what, made.inside).and_then(|()| carries(host, inside, what, &made));
     if let Err(error) = outcome {
         // Either end takes the other along; the first error is the one to tell.
         let _ = link::delete(inside, made.inside);
@@ -66,11 +66,16 @@ pub fn attach(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>) -> Resu
     Ok(made.host)
 }
 
-/// The port carries packets, and so does the root, which its first port wakes up.
-fn forwards(host: &mut Socket, fabric: &Fabric, port: Option<u32>) -> Result<()> {
-    let (Some(port), Fabric::Bridge(bridge)) = (port, fabric) else { return Ok(()) };
-    settle(host, port)?;
-    settle(host, bridge.index)
+/// Packets pass in both directions: the ends of a pair carry them, so does the root, which its first port wakes up, and the
+/// addresses receive.
+fn carries(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, made: &Made) -> Result<()> {
+    // A parent may have no carrier for as long as nobody plugs a cable in.
+    if let (Some(port), Fabric::Bridge(bridge)) = (made.host, what.fabric) {
+        settle::carries(host, port)?;
+        settle::carries(host, bridge.index)?;
+        settle::carries(inside, made.inside)?;
+    }
+    what.endpoint.addresses.iter().try_for_each(|net| settle::receives(inside, net.addr()))
 }
 
 /// Takes an interface from a running container: when this returns, nothing passes by it and its name is free. The slow rest is
@@ -85,8 +90,13 @@ pub fn detach(inside: &mut Socket, endpoint: &Endpoint) -> Result<Option<Doomed>
         link => link.refused(|| format!("RTM_GETLINK({name})"))?.index,
     };
     let away = mark::host_name(&endpoint.id);
-    let change = Change { up: Some(false), name: Some(&away), ..Change::default() };
-    link::change(inside, index, &change).refused(|| format!("RTM_SETLINK({name}, down, named {away})"))?;
+    // One after the other: before Linux 6.2 a link that is up keeps its name.
+    let down = Change { up: Some(false), ..Change::default() };
+    let named = Change { name: Some(&away), ..Change::default() };
+    let which = Which::Index(index);
+    inside
+        .all(vec![down.request(which), named.request(which)])
+        .refused(|| format!("RTM_SETLINK({name}, down, named {away})"))?;
     Ok(Some(Doomed { index }))
 }
 

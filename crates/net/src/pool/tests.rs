@@ -302,7 +302,12 @@ proptest! {
     }
 
     #[test]
-    fn a_pool_always_keeps_its_promises(subnet in small_net(), low in 0_u32..1 << 12, bits in 16_u8..=32, gateway in prop::option::of(0_u32..1 << 12)) {
+    fn a_pool_always_keeps_its_promises(
+        subnet in small_net(),
+        low in 0_u32..1 << 12,
+        bits in 16_u8..=32,
+        gateway in prop::option::of(0_u32..1 << 12),
+    ) {
         let address = |low: u32| std::net::Ipv4Addr::from(0x0a00_0000 | low);
         let asked = PoolConfig {
             subnet: Some(subnet),

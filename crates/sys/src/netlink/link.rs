@@ -417,14 +417,23 @@ pub fn delete(socket: &mut Socket, index: u32) -> Result<()> {
     socket.call(Request::new(RTM_DELLINK, 0, &head(index, 0, 0)))
 }
 
-/// The link of that name.
+/// The link of that name, without its counters.
 ///
 /// # Errors
 /// `ENODEV` if there is none.
 pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
     let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
-    request.put_str(IFLA_IFNAME, name);
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS).put_str(IFLA_IFNAME, name);
     socket.get(request, Link::read)
+}
+
+/// What went through the link of that index.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub fn counters(socket: &mut Socket, index: u32) -> Result<Counters> {
+    let request = Request::new(RTM_GETLINK, 0, &head(index, 0, 0));
+    socket.get(request, |message| Link::read(message).map(|link| link.counters))
 }
 
 /// The link of that index, without its counters.

@@ -20,6 +20,8 @@ const MAIN: u8 = 254;
 const LOCAL: u8 = 255;
 const PROTOCOL_STATIC: u8 = 4;
 const UNICAST: u8 = 1;
+/// The type of routes to the machine's own addresses.
+const OWN: u8 = 2;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 /// A route that the kernel keeps for what was learnt about one destination.
@@ -120,6 +122,22 @@ pub fn add(socket: &mut Socket, route: &Route) -> Result<()> {
 /// `ESRCH` if there is none.
 pub fn delete(socket: &mut Socket, route: &Route) -> Result<()> {
     socket.call(route.request(RTM_DELROUTE, 0))
+}
+
+/// Packets to that address are for this namespace itself. The kernel begins to take those of a new IPv6 address a moment after
+/// it has added it.
+///
+/// # Errors
+/// `ENETUNREACH` if packets to it go nowhere.
+pub fn is_own(socket: &mut Socket, address: IpAddr) -> Result<bool> {
+    let bytes = octets(address);
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let mut request = Request::new(RTM_GETROUTE, 0, &[family(address), bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    request.put(RTA_DST, &bytes);
+    socket.get(request, |message| {
+        let kind = message.body.get(7).filter(|_| message.kind == RTM_NEWROUTE)?;
+        Some(*kind == OWN)
+    })
 }
 
 /// The routes of the main table.

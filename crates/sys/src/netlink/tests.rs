@@ -85,6 +85,10 @@ fn addresses_and_routes_of_both_families_come_and_go() {
             let found = route::list(socket).unwrap();
             assert!(found.iter().any(|r| r.prefix == 0 && r.gateway == route.gateway), "{found:?}");
             route::delete(socket, &route).unwrap();
+            while !route::is_own(socket, address.ip).unwrap() {
+                thread::yield_now();
+            }
+            assert!(!route::is_own(socket, route.gateway.unwrap()).unwrap());
             address::delete(socket, &address).unwrap();
             assert!(!address::list(socket).unwrap().contains(&address));
         }
@@ -148,6 +152,11 @@ fn one_packet_makes_a_link_and_says_more_about_it() {
         assert_eq!(names, ["a"]);
         let [a, b] = ["a", "b"].map(|name| link::find(socket, name).unwrap());
         assert_eq!((a.lower, b.lower), (Some(b.index), Some(a.index)));
+        let settled = link::get(socket, a.index).unwrap();
+        assert_eq!((settled.name.as_str(), settled.operational, a.up), ("a", true, true));
+        // The kernel tells neighbours and routers that somebody is there.
+        assert!(link::counters(socket, b.index).unwrap().tx_packets < 100);
+        assert_eq!(link::get(socket, 4242).unwrap_err().errno(), Errno::NODEV);
     });
 }
 

@@ -53,7 +53,7 @@ fn networks_are_apart_on_their_bridges() {
         assert_eq!((ports(&web), ports(&db)), (1, 1));
         // The host does not forward here: what gets through would have gone by a bridge.
         for family in [Family::V4, Family::V6] {
-            assert!(!reaches(&a.0.udp, &b.0.udp, of(&b.1, family)), "{family:?}");
+            assert!(is_cut_off(&a.0.udp, &b.0.udp, of(&b.1, family)), "{family:?}");
         }
     });
 }
@@ -65,7 +65,7 @@ fn without_icc_nobody_reaches_anybody_but_the_gateway() {
         let crowd = crowd(&mut net, 2);
         let outside = udp();
         for family in [Family::V4, Family::V6] {
-            assert!(!reaches(&crowd[0].0.udp, &crowd[1].0.udp, of(&crowd[1].1, family)), "{family:?}");
+            assert!(is_cut_off(&crowd[0].0.udp, &crowd[1].0.udp, of(&crowd[1].1, family)), "{family:?}");
             assert!(reaches(&crowd[0].0.udp, &outside, net.gateway(family)), "{family:?}");
         }
     });
@@ -99,11 +99,38 @@ fn isolation_holds_across_the_tree() {
         // Two on the root, two on each leaf: all kinds of pairs are among these.
         for (from, to) in [(0, 1), (0, 2), (2, 0), (2, 3), (2, 4), (4, 2)] {
             let address = of(&crowd[to].1, Family::V4);
-            assert!(!reaches(&crowd[from].0.udp, &crowd[to].0.udp, address), "{from} to {to}");
+            assert!(is_cut_off(&crowd[from].0.udp, &crowd[to].0.udp, address), "{from} to {to}");
         }
         for (container, _) in &crowd {
             assert!(reaches(&container.udp, &outside, net.gateway(Family::V4)));
         }
+    });
+}
+
+#[test]
+fn many_start_at_once_and_a_tree_grows_under_them() {
+    alone(|| {
+        let mut net = tree(config("web"), Limits { root: 2, leaf: 4 });
+        let mut crowd: Vec<(Container, Endpoint)> =
+            (0..24).map(|number| (container(number), net.endpoint("eth0"))).collect();
+        // Threads would begin in the namespace of this one, which is the host that they need.
+        thread::scope(|scope| {
+            for part in crowd.chunks_mut(6) {
+                let net = &net;
+                scope.spawn(move || {
+                    part.iter_mut().for_each(|(one, end)| {
+                        net.put(one, end, true).unwrap();
+                    })
+                });
+            }
+        });
+        let (last, first) = (&crowd[23].0.udp, &crowd[0]);
+        assert!(reaches(last, &first.0.udp, of(&first.1, Family::V4)));
+        let all = links(&mut host());
+        assert_eq!(all.iter().filter(|name| name.starts_with("tv")).count(), 24);
+        let outside = udp();
+        let gateway = net.gateway(Family::V4);
+        assert!(crowd.iter().all(|(one, _)| reaches(&one.udp, &outside, gateway)));
     });
 }
 

@@ -57,10 +57,13 @@ fn the_first_packet_is_not_lost() {
         for number in 0..20 {
             let mut one = container(number);
             net.attach(&mut one, "eth0", true);
-            let started = std::time::Instant::now();
-            assert!(reaches(&one.udp, &outside, net.gateway(Family::V4)), "{number}");
-            // A lost question for the neighbour is asked again after a second, and the wait is shorter than that.
-            assert!(started.elapsed() < Duration::from_millis(200), "{number}: {:?}", started.elapsed());
+            for family in [Family::V4, Family::V6] {
+                let started = std::time::Instant::now();
+                assert!(reaches(&one.udp, &outside, net.gateway(family)), "{number} {family:?}");
+                // A lost question for the neighbour is asked again after a second.
+                let took = started.elapsed();
+                assert!(took < Duration::from_millis(800), "{number} {family:?}: {took:?}");
+            }
         }
     });
 }
@@ -117,7 +120,7 @@ fn a_detached_interface_is_gone_at_once_and_its_name_free() {
         let endpoint = net.attach(&mut one, "eth0", true);
         let other = net.attach(&mut peer, "eth0", true);
         let doomed = detach(&mut one.inside, &endpoint).unwrap().unwrap();
-        assert!(!reaches(&one.udp, &peer.udp, of(&other, Family::V4)));
+        assert!(is_cut_off(&one.udp, &peer.udp, of(&other, Family::V4)));
         net.attach(&mut one, "eth0", true);
         assert!(reaches(&one.udp, &peer.udp, of(&other, Family::V4)), "the new one works beside the old one");
         doomed.delete(&mut one.inside).unwrap();

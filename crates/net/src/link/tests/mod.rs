@@ -52,7 +52,7 @@ fn udp() -> [UdpSocket; 2] {
     let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     any.map(|ip| {
         let socket = v6_only(ip);
-        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket
     })
 }
@@ -87,6 +87,15 @@ fn reaches(from: &[UdpSocket; 2], to: &[UdpSocket; 2], address: IpAddr) -> bool 
     let Ok((length, back)) = to.recv_from(&mut buffer) else { return false };
     to.send_to(&buffer[..length], back).is_ok()
         && from.recv(&mut buffer).is_ok_and(|length| &buffer[..length] == b"word")
+}
+
+/// A word to an address does not arrive.
+fn is_cut_off(from: &[UdpSocket; 2], to: &[UdpSocket; 2], address: IpAddr) -> bool {
+    let limit = |time| to.iter().for_each(|socket| socket.set_read_timeout(Some(time)).unwrap());
+    limit(Duration::from_millis(300));
+    let reached = reaches(from, to, address);
+    limit(Duration::from_secs(5));
+    !reached
 }
 
 fn config(name: &str) -> NetworkConfig {

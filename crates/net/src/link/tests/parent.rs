@@ -34,7 +34,8 @@ fn macvlan_containers_reach_each_other_unless_private() {
             assert_eq!(net.put(&mut one, &first, true).unwrap(), None, "it has no end on the host");
             let second = net.attach(&mut two, "eth0", true);
             for family in [Family::V4, Family::V6] {
-                assert_eq!(reaches(&one.udp, &two.udp, of(&second, family)), expected, "{mode:?} {family:?}");
+                let test = if expected { reaches } else { is_cut_off };
+                assert!(test(&one.udp, &two.udp, of(&second, family)), "{mode:?} {family:?}");
             }
             let found = link::find(&mut one.inside, "eth0").unwrap();
             assert_eq!((found.kind.as_str(), found.mac), ("macvlan", first.mac.map(|mac| mac.0)));
