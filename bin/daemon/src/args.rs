@@ -20,6 +20,10 @@ pub(crate) struct Args {
     /// Where to listen [default: tared.sock in the run directory].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Name of the default network's bridge, or "none" for no default network [default: tare0; with another root than the
+    /// usual one, a name of its own].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bridge: Option<String>,
     /// The least important messages to log.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: Level,

@@ -53,7 +53,12 @@ fn run(args: &Args, ready: &mut Ready) -> Result<()> {
     let lock = Lock::take(&run_dir)?;
     // Before there are threads: the permissions of the socket hang on the process's umask.
     let socket = Socket::bind(&args.socket())?;
-    let config = EngineConfig { root: args.root(), run_dir, libexec: process::libexec()? };
+    let config = EngineConfig {
+        root: args.root(),
+        run_dir,
+        libexec: process::libexec()?,
+        bridge: args.bridge.clone(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("tared")

@@ -44,6 +44,8 @@ pub struct EngineConfig {
     pub run_dir: PathBuf,
     /// Where `tare-shim` is.
     pub libexec: PathBuf,
+    /// Name of the default network's bridge, or `none` for no default network; absent: one of this engine's own.
+    pub bridge: Option<String>,
 }
 
 /// The engine. Shared by every connection; every method may be called at any time.

@@ -15,6 +15,7 @@ mod lifecycle;
 mod logs;
 mod monitors;
 mod names;
+mod networks;
 mod ps;
 mod spec;
 

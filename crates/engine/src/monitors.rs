@@ -9,15 +9,21 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use oci_spec::runtime::LinuxResources;
-use tare_model::sandbox::{Stats, WindowSize};
+use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{ContainerId, ExecId, Result, Signal};
 use tare_shim::client::{Control, Events, Nursery};
 use tare_shim::protocol::{Event, ExecRequest, Snapshot, StartRequest, Started, Streams};
 
 /// Starts monitors, finds them again, cleans up after dead ones.
 pub(crate) trait Monitors: Send + Sync + 'static {
-    /// Starts a container under a new monitor; `streams` are the attachments of `request.attach`.
-    fn start(&self, request: StartRequest, streams: Vec<OwnedFd>) -> BoxFuture<'_, Result<(Link, Started)>>;
+    /// Starts a container under a new monitor; `streams` are the attachments of `request.attach`, `door` is the container's
+    /// end of the door behind which its network is set up, if it is.
+    fn start(
+        &self,
+        request: StartRequest,
+        streams: Vec<OwnedFd>,
+        door: Option<OwnedFd>,
+    ) -> BoxFuture<'_, Result<(Link, Started)>>;
 
     /// Connects to the monitor that listens at `socket`.
     fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<Link>>;
@@ -61,6 +67,8 @@ pub(crate) trait Monitor: Send + Sync + 'static {
     fn stats(&self) -> BoxFuture<'_, Result<Stats>>;
     /// Its processes in the host's namespace.
     fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>>;
+    /// Sockets of its network namespace, if that was set up from here.
+    fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>>;
     /// One [`Event::LogGrew`] when the log grows after this.
     fn watch_log(&self) -> BoxFuture<'_, Result<()>>;
 }
@@ -74,9 +82,14 @@ pub(crate) trait EventSource: Send + Sync + 'static {
 // === impl the real ones ===
 
 impl Monitors for Nursery {
-    fn start(&self, request: StartRequest, streams: Vec<OwnedFd>) -> BoxFuture<'_, Result<(Link, Started)>> {
+    fn start(
+        &self,
+        request: StartRequest,
+        streams: Vec<OwnedFd>,
+        door: Option<OwnedFd>,
+    ) -> BoxFuture<'_, Result<(Link, Started)>> {
         Box::pin(async move {
-            let (control, events, started) = Nursery::start(self, request, streams).await?;
+            let (control, events, started) = Nursery::start(self, request, streams, door).await?;
             Ok((Link { monitor: Arc::new(control), events: Box::new(events) }, started))
         })
     }
@@ -128,6 +141,9 @@ impl Monitor for Control {
     }
     fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>> {
         Box::pin(Control::processes(self))
+    }
+    fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>> {
+        Box::pin(Control::network(self))
     }
     fn watch_log(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(Control::watch_log(self))

@@ -18,7 +18,8 @@
 //! Nothing in this contract knows about logs, attach or the daemon: that is the shim's.
 
 use std::collections::BTreeMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxResources, Spec};
@@ -205,6 +206,35 @@ pub struct ExecSpec {
     pub privileged: bool,
 }
 
+/// Sockets of a container's own network namespace, made there by its first process: through them its network can be set up,
+/// and questions about names answered, by somebody who never enters the namespace.
+#[derive(Debug)]
+pub struct NetworkSockets {
+    /// `NETLINK_ROUTE`: its links, addresses and routes.
+    pub route: OwnedFd,
+    /// `NETLINK_NETFILTER`: its own rules.
+    pub netfilter: OwnedFd,
+    /// UDP, bound to some port of [`RESOLVER`].
+    pub dns_udp: OwnedFd,
+    /// TCP, listening at some port of [`RESOLVER`].
+    pub dns_tcp: OwnedFd,
+}
+
+/// Where the resolver of a container is asked.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// Who sets up the network of a container says this at the door once it is there, or an error.
+///
+/// The door is a `SOCK_SEQPACKET` socket of which the first process has the one end. It sends one packet with the
+/// descriptors of [`NetworkSockets`], in the order of the fields, goes on with what does not need a network, and last of
+/// all waits for one packet with the JSON of a [`Result`] of this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkReady {
+    /// Kernel parameters of interfaces, which only a process inside can set: path below /proc/sys, and value.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+}
+
 /// A process that was started.
 #[derive(Debug)]
 pub struct Launched {
@@ -214,16 +244,24 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The master end, if a terminal was asked for.
     pub terminal: Option<OwnedFd>,
+    /// What was sent through the door, if there is one.
+    pub network: Option<NetworkSockets>,
 }
 
 /// Starts containers.
 pub trait Sandbox {
-    /// Sets everything up and executes the program. When this returns, the program's `execve` has succeeded.
+    /// Sets everything up and executes the program. When this returns, the program's `execve` has succeeded. Of a container
+    /// with a network namespace of its own somebody may wait behind a `door` to set it up, see [`NetworkReady`].
     ///
     /// # Errors
     /// Names the step that failed; nothing is left behind. [`crate::ErrorKind::CommandNotFound`] and
     /// [`crate::ErrorKind::CommandNotExecutable`] when the program cannot be executed.
-    fn launch(&self, spec: &SandboxSpec, stdio: Stdio) -> Result<(Box<dyn Running>, Launched)>;
+    fn launch(
+        &self,
+        spec: &SandboxSpec,
+        stdio: Stdio,
+        door: Option<OwnedFd>,
+    ) -> Result<(Box<dyn Running>, Launched)>;
 
     /// Ends whatever is left of a container whose monitor is gone, and removes its cgroups. Idempotent.
     ///
@@ -386,4 +424,17 @@ pub struct InterfaceStats {
     pub tx_errors: u64,
     /// Dropped on sending.
     pub tx_dropped: u64,
+}
+
+impl NetworkSockets {
+    /// Those that came in the order of the fields, if they are as many.
+    pub fn from_descriptors(descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let [route, netfilter, dns_udp, dns_tcp] = <[OwnedFd; 4]>::try_from(descriptors).ok()?;
+        Some(Self { route, netfilter, dns_udp, dns_tcp })
+    }
+
+    /// In the order of the fields.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 4] {
+        [&self.route, &self.netfilter, &self.dns_udp, &self.dns_tcp].map(AsFd::as_fd)
+    }
 }

@@ -13,17 +13,10 @@
 //! - Nobody else's links, addresses, routes and rules are touched.
 //! - What the kernel knows can be made again from what is stored: the daemon may die at any instant, and so may our rules.
 
-use std::os::fd::OwnedFd;
+pub mod addresses;
+pub mod dns;
+pub mod link;
+pub mod pool;
+mod span;
 
-/// What the first process of a container made in its network namespace and handed over.
-#[derive(Debug)]
-pub struct Sockets {
-    /// NETLINK_ROUTE: its links, addresses and routes.
-    pub route: OwnedFd,
-    /// NETLINK_NETFILTER: its own rules.
-    pub netfilter: OwnedFd,
-    /// UDP, bound to a port of 127.0.0.11: questions about names.
-    pub dns_udp: OwnedFd,
-    /// TCP, listening at the same port.
-    pub dns_tcp: OwnedFd,
-}
+pub use tare_model::sandbox::NetworkSockets as Sockets;

@@ -9,6 +9,7 @@
 //!     │ ◀──────────────── Turn ───────────── │ (if what the parent makes next is to be younger)
 //!     │ Pieces(places, fds) … Last ────────▶ │ (what the parent made for it; perhaps in two portions)
 //!     │                                      │ steps of the plan
+//!     │ ◀──────────────── Network(fds) ───── │ (if there is a door; kept while the container runs)
 //!     │ ◀──────────────── Meet ───────────── │ (if there is something for the parent to do)
 //!     │ hooks, devices ──── GoOn ──────────▶ │
 //!     │ ◀──────────────── Terminal(fd) ───── │ (if one was asked for)
@@ -31,6 +32,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+use tare_model::sandbox::NetworkSockets;
+
 use crate::error::{Call, Error, Result};
 use crate::mount::idmap::{self, Piece};
 
@@ -46,6 +49,7 @@ const PIECES: u8 = b'P';
 const LAST: u8 = b'L';
 const LISTENER: u8 = b'N';
 const COPY: u8 = b'C';
+const NETWORK: u8 = b'W';
 /// Longest message; an error text beyond it is cut.
 const LONGEST: usize = 4096;
 /// Pieces in one message: fewer than the kernel's limit of descriptors, and their places fit.
@@ -75,6 +79,8 @@ pub(crate) enum Until {
 pub(crate) struct Started {
     /// Master end of the terminal, if the child made one.
     pub(crate) terminal: Option<OwnedFd>,
+    /// Sockets of its network namespace, if there is a door.
+    pub(crate) network: Option<NetworkSockets>,
 }
 
 /// Makes both ends.
@@ -157,13 +163,14 @@ impl Launch {
         let mut started = Started::default();
         let mut ready = false;
         loop {
-            let (message, fd) = self.receive()?;
+            let (message, mut fds) = receive(self.0.as_fd(), LONGEST)?;
             match message.split_first() {
                 None if ready => return Ok(started),
                 None => return Err(killed()),
                 Some((&READY, _)) if until == Until::Ready => return Ok(started),
                 Some((&READY, _)) => ready = true,
-                Some((&TERMINAL, _)) => started.terminal = fd,
+                Some((&TERMINAL, _)) => started.terminal = fds.pop(),
+                Some((&NETWORK, _)) => started.network = NetworkSockets::from_descriptors(fds),
                 Some((&MEET, _)) => {
                     meet()?;
                     self.go_on()?;
@@ -275,6 +282,11 @@ impl Report {
     /// Hands over the terminal's master.
     pub(crate) fn terminal(&self, master: BorrowedFd<'_>) -> Result<()> {
         self.send(TERMINAL, &[], Some(master))
+    }
+
+    /// Hands over sockets of the network namespace.
+    pub(crate) fn network(&self, sockets: &NetworkSockets) -> Result<()> {
+        send(self.0.as_fd(), NETWORK, &[], &sockets.descriptors())
     }
 
     /// Hands over the listener of the loaded filter.

@@ -47,6 +47,7 @@ pub fn configuration(bytes: &[u8]) {
         gate: false,
         join_cgroups: true,
         keep_keyring: false,
+        door: false,
     };
     let exec = ExecSpec { args: vec!["sh".to_owned()], ..ExecSpec::default() };
     // What a first process is refused for, a further one may still be told.

@@ -26,6 +26,16 @@ pub(crate) fn sysctl(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<()> {
     })
 }
 
+/// Where the parameters of this process's network are, for a time when /proc/sys is covered.
+pub(crate) fn network_parameters(proc: BorrowedFd<'_>) -> Result<OwnedFd> {
+    open(proc, "sys/net", OFlags::PATH | OFlags::DIRECTORY)
+}
+
+/// Writes a parameter below what [`network_parameters`] gave.
+pub(crate) fn network_parameter(parameters: BorrowedFd<'_>, path: &str, value: &str) -> Result<()> {
+    write(parameters, path, value).context(|| format!("sysctl net.{}", path.replace('/', ".")))
+}
+
 /// Sets how likely this process is killed for lack of memory. Lowering needs a privilege that a machine may lack; what
 /// is so already needs none. Called while the host's /proc is the one to be seen.
 pub(crate) fn own_oom_score(score: i32) -> Result<()> {

@@ -56,6 +56,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) cgroup_view: &'a [Hierarchy],
     /// A detached mount of the init program.
     pub(crate) init: Option<BorrowedFd<'a>>,
+    /// Behind it the network is set up.
+    pub(crate) door: Option<BorrowedFd<'a>>,
     /// A pipe on which somebody says go on.
     pub(crate) gate: Option<BorrowedFd<'a>>,
     /// It dies with its monitor.
@@ -146,6 +148,11 @@ impl Resources<'_> {
         rustix::io::fcntl_dupfd_cloexec(mount, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")
     }
 
+    /// The door, which a plan that uses it has.
+    pub(crate) fn door(&self) -> Result<BorrowedFd<'_>> {
+        self.door.ok_or_else(|| Error::invalid("plan: a network to wait for, and no door"))
+    }
+
     /// Waits for somebody to write to the gate.
     pub(crate) fn wait_at_gate(&self) -> Result<()> {
         let Some(gate) = self.gate else { return Ok(()) };
@@ -171,6 +178,7 @@ impl Resources<'_> {
     pub(crate) fn other_descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all = Vec::new();
         all.extend(self.gate);
+        all.extend(self.door);
         all.extend(self.init);
         all.extend(self.root.as_ref().map(AsFd::as_fd));
         match &self.joins {
@@ -299,7 +307,7 @@ pub(crate) fn launch(plan: &Plan, given: &Resources<'_>, stdio: Stdio, until: Un
         Err(error) => Err(error),
     };
     match started {
-        Ok(started) => Ok(Launched { pid, pidfd, terminal: started.terminal }),
+        Ok(started) => Ok(Launched { pid, pidfd, terminal: started.terminal, network: started.network }),
         Err(error) => {
             reap(&pidfd.as_fd());
             Err(error)

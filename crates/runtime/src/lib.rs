@@ -46,6 +46,7 @@ pub mod seccomp;
 mod attributes;
 mod channel;
 mod device;
+mod door;
 mod kernel;
 mod launch;
 mod net_devices;

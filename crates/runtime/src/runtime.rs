@@ -50,6 +50,8 @@ pub struct Options {
 pub struct Extra<'a> {
     /// The first process waits for a byte on this pipe before it executes its program.
     pub gate: Option<BorrowedFd<'a>>,
+    /// Behind it somebody sets up the network, see [`tare_model::sandbox::NetworkReady`].
+    pub door: Option<BorrowedFd<'a>>,
     /// How many descriptors after the three streams the program inherits.
     pub preserved: u32,
     /// The first process keeps the caller's session keyring.
@@ -153,6 +155,7 @@ impl Runtime {
             gate: extra.gate.is_some(),
             join_cgroups: true,
             keep_keyring: extra.keep_keyring,
+            door: extra.door.is_some(),
         };
         let plan = Plan::container(spec, manner)?;
         let rdt = spec.oci.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some());
@@ -224,6 +227,7 @@ impl Runtime {
             listener,
             cgroup_view: &view,
             init: init.as_ref().map(AsFd::as_fd),
+            door: extra.door,
             gate: extra.gate.as_ref().map(AsFd::as_fd),
             die_with_parent: self.options().die_with_parent,
             terminal_size: terminal_size(&stdio),
@@ -260,8 +264,14 @@ impl Runtime {
 }
 
 impl Sandbox for Runtime {
-    fn launch(&self, spec: &SandboxSpec, stdio: Stdio) -> ModelResult<(Box<dyn Running>, Launched)> {
-        let (container, launched) = self.start(spec, stdio, &Extra::default())?;
+    fn launch(
+        &self,
+        spec: &SandboxSpec,
+        stdio: Stdio,
+        door: Option<OwnedFd>,
+    ) -> ModelResult<(Box<dyn Running>, Launched)> {
+        let extra = Extra { door: door.as_ref().map(AsFd::as_fd), ..Extra::default() };
+        let (container, launched) = self.start(spec, stdio, &extra)?;
         Ok((Box::new(container), launched))
     }
 

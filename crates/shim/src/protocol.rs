@@ -57,6 +57,9 @@ pub enum FdRole {
     Stream,
     /// A control socket.
     Control,
+    /// With `Start`: the container's end of the door behind which its network is set up
+    /// ([`tare_model::sandbox::NetworkReady`]).
+    Network,
     /// A role of a later version.
     #[serde(other)]
     Unknown,
@@ -68,6 +71,9 @@ pub enum FdRole {
 pub enum Call {
     /// Launch the container; the first call of a new shim, and only then. → [`Answer::Started`]
     Start(Box<StartRequest>),
+    /// Sockets of the container's network namespace, which are kept as long as it runs; they ride along with the answer, in
+    /// the order of [`tare_model::sandbox::NetworkSockets`]. → [`Answer::Done`]
+    Network,
     /// What is known; the first call of a daemon that came back. → [`Answer::Snapshot`]
     Snapshot,
     /// Send a signal to the first process, or to an exec's. SIGKILL also thaws. → [`Answer::Done`]

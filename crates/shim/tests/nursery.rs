@@ -122,7 +122,8 @@ impl House {
         let (peer, theirs) = Peer::pair();
         let request = self.request(number, script);
         let run_dir = request.run_dir.clone();
-        let (control, events, started) = self.nursery.start(request, vec![theirs]).await.expect("starts");
+        let (control, events, started) =
+            self.nursery.start(request, vec![theirs], None).await.expect("starts");
         (Tenant { control, events, pid: started.pid, shim_pid: started.shim_pid, run_dir }, peer)
     }
 }
@@ -291,10 +292,10 @@ async fn a_failed_launch_is_answered_with_its_kind() {
     request.spec = spec(&["/no/such/program"]);
     let (mut peer, theirs) = Peer::pair();
     request.attach = vec![OUTPUT];
-    let error = house.nursery.start(request.clone(), vec![theirs]).await.expect_err("fails");
+    let error = house.nursery.start(request.clone(), vec![theirs], None).await.expect_err("fails");
     assert_eq!(error.kind(), ErrorKind::CommandNotFound);
     assert_eq!(peer.rest(), b"");
-    let error = house.nursery.start(request, vec![]).await.expect_err("a socket is missing");
+    let error = house.nursery.start(request, vec![], None).await.expect_err("a socket is missing");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 

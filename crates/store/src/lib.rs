@@ -77,6 +77,7 @@ mod layout;
 mod mask;
 mod merged;
 mod meta;
+mod networks;
 mod parts;
 mod pool;
 mod rows;

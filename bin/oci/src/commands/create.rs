@@ -139,6 +139,7 @@ impl<'a> Making<'a> {
     ) -> Result<(Container, Launched)> {
         let extra = Extra {
             gate: gate.map(AsFd::as_fd),
+            door: None,
             preserved: self.args.preserve_fds + listen::passed(),
             keep_keyring: self.args.no_new_keyring,
             subject: Some(subject(&self.spec, &self.args.id, &self.bundle)),

@@ -1,17 +1,23 @@
 //! Networks: made, removed, and containers put on them.
 
-use tare_model::network::{EndpointConfig, NetworkConfig, Published};
-use tare_model::{Error, Result};
+use std::collections::BTreeMap;
+
+use tare_model::network::{EndpointConfig, Network, NetworkConfig, Published};
+use tare_model::{ErrorKind, Result};
+use tokio::sync::oneshot;
 
 use super::Engine;
+use crate::api::event::Action;
 use crate::api::network::{CreatedNetwork, NetworkView, PortChange};
+use crate::lifecycle::handle::Verb;
+use crate::lifecycle::networking::NetworkChange;
 
 // === impl Engine ===
 
 impl Engine {
     /// All networks, by name.
     pub fn networks(&self) -> Vec<NetworkView> {
-        Vec::new()
+        self.core.networks.list()
     }
 
     /// One by name, id, or unique prefix of an id.
@@ -19,7 +25,7 @@ impl Engine {
     /// # Errors
     /// `NotFound` ("network x not found"), `InvalidInput` for a prefix of several ids.
     pub fn network(&self, key: &str) -> Result<NetworkView> {
-        Err(Error::not_found(format!("network {key} not found")))
+        self.core.networks.get(key)
     }
 
     /// Makes a network; durable when it returns.
@@ -28,7 +34,10 @@ impl Engine {
     /// `Conflict` for a name in use ("network with name x already exists"), `Forbidden` for a predefined one, `InvalidInput`
     /// naming the setting.
     pub async fn network_create(&self, config: NetworkConfig) -> Result<CreatedNetwork> {
-        Err(not_yet(&format!("create network {}", config.name)))
+        let (name, driver) = (config.name.clone(), config.driver.name());
+        let made = self.core.networks.create(config).await?;
+        self.tell_network(Action::NetworkCreate, made.id.as_str(), &name, driver);
+        Ok(made)
     }
 
     /// Removes a network.
@@ -37,7 +46,9 @@ impl Engine {
     /// `NotFound`; `Forbidden` for a predefined one ("x is a pre-defined network and cannot be removed") and for one that
     /// running containers are on ("error while removing network: network x has active endpoints (name:\"web\" id:\"0123456789ab\")").
     pub async fn network_remove(&self, key: &str) -> Result<()> {
-        Err(not_yet(&format!("remove network {key}")))
+        let Network { id, config, .. } = &*self.core.networks.remove(key).await?;
+        self.tell_network(Action::NetworkDestroy, id.as_str(), &config.name, config.driver.name());
+        Ok(())
     }
 
     /// Puts a container on a network: at once if it runs, else at its next start.
@@ -52,8 +63,9 @@ impl Engine {
         container: &str,
         config: EndpointConfig,
     ) -> Result<()> {
-        let _ = config;
-        Err(not_yet(&format!("connect {container} to network {network}")))
+        self.network(network)?;
+        let change = NetworkChange::Connect(network.to_owned(), Box::new(config));
+        self.change_networks(container, change).await.map(drop)
     }
 
     /// Takes a container off a network. With `force` the container need not be there any more.
@@ -61,8 +73,12 @@ impl Engine {
     /// # Errors
     /// `NotFound` for either; `Forbidden` when it is not on it ("container x is not connected to network y").
     pub async fn network_disconnect(&self, network: &str, container: &str, force: bool) -> Result<()> {
-        let _ = force;
-        Err(not_yet(&format!("disconnect {container} from network {network}")))
+        self.network(network)?;
+        let change = NetworkChange::Disconnect(network.to_owned(), force);
+        match self.change_networks(container, change).await {
+            Err(e) if force && e.kind() == ErrorKind::NotFound => Ok(()),
+            changed => changed.map(drop),
+        }
     }
 
     /// Publishes ports of a container and takes others back, in force and durable when it returns. Returns what is published
@@ -72,11 +88,19 @@ impl Engine {
     /// `NotFound`; `Conflict` for a port of the host's that is taken, naming the holder; `InvalidInput` for one to be taken
     /// back that is not published, and for a container that shares another's network or the host's.
     pub async fn change_ports(&self, container: &str, change: PortChange) -> Result<Vec<Published>> {
-        let _ = change;
-        Err(not_yet(&format!("change ports of {container}")))
+        self.change_networks(container, NetworkChange::Ports(change)).await
     }
-}
 
-fn not_yet(what: &str) -> Error {
-    Error::unsupported(format!("{what}: networks are not supported yet"))
+    async fn change_networks(&self, container: &str, change: NetworkChange) -> Result<Vec<Published>> {
+        let (sender, published) = oneshot::channel();
+        self.tell(container, Verb::Networks(change, sender)).await?;
+        Ok(published.await.unwrap_or_default())
+    }
+
+    fn tell_network(&self, action: Action, id: &str, name: &str, driver: &str) {
+        let attributes = [("name", name), ("type", driver)];
+        let attributes: BTreeMap<String, String> =
+            attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self.core.events.emit(action, id, attributes);
+    }
 }

@@ -15,8 +15,12 @@ use crate::lifecycle::core::Core;
 use crate::lifecycle::recover;
 use crate::lifecycle::table::Table;
 use crate::monitors::Monitors;
+use crate::networks::fabric::Fabric;
+use crate::networks::{Networks, Settings};
 use crate::spec::rootless::Rootless;
 
+/// Where the one engine is that a machine usually has.
+const DEFAULT_ROOT: &str = "/var/lib/tare";
 /// The monitor's program.
 const SHIM: &str = "tare-shim";
 
@@ -43,7 +47,7 @@ impl Engine {
         let group =
             below.map_or_else(|| group.clone(), |below| below.join(&group).to_string_lossy().into_owned());
         let nursery = Nursery::spawn(&shim, group)?;
-        Self::assemble(config, store, Arc::new(nursery)).await
+        Self::assemble(config, store, Arc::new(nursery), None).await
     }
 
     /// Called by a daemon that stops in good order: if no container runs, takes away the group that theirs are in.
@@ -54,6 +58,9 @@ impl Engine {
         }
         let parent = self.core.cgroup_parent.clone();
         let nobody = ContainerId::from_bytes([0; 32]);
+        let networks = Arc::clone(&self.core.networks);
+        // It tells by itself what it cannot do.
+        let _ = Core::blocking(move || Ok(networks.retire())).await;
         if let Err(e) = self.core.monitors.cleanup(&nobody, &parent, Vec::new()).await {
             tracing::debug!("remove the group {parent}: {e}");
         }
@@ -64,6 +71,7 @@ impl Engine {
         config: EngineConfig,
         store: Arc<Store>,
         monitors: Arc<dyn Monitors>,
+        fabric: Option<Arc<dyn Fabric>>,
     ) -> Result<Arc<Self>> {
         for damage in store.damage() {
             tracing::error!("{damage}");
@@ -75,6 +83,9 @@ impl Engine {
             Some(Rootless { cgroup: Some(below), .. }) => format!("{below}{own}"),
             Some(Rootless { cgroup: None, .. }) => String::new(),
         };
+        let fabric = fabric.filter(|_| host.rootless.is_none());
+        let settings = settings(&config, store.instance());
+        let networks = Arc::new(Networks::open(Arc::clone(&store), fabric, &settings)?);
         let core = Arc::new(Core {
             root: absolute(&config.root)?,
             run_dir: absolute(&config.run_dir)?,
@@ -85,6 +96,7 @@ impl Engine {
             events: EventHub::new(),
             execs: Execs::default(),
             table: Table::default(),
+            networks,
             making: Arc::default(),
         });
         recover::recover(&core).await?;
@@ -96,6 +108,26 @@ impl Engine {
 pub(super) async fn open_store(config: &EngineConfig) -> Result<Arc<Store>> {
     let store = StoreConfig { root: config.root.clone(), run_dir: config.run_dir.clone() };
     Core::blocking(move || Ok(Arc::new(Store::open(&store)?))).await
+}
+
+/// Where the networks of an engine are. Of several on a machine each has a bridge of its own.
+fn settings(config: &EngineConfig, instance: &str) -> Settings {
+    let own = || match config.root.as_path() {
+        root if root == Path::new(DEFAULT_ROOT) => "tare0".to_owned(),
+        _ => format!("tare-{}", instance.get(..8).unwrap_or(instance)),
+    };
+    let bridge = match config.bridge.as_deref() {
+        Some("none") => None,
+        Some(name) => Some(name.to_owned()),
+        None => Some(own()),
+    };
+    let mut ula = [0; 5];
+    let digits = instance.get(instance.len().saturating_sub(10)..).unwrap_or_default();
+    for (at, byte) in ula.iter_mut().enumerate() {
+        let pair = digits.get(2 * at..2 * at + 2).unwrap_or_default();
+        *byte = u8::from_str_radix(pair, 16).unwrap_or(0);
+    }
+    Settings { bridge, ula }
 }
 
 /// Enough of an instance's id for names of cgroups.

@@ -34,6 +34,7 @@ impl Room {
             root: scratch.path().join("root"),
             run_dir: scratch.path().join("run"),
             libexec: scratch.path().into(),
+            bridge: None,
         };
         std::fs::create_dir_all(&config.run_dir).expect("run directory");
         let world = Arc::new(World::default());
@@ -96,7 +97,7 @@ impl Room {
 async fn open(config: &EngineConfig, world: &Arc<World>) -> Arc<Engine> {
     let store = open_store(config).await.expect("store");
     let monitors = Arc::new(Arc::clone(world));
-    Engine::assemble(config.clone(), store, monitors).await.expect("opens")
+    Engine::assemble(config.clone(), store, monitors, None).await.expect("opens")
 }
 
 /// The next so many events, by their words.

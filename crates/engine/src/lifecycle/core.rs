@@ -14,6 +14,7 @@ use crate::api::view::ContainerView;
 use crate::events::EventHub;
 use crate::execs::Execs;
 use crate::monitors::Monitors;
+use crate::networks::Networks;
 use crate::spec::HostFacts;
 
 /// The parts of an engine.
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) execs: Execs,
     /// Containers.
     pub(crate) table: Table,
+    /// Networks.
+    pub(crate) networks: Arc<Networks>,
     /// Images of containers that are not in the table yet.
     pub(crate) making: Arc<Making>,
     /// Parent of the containers' cgroups: this instance's own; empty if it may make none.

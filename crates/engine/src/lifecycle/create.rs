@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tare_model::container::{ContainerConfig, MountConfig, MountSource};
+use tare_model::container::{ContainerConfig, MountConfig, MountSource, NetworkMode};
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
 use tare_store::{HeldIds, RootSource};
 
@@ -20,6 +20,10 @@ use crate::spec::userns::{self, Choice};
 use crate::spec::{merge, mounts, plan, security, tmpfs};
 use crate::{clock, names};
 
+/// What a container on the default network is told where there is none.
+const NO_NETWORK: &str = "this engine has no default network (it is an ordinary user's, or was started with --bridge none): \
+                          the container has a loopback interface only, as with --network none (which avoids this warning); \
+                          --network host shares the engine's";
 /// How many random names are tried.
 const NAME_ATTEMPTS: usize = 64;
 
@@ -40,6 +44,11 @@ impl Core {
         warnings.extend(security::check_image(&config.security, thirty_two_bit)?);
         warnings.extend(merge::unheeded(&base.config));
         check_sources(&config)?;
+        self.networks.check(&config)?;
+        let mode = &config.namespaces.network;
+        if matches!(mode, NetworkMode::Default | NetworkMode::Bridge) && !self.networks.has_default() {
+            warnings.push(NO_NETWORK.to_owned());
+        }
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
             return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
         }

@@ -17,6 +17,7 @@ use crate::api::options::StopOptions;
 use crate::api::view::{ContainerView, StateView};
 use crate::clock;
 use crate::monitors::{Link, Monitor};
+use crate::networks::Attached;
 
 /// Attachments that may wait for a start; the most that one message carries.
 const WAITING_MAX: usize = 60;
@@ -34,6 +35,8 @@ pub(crate) struct Driver {
     /// Who waits for its end, and how it is hastened.
     pub(super) ending: Ending,
     pub(super) exits: u64,
+    /// What it has of networks while it runs.
+    pub(super) attached: Option<Attached>,
     /// What its monitor could not remove; the nursery does it after the end.
     pub(super) leftovers: Option<Error>,
     /// It is removed; the task ends.
@@ -53,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) shim_pid: i32,
     /// It is frozen.
     pub(crate) paused: bool,
+    /// What it has of networks.
+    pub(crate) attached: Option<Attached>,
 }
 
 /// Makes the driver of a container, publishes its state and enters it into the table. The task is the caller's to spawn.
@@ -65,10 +70,11 @@ pub(crate) fn enlist(core: &Arc<Core>, me: Container, found: Option<Found>) -> D
         None => Status::Created,
     };
     let (pid, shim_pid) = (found.as_ref().map(|f| f.pid), found.as_ref().map(|f| f.shim_pid));
-    let link = found.map(|f| f.link);
+    let (link, attached) = found.map(|f| (f.link, f.attached)).unzip();
+    let attached = attached.flatten();
     let state = state(&me, status, pid, shim_pid);
     let first = Published {
-        view: Arc::new(view(&me, state)),
+        view: Arc::new(view(core, &me, state, attached.as_ref())),
         monitor: link.as_ref().map(|l| Arc::clone(&l.monitor)),
         exits: 0,
         removed: false,
@@ -86,6 +92,7 @@ pub(crate) fn enlist(core: &Arc<Core>, me: Container, found: Option<Found>) -> D
         waiting: Vec::new(),
         ending: Ending::default(),
         exits: 0,
+        attached,
         leftovers: None,
         gone: false,
         queue,
@@ -121,7 +128,7 @@ impl Driver {
             Verb::Pause => Op::Pause,
             Verb::Unpause => Op::Unpause,
             Verb::Rename(_) => Op::Rename,
-            Verb::Update(..) => Op::Update,
+            Verb::Update(..) | Verb::Networks(..) => Op::Update,
             Verb::Remove(options) => Op::Remove { force: options.force },
             Verb::Attach(..) => Op::Attach,
         };
@@ -155,6 +162,10 @@ impl Driver {
             Verb::Update(change, warnings) => {
                 let updated = self.update(change).await;
                 answer(reply, updated.map(|told| drop(warnings.send(told)))); // a caller that has gone away needs none
+            }
+            Verb::Networks(change, published) => {
+                let changed = self.change_networks(change).await;
+                answer(reply, changed.map(|now| drop(published.send(now)))); // a caller that has gone away needs none
             }
             Verb::Remove(options) if admitted == Admit::EndFirst => {
                 self.finish_off(Then::Remove(options, reply)).await;
@@ -269,6 +280,7 @@ impl Driver {
             self.me.name = old;
             return Err(e);
         }
+        self.core.networks.rename(&self.me.id, name.as_str());
         self.core.table.rename(&old, name, &self.me.id);
         self.publish();
         self.core.tell(&self.view(), Action::Rename, &[("oldName", format!("/{old}"))]);
@@ -353,7 +365,8 @@ impl Driver {
 
     /// What is so now.
     pub(super) fn view(&self) -> ContainerView {
-        view(&self.me, state(&self.me, self.status, self.pid, self.shim_pid))
+        let state = state(&self.me, self.status, self.pid, self.shim_pid);
+        view(&self.core, &self.me, state, self.attached.as_ref())
     }
 
     /// How a stop of it goes, its own settings filled in.
@@ -374,7 +387,8 @@ pub(super) fn answer(reply: Reply, result: Result<()>) {
     drop(reply.send(result));
 }
 
-fn view(me: &Container, state: StateView) -> ContainerView {
+fn view(core: &Core, me: &Container, state: StateView, attached: Option<&Attached>) -> ContainerView {
+    let networking = Arc::new(me.networking(core, attached, state.pid));
     ContainerView {
         id: me.id.clone(),
         name: me.name.clone(),
@@ -382,7 +396,7 @@ fn view(me: &Container, state: StateView) -> ContainerView {
         fixed: Arc::clone(&me.made.fixed),
         state,
         execs: Vec::new(),
-        networking: Arc::default(),
+        networking,
     }
 }
 

@@ -14,6 +14,9 @@ impl Driver {
     /// The container has ended.
     pub(super) async fn ended(&mut self, exit: ExitRecord) {
         (self.link, self.pid, self.shim_pid) = (None, None, None);
+        self.tell_networks(&Action::NetworkDisconnect);
+        // Before anyone hears of the end: who does may want the same ports at once.
+        self.give_networks_back().await;
         self.status = Status::Exited;
         self.exits += 1;
         self.me.life.running = false;

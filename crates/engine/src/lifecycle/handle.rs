@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tare_model::container::ContainerConfig;
+use tare_model::network::Published as NetPublished;
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, Signal};
 use tare_shim::protocol::Streams;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::networking::NetworkChange;
 use crate::api::options::{RemoveOptions, StartOptions, StopOptions, WaitCondition, WaitResult};
 use crate::api::view::ContainerView;
 use crate::monitors::Monitor;
@@ -47,6 +49,8 @@ pub(crate) enum Verb {
     Rename(ContainerName),
     /// Other limits; the warnings go where they are waited for.
     Update(Change, oneshot::Sender<Vec<String>>),
+    /// Other networks or ports; what is published then goes where it is waited for.
+    Networks(NetworkChange, oneshot::Sender<Vec<NetPublished>>),
     /// Remove.
     Remove(RemoveOptions),
     /// Attach a socket, now or with the next start.

@@ -19,6 +19,7 @@ mod finish;
 pub(crate) mod handle;
 pub(crate) mod list;
 pub(crate) mod making;
+pub(crate) mod networking;
 mod prepare;
 pub(crate) mod recover;
 pub(crate) mod rules;

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tare_model::container::{DeviceConfig, IpcMode, MountConfig, MountSource, NamespaceMode};
+use tare_model::container::{DeviceConfig, IpcMode, MountConfig, MountSource, NamespaceMode, NetworkMode};
 use tare_model::sandbox::SandboxSpec;
 use tare_model::{Error, Result};
 
@@ -16,6 +16,7 @@ use super::container::Container;
 use super::core::Core;
 use crate::api::view::{MountKind, Paths};
 use crate::assets;
+use crate::networks::Attached;
 use crate::spec::mounts::clean;
 use crate::spec::{
     self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
@@ -29,7 +30,7 @@ const OWN_DEV: &[&str] = &["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lx
 ///
 /// # Errors
 /// What is missing on the host, or `Conflict` when a container to join does not run.
-pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
+pub(super) fn sandbox(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<SandboxSpec> {
     let fixed = &me.made.fixed;
     let config = &fixed.config;
     directories(&fixed.paths)?;
@@ -50,7 +51,7 @@ pub(super) fn sandbox(core: &Core, me: &Container) -> Result<SandboxSpec> {
         block_device,
         namespaces: resolve_namespaces(core, me)?,
         user_namespace: &fixed.user_namespace,
-        files: generate(&fixed.paths, me)?,
+        files: generate(core, me, attached)?,
         cgroup_parent: &core.cgroup_parent,
         host: &core.host,
     };
@@ -92,13 +93,24 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> Result<()> {
         .map_err(|e| Error::system(format!("mkdir({}): {e}", path.display())))
 }
 
-fn generate(paths: &Paths, me: &Container) -> Result<GeneratedFiles> {
+fn generate(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<GeneratedFiles> {
     let fixed = &me.made.fixed;
+    let paths = &fixed.paths;
+    if let NetworkMode::Container { container } = &fixed.config.namespaces.network {
+        // Names and addresses are those of the network.
+        let theirs = &core.table.get(container)?.view().fixed.paths;
+        return Ok(GeneratedFiles {
+            resolv_conf: theirs.resolv_conf.clone(),
+            hosts: theirs.hosts.clone(),
+            hostname: theirs.hostname.clone(),
+        });
+    }
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let own_network = namespaces::own_network(&fixed.config.namespaces);
+    let addresses: Vec<_> = attached.into_iter().flat_map(Attached::addresses).collect();
     let owner = fixed.user_namespace.ids().map(|ids| ids.range.first);
     write(&paths.resolv_conf, &files::resolv_conf(&fixed.config.dns, &host, own_network), owner)?;
-    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname), owner)?;
+    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses), owner)?;
     write(&paths.hostname, &files::hostname(&fixed.hostname), owner)?;
     Ok(GeneratedFiles {
         resolv_conf: paths.resolv_conf.clone(),
@@ -197,6 +209,9 @@ fn resolve_namespaces(core: &Core, me: &Container) -> Result<ResolvedNamespaces>
         resolved.ipc = Some(PathBuf::from(format!("/proc/{pid}/ns/ipc")));
         // Its /dev/shm is a mount point of the engine's making, which a container without CAP_SYS_ADMIN cannot swap.
         resolved.shm = Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm")));
+    }
+    if let NetworkMode::Container { container } = &asked.network {
+        resolved.network = Some(PathBuf::from(format!("/proc/{}/ns/net", lender(core, container)?)));
     }
     resolved.user = lent_user_namespace(core, me)?;
     Ok(resolved)

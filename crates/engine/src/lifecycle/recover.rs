@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -24,6 +24,7 @@ use super::container::{Container, run_directory};
 use super::core::Core;
 use super::driver::{Driver, Found, enlist};
 use crate::clock;
+use crate::networks::Attached;
 use crate::spec::plan::cgroups_path;
 
 /// Containers looked at side by side.
@@ -66,12 +67,14 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
             }
         }
     }
+    let running = Mutex::new(Vec::new());
     let strangers =
         futures_util::stream::iter(present).for_each_concurrent(SIDE_BY_SIDE, |id| stranger(core, id));
     let known = futures_util::stream::iter(containers)
-        .for_each_concurrent(SIDE_BY_SIDE, |(has_dir, container)| adopt(core, container, has_dir));
+        .for_each_concurrent(SIDE_BY_SIDE, |(has_dir, container)| adopt(core, container, has_dir, &running));
     tokio::join!(strangers, known);
-    Ok(())
+    let (networks, running) = (Arc::clone(&core.networks), running.into_inner());
+    Core::blocking(move || networks.restore(&running.unwrap_or_else(PoisonError::into_inner))).await
 }
 
 fn run_directories(run_dir: &Path) -> Result<BTreeSet<ContainerId>> {
@@ -97,7 +100,12 @@ async fn stranger(core: &Arc<Core>, id: ContainerId) {
 }
 
 /// Finds out what became of a container and gives it its driver.
-async fn adopt(core: &Arc<Core>, mut me: Container, has_dir: bool) {
+async fn adopt(
+    core: &Arc<Core>,
+    mut me: Container,
+    has_dir: bool,
+    on_networks: &Mutex<Vec<(ContainerId, Attached)>>,
+) {
     let fate = fate(core, &me, has_dir).await;
     let before = me.life.clone();
     let (mut found, mut ended) = (None, false);
@@ -105,7 +113,13 @@ async fn adopt(core: &Arc<Core>, mut me: Container, has_dir: bool) {
         Fate::AsRecorded => {}
         Fate::Runs(running, started) => {
             (me.life.running, me.life.started) = (true, Some(started));
-            found = Some(running);
+            let attached = me.noted();
+            if let Some(attached) = &attached {
+                core.networks.adopt(&me.id, me.name.as_str(), attached);
+                let mut all = on_networks.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push((me.id.clone(), attached.clone()));
+            }
+            found = Some(Found { attached, ..running });
         }
         Fate::Ended(exit, started) => {
             me.life.started = started.or(me.life.started);
@@ -185,7 +199,13 @@ async fn ask(core: &Arc<Core>, dir: &Path) -> Option<Fate> {
     Some(match snapshot.exited {
         Some(exit) => Fate::Ended(exit, Some(started.started_at)),
         None => Fate::Runs(
-            Found { link, pid: started.pid, shim_pid: started.shim_pid, paused: snapshot.paused },
+            Found {
+                link,
+                pid: started.pid,
+                shim_pid: started.shim_pid,
+                paused: snapshot.paused,
+                attached: None,
+            },
             started.started_at,
         ),
     })

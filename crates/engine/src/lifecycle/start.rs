@@ -1,5 +1,8 @@
 //! Starting: everything is prepared, then one message to a new monitor does it.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use tare_model::sandbox::WindowSize;
 use tare_model::{Error, ErrorKind, Result, Status};
 use tare_shim::protocol::{LogSettings, StartRequest, Started, StdioSettings};
@@ -9,6 +12,8 @@ use super::prepare;
 use crate::api::event::Action;
 use crate::api::options::StartOptions;
 use crate::monitors::Link;
+use crate::networks::Attached;
+use crate::networks::door::Door;
 use crate::spec;
 
 // === impl Driver ===
@@ -16,10 +21,18 @@ use crate::spec;
 impl Driver {
     /// Starts the container. The record that says so is written while the monitor works; both are done when this returns.
     pub(super) async fn start(&mut self, options: &StartOptions) -> Result<()> {
-        let request = match self.request(options) {
-            Ok(request) => request,
-            Err(e) => return self.start_failed(e).await,
+        let prepared = match self.take_networks().await {
+            Ok(()) => self.request(options).and_then(|request| Ok((request, self.door()?))),
+            Err(e) => Err(e),
         };
+        let (request, door) = match prepared {
+            Ok(prepared) => prepared,
+            Err(e) => {
+                self.give_networks_back().await;
+                return self.start_failed(e).await;
+            }
+        };
+        let (ours, theirs) = door.unzip();
         let streams = std::mem::take(&mut self.waiting).into_iter().map(|(_, peer)| peer).collect();
         let before = self.me.life.clone();
         let life = &mut self.me.life;
@@ -27,7 +40,17 @@ impl Driver {
         life.starts += 1;
         // One that removes itself is not expected to be there after the next boot: nothing to write.
         let saved = self.save_unless_transient();
-        let (saved, launched) = tokio::join!(saved, self.core.monitors.start(request, streams));
+        // On its own: what it began in the kernel must not stop half-way. It ends by itself when the start has failed.
+        let network = ours.map(|(door, attached)| {
+            let networks = Arc::clone(&self.core.networks);
+            tokio::spawn(networks.serve(door, self.me.id.clone(), attached))
+        });
+        let (saved, launched) = tokio::join!(saved, self.core.monitors.start(request, streams, theirs));
+        if let Some(network) = network
+            && let Err(e) = network.await
+        {
+            tracing::error!(container = self.me.id.as_str(), "set up its network: {e}");
+        }
         match (launched, saved) {
             (Ok((link, started)), Ok(())) => self.started(link, started),
             (Ok((link, started)), Err(e)) => {
@@ -38,6 +61,7 @@ impl Driver {
             }
             (Err(e), _) => {
                 self.me.life = before;
+                self.give_networks_back().await;
                 if e.kind() == ErrorKind::Unavailable
                     && let Err(left) = self.clean_up().await
                 {
@@ -55,7 +79,15 @@ impl Driver {
         self.me.life.started = Some(started.started_at);
         self.status = Status::Running;
         self.publish();
+        self.tell_networks(&Action::NetworkConnect);
         self.core.tell(&self.view(), Action::Start, &[]);
+    }
+
+    /// Both ends of the door behind which its network is set up, if it is to have one.
+    fn door(&self) -> Result<Option<((Door, Attached), OwnedFd)>> {
+        let Some(attached) = self.attached.clone() else { return Ok(None) };
+        let (ours, theirs) = Door::pair()?;
+        Ok(Some(((ours, attached), theirs)))
     }
 
     /// It could not be started: what `inspect` and `wait` say of that, as Docker does.
@@ -90,7 +122,7 @@ impl Driver {
     fn request(&self, options: &StartOptions) -> Result<StartRequest> {
         let fixed = &self.me.made.fixed;
         let process = &fixed.config.process;
-        let spec = prepare::sandbox(&self.core, &self.me)?;
+        let spec = prepare::sandbox(&self.core, &self.me, self.attached.as_ref())?;
         let (rows, columns) = options.console_size.or(process.console_size).unwrap_or_default();
         Ok(StartRequest {
             spec,

@@ -1,5 +1,7 @@
 //! Text of the files that the engine writes for each container: hosts, hostname, resolv.conf.
 
+use std::net::IpAddr;
+
 use tare_model::container::{ContainerConfig, DnsConfig};
 use tare_model::{Error, Result};
 
@@ -45,8 +47,8 @@ fn is_address(text: &str) -> bool {
     bare.parse::<std::net::IpAddr>().is_ok() && !text.contains(char::is_whitespace)
 }
 
-/// `/etc/hosts`.
-pub(crate) fn hosts(config: &ContainerConfig, hostname: &str) -> String {
+/// `/etc/hosts`; the container's own name is there at each of its addresses.
+pub(crate) fn hosts(config: &ContainerConfig, hostname: &str, addresses: &[IpAddr]) -> String {
     let mut text = String::new();
     for (address, names) in defaults::HOSTS {
         text += &format!("{address}\t{names}\n");
@@ -55,8 +57,13 @@ pub(crate) fn hosts(config: &ContainerConfig, hostname: &str) -> String {
         "" => hostname.to_owned(),
         domain => format!("{hostname}.{domain} {hostname}"),
     };
-    // Loopback only, so far: the container's own name must resolve all the same.
-    text += &format!("127.0.1.1\t{full}\n");
+    for address in addresses {
+        text += &format!("{address}\t{full}\n");
+    }
+    if addresses.is_empty() {
+        // Without any, its own name must resolve all the same.
+        text += &format!("127.0.1.1\t{full}\n");
+    }
     for (name, address) in config.extra_hosts.iter().filter_map(|e| split_host(e)) {
         text += &format!("{}\t{name}\n", address.trim_matches(['[', ']']));
     }
@@ -109,10 +116,14 @@ mod tests {
             domainname: "lan".into(),
             ..Default::default()
         };
-        let text = hosts(&config, "web");
+        let text = hosts(&config, "web", &[]);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(text.contains("127.0.1.1\tweb.lan web\n"));
         assert!(text.ends_with("10.0.0.1\tdb\nfe80::1\tsix\n"));
+        let text = hosts(&config, "web", &["172.17.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]);
+        assert!(
+            text.contains("172.17.0.2\tweb.lan web\nfd00::2\tweb.lan web\n") && !text.contains("127.0.1.1")
+        );
     }
 
     #[test]

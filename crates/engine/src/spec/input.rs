@@ -98,6 +98,8 @@ pub(crate) struct DeviceNode {
 pub(crate) struct ResolvedNamespaces {
     /// For `--pid container:X`.
     pub(crate) pid: Option<PathBuf>,
+    /// For `--network container:X`.
+    pub(crate) network: Option<PathBuf>,
     /// For `--ipc container:X`.
     pub(crate) ipc: Option<PathBuf>,
     /// X's /dev/shm.

@@ -26,8 +26,12 @@ pub(crate) fn namespaces(
             list.push(namespace(Kind::User, Some(lent(&resolved.user, "the user namespace", shared)?))?);
         }
     }
-    if own_network(asked) {
-        list.push(namespace(Kind::Network, None)?);
+    match &asked.network {
+        NetworkMode::Host => {}
+        NetworkMode::Container { container } => {
+            list.push(namespace(Kind::Network, Some(lent(&resolved.network, "network", container)?))?);
+        }
+        _ => list.push(namespace(Kind::Network, None)?),
     }
     match &asked.pid {
         NamespaceMode::Private => list.push(namespace(Kind::Pid, None)?),
@@ -54,7 +58,7 @@ pub(crate) fn namespaces(
 
 /// It has a network namespace of its own.
 pub(crate) fn own_network(asked: &Namespaces) -> bool {
-    asked.network != NetworkMode::Host
+    !matches!(asked.network, NetworkMode::Host | NetworkMode::Container { .. })
 }
 
 /// It has an IPC namespace of its own.

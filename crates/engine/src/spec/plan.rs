@@ -7,17 +7,13 @@ use oci_spec::runtime::{
     BoxBuilder, Linux, LinuxBuilder, LinuxResources, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
     UserBuilder,
 };
-use tare_model::container::{ContainerConfig, HostOrPrivate, NetworkMode};
+use tare_model::container::{ContainerConfig, HostOrPrivate};
 use tare_model::sandbox::{DiskIds, Identity, SandboxSpec};
 use tare_model::{Error, Result};
 
 use super::host::HostFacts;
 use super::input::Input;
 use super::{devices, files, limits, merge, mounts, namespaces, security, sysctl, userns};
-
-/// What a container on the default network is told while there are no networks.
-const NO_NETWORK: &str = "there are no container networks yet: this container has a loopback interface only, \
-                          as with --network none (which avoids this warning); --network host shares the host's";
 
 /// Checks everything that can be checked before a container exists and fills in what follows from other settings.
 /// Returns the warnings.
@@ -44,9 +40,6 @@ pub(crate) fn check(config: &mut ContainerConfig, host: &HostFacts) -> Result<Ve
     }
     for cap in security::missing_capabilities(&config.security, host) {
         warnings.push(format!("{cap} was asked for, but the engine does not have it itself; it is left out"));
-    }
-    if matches!(config.namespaces.network, NetworkMode::Default | NetworkMode::Bridge) {
-        warnings.push(NO_NETWORK.to_owned());
     }
     Ok(warnings)
 }

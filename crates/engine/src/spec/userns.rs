@@ -42,6 +42,9 @@ pub(crate) fn lenders(config: &ContainerConfig) -> Vec<(String, &str)> {
     if let IpcMode::Container { container } = &config.namespaces.ipc {
         all.push((format!("--ipc=container:{container}"), container.as_str()));
     }
+    if let NetworkMode::Container { container } = &config.namespaces.network {
+        all.push((format!("--network=container:{container}"), container.as_str()));
+    }
     all
 }
 

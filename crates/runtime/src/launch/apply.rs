@@ -22,7 +22,7 @@ use crate::mount::mask::{self, Covers};
 use crate::mount::view::View;
 use crate::mount::{attach, rootfs, source};
 use crate::plan::{Expected, IdMaps, Place, Plan, Source, Step, What, Who};
-use crate::{attributes, device, identity, kernel, label, program, terminal};
+use crate::{attributes, device, door, identity, kernel, label, program, terminal};
 
 use super::Resources;
 use super::become_program::{self, Streams};
@@ -36,6 +36,8 @@ pub(crate) struct Child<'a> {
     prepared: VecDeque<Prepared>,
     /// A procfs of this pid namespace that nobody can have tampered with.
     proc: Option<OwnedFd>,
+    /// Parameters of its network, opened while nothing covers them.
+    parameters: Option<OwnedFd>,
     /// The root: before [`Step::EnterRoot`] detached, afterwards `/`.
     root: Option<OwnedFd>,
     /// Mounts that go below the root before anything else.
@@ -72,6 +74,7 @@ pub(crate) fn run(
         streams,
         prepared: VecDeque::new(),
         proc: None,
+        parameters: None,
         root: None,
         root_pieces: Vec::new(),
         root_propagation: None,
@@ -114,6 +117,17 @@ impl Child<'_> {
                 rustix::system::setdomainname(name.as_bytes()).call(|| format!("setdomainname({name:?})"))
             }
             Step::Loopback => tare_sys::loopback::up().call(|| "ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)"),
+            Step::NetworkSockets => {
+                let sockets = door::open_sockets()?;
+                door::show(self.given.door()?, &sockets)?;
+                self.report.network(&sockets)
+            }
+            Step::AwaitNetwork => {
+                let none =
+                    || Error::invalid("plan: a network is awaited, and its parameters were not opened");
+                let parameters = self.parameters.as_ref().ok_or_else(none)?;
+                door::await_network(self.given.door()?, parameters.as_fd())
+            }
             Step::OomScore(score) => kernel::own_oom_score(*score),
             Step::Limit(resource, limit) => rustix::process::setrlimit(*resource, *limit)
                 .call(|| format!("setrlimit({resource:?}, {:?}, {:?})", limit.current, limit.maximum)),
@@ -159,6 +173,10 @@ impl Child<'_> {
                 Ok(())
             }
             Step::Sysctl(sysctl) => kernel::sysctl(self.proc()?, sysctl),
+            Step::NetworkParameters => {
+                self.parameters = Some(kernel::network_parameters(self.proc()?)?);
+                Ok(())
+            }
             Step::PlaceRoot(path) => {
                 rootfs::place(self.root()?, path)?;
                 self.attach_root_pieces()

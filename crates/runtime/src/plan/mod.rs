@@ -4,13 +4,13 @@
 //! same kind of list, which [`crate::launch::apply`] runs in the child, in order. The order is decided here and only here:
 //!
 //! ```text
-//!  gather   cgroups joined, own session and keyring, host name, loopback
+//!  gather   cgroups joined, own session and keyring, host name, loopback, sockets for the network
 //!           root assembled, sources of all mounts prepared      (the host's files are visible)
 //!  settle   sysctls, OOM score                                  (own procfs, attached nowhere)
 //!  meet     with hooks: root in its place and its mounts in it; devices moved in, hooks, label
 //!  enter    pivot_root, the host's tree dropped
 //!  furnish  mounts attached, devices, masks, read-only          (only the container's files are visible)
-//!  become   user found, terminal, limits, working directory, program found
+//!  become   network awaited, user found, terminal, limits, working directory, program found
 //!           user changed, capabilities dropped, filter loaded, execve
 //! ```
 //!
@@ -109,6 +109,12 @@ pub enum Step {
     Domainname(String),
     /// The loopback interface of a new network namespace.
     Loopback,
+    /// Sockets of the new network namespace, for whoever sets it up.
+    NetworkSockets,
+    /// Opens the parameters of the new network namespace, which will be covered.
+    NetworkParameters,
+    /// Waits until the network is there, and sets parameters of its interfaces.
+    AwaitNetwork,
     /// How mounts travel between host and container.
     Propagate(Propagation),
     /// The root file system, detached.
@@ -320,6 +326,8 @@ pub struct Manner {
     pub join_cgroups: bool,
     /// Keeps the caller's session keyring.
     pub keep_keyring: bool,
+    /// Somebody behind a door sets up the network.
+    pub door: bool,
 }
 
 // === impl Plan ===
@@ -351,6 +359,9 @@ impl Plan {
         }
         steps.gather(spec, manner, &namespaces, &mounts)?;
         steps.settle(spec, &namespaces)?;
+        if manner.door {
+            steps.push(Step::NetworkParameters);
+        }
         let hooks = Hooks::of(&spec.oci)?;
         let net_devices = net_devices::plan(&spec.oci, &namespaces)?;
         let placed = namespaces.has_new_mounts() && steps.show_to_hooks(spec, &hooks, &mounts)?;
@@ -467,6 +478,11 @@ impl Steps {
         self.names(&spec.oci, namespaces)?;
         if namespaces.new.contains(Namespaces::NET) {
             self.push(Step::Loopback);
+            if manner.door {
+                self.push(Step::NetworkSockets);
+            }
+        } else if manner.door {
+            return Err(Error::invalid("a network is to be set up, and there is no new network namespace"));
         }
         if namespaces.has_new_mounts() {
             self.push(Step::Propagate(mounts::host_propagation(&spec.oci, mounts)?));
@@ -618,6 +634,9 @@ impl Steps {
     }
 
     fn become_program(&mut self, process: &Process, attributes: Vec<Attribute>, manner: Manner, first: bool) {
+        if manner.door {
+            self.push(Step::AwaitNetwork);
+        }
         if process.args.is_empty() {
             self.push(Step::Gate);
             self.push(Step::NoProgram);

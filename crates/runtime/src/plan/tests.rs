@@ -6,8 +6,14 @@ use tare_model::sandbox::{DiskIds, ExecSpec, Identity, Rootfs, SandboxSpec, Secc
 
 use super::*;
 
-const MANNER: Manner =
-    Manner { terminal: false, die_with_parent: true, gate: false, join_cgroups: true, keep_keyring: false };
+const MANNER: Manner = Manner {
+    terminal: false,
+    die_with_parent: true,
+    gate: false,
+    join_cgroups: true,
+    keep_keyring: false,
+    door: false,
+};
 
 /// An ordinary specification; tests change what they are about.
 fn document() -> Value {

@@ -100,6 +100,7 @@ impl Container {
             gate: false,
             join_cgroups: !entry.tasks().is_empty(),
             keep_keyring: false,
+            door: false,
         };
         let plan = Plan::exec(&self.spec, exec, manner)?;
         label::require_modules(&plan)?;
@@ -118,6 +119,7 @@ impl Container {
             listener: agent.as_ref(),
             cgroup_view: &[],
             init: None,
+            door: None,
             gate: None,
             die_with_parent: manner.die_with_parent,
             terminal_size: terminal_size(&stdio),

@@ -13,6 +13,7 @@ mod setup;
 
 mod basics;
 mod cost;
+mod door;
 mod exec;
 mod hostile;
 mod isolation;
@@ -34,6 +35,7 @@ fn main() {
     let mut tests = Vec::new();
     for file in [
         basics::TESTS,
+        door::TESTS,
         exec::TESTS,
         hostile::TESTS,
         isolation::TESTS,

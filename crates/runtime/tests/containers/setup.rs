@@ -173,14 +173,19 @@ impl Setup {
     }
 
     pub(crate) fn start_with(&mut self, stdio: Stdio, stdout: Option<OwnedFd>) -> Result<Started, Error> {
+        self.plan();
+        let (running, launched) = self.runtime.launch(&self.spec, stdio, None)?;
+        let cgroup = self.oci["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
+        Ok(Started { running, launched, stdout, cgroup })
+    }
+
+    /// Makes the specification of what was set.
+    pub(crate) fn plan(&mut self) {
         let mut oci = self.oci.clone();
         if MAPPED.load(Ordering::Relaxed) && self.spec.disk_ids == tare_model::sandbox::DiskIds::Mapped {
             map_binds(&mut oci);
         }
         self.spec.oci = serde_json::from_value(oci).unwrap();
-        let (running, launched) = self.runtime.launch(&self.spec, stdio)?;
-        let cgroup = self.oci["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
-        Ok(Started { running, launched, stdout, cgroup })
     }
 
     /// Runs it to its end.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tare_model::sandbox::{Stats, WindowSize};
+use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{Error, ErrorKind, ExecId, Result, Signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,9 +48,12 @@ struct Link {
     state: Mutex<State>,
 }
 
+/// An answer, and the descriptors that came with it.
+pub(super) type Reply = (Answer, Vec<OwnedFd>);
+
 #[derive(Debug, Default)]
 struct State {
-    waiting: HashMap<u64, oneshot::Sender<Result<Answer>>>,
+    waiting: HashMap<u64, oneshot::Sender<Result<Reply>>>,
     shim_pid: Option<i32>,
     /// Why no further reply will come.
     closed: Option<Error>,
@@ -80,7 +83,7 @@ impl Control {
     /// Takes over a connected socket. The receiver completes when the shim has said hello and fails when it never will.
     pub(super) fn open(
         socket: OwnedFd,
-        first: Option<oneshot::Sender<Result<Answer>>>,
+        first: Option<oneshot::Sender<Result<Reply>>>,
     ) -> Result<(Self, Events, oneshot::Receiver<()>)> {
         let socket = Socket::new(socket)?;
         let mut state = State::default();
@@ -201,6 +204,16 @@ impl Control {
         self.done(Call::WatchLog, vec![]).await
     }
 
+    /// Sockets of its network namespace, if that was set up from outside.
+    ///
+    /// # Errors
+    /// `NotFound` if it was not.
+    pub async fn network(&self) -> Result<NetworkSockets> {
+        let (_, fds) = self.call_for_descriptors(Call::Network, vec![]).await?;
+        NetworkSockets::from_descriptors(fds)
+            .ok_or_else(|| Error::unsupported("the shim sent other network sockets than are known here"))
+    }
+
     async fn done(&self, call: Call, fds: Vec<OwnedFd>) -> Result<()> {
         match self.call(call, fds).await? {
             Answer::Done => Ok(()),
@@ -209,6 +222,10 @@ impl Control {
     }
 
     async fn call(&self, call: Call, fds: Vec<OwnedFd>) -> Result<Answer> {
+        self.call_for_descriptors(call, fds).await.map(|(answer, _)| answer)
+    }
+
+    async fn call_for_descriptors(&self, call: Call, fds: Vec<OwnedFd>) -> Result<Reply> {
         let request = Request { fds: vec![FdRole::Stream; fds.len()], ..Request::new(self.fresh_id(), call) };
         let packet = Outgoing::new(&request, fds)?;
         self.send(request.id, &packet).await
@@ -220,7 +237,7 @@ impl Control {
     }
 
     /// Sends `packet`, a request with `id`, and waits for its reply.
-    pub(super) async fn send(&self, id: u64, packet: &Outgoing) -> Result<Answer> {
+    pub(super) async fn send(&self, id: u64, packet: &Outgoing) -> Result<Reply> {
         let (sender, reply) = oneshot::channel();
         {
             let mut state = self.link().state();
@@ -288,7 +305,7 @@ async fn read(link: Arc<Link>, events: mpsc::UnboundedSender<Event>, hello: ones
     let why = loop {
         match link.socket.receive().await {
             Ok(Some(packet)) => {
-                if let Err(why) = dispatch(&link, &packet, &events, &mut hello) {
+                if let Err(why) = dispatch(&link, packet, &events, &mut hello) {
                     break why;
                 }
             }
@@ -301,7 +318,7 @@ async fn read(link: Arc<Link>, events: mpsc::UnboundedSender<Event>, hello: ones
 
 fn dispatch(
     link: &Link,
-    packet: &Incoming,
+    packet: Incoming,
     events: &mpsc::UnboundedSender<Event>,
     hello: &mut Option<oneshot::Sender<()>>,
 ) -> Result<()> {
@@ -315,7 +332,7 @@ fn dispatch(
         Ok(Message::Hello { version, .. }) => return crate::protocol::check_version(version),
         Ok(Message::Reply { id, result }) => {
             if let Some(waiting) = link.state().waiting.remove(&id) {
-                let _ = waiting.send(result);
+                let _ = waiting.send(result.map(|answer| (answer, packet.fds)));
             }
         }
         // Nobody listens: events are only news.

@@ -46,7 +46,8 @@ impl Nursery {
         Ok(Self { program, name, live: Mutex::new(Some(live)) })
     }
 
-    /// Forks a shim that starts a container; `streams` are the attachments, one per entry of `request.attach`.
+    /// Forks a shim that starts a container; `streams` are the attachments, one per entry of `request.attach`, and `door` is
+    /// the container's end of the door, if its network is set up from here.
     ///
     /// # Errors
     /// What the launch failed with (nothing is left then), or `Unavailable` when the shim was killed meanwhile (then
@@ -54,7 +55,8 @@ impl Nursery {
     pub async fn start(
         &self,
         request: StartRequest,
-        streams: Vec<OwnedFd>,
+        mut streams: Vec<OwnedFd>,
+        door: Option<OwnedFd>,
     ) -> Result<(Control, Events, Started)> {
         if streams.len() != request.attach.len() {
             return Err(Error::invalid(format!(
@@ -64,7 +66,9 @@ impl Nursery {
                 request.attach.len()
             )));
         }
-        let fds = vec![FdRole::Stream; streams.len()];
+        let mut fds = vec![FdRole::Stream; streams.len()];
+        fds.extend(door.is_some().then_some(FdRole::Network));
+        streams.extend(door);
         let request = Request { fds, ..Request::new(1, Call::Start(Box::new(request))) };
         let packet = Outgoing::new(&request, streams)?;
         let mut last = None;
@@ -75,8 +79,8 @@ impl Nursery {
             let (control, events, hello) = Control::open(ours, Some(sender))?;
             control.fresh_id();
             match control.send(request.id, &packet).await {
-                Ok(Answer::Started(started)) => return Ok((control, events, started)),
-                Ok(other) => {
+                Ok((Answer::Started(started), _)) => return Ok((control, events, started)),
+                Ok((other, _)) => {
                     return Err(Error::unsupported(format!("the shim answered Start with {other:?}")));
                 }
                 Err(e) if e.kind() != ErrorKind::Unavailable || hello.await.is_ok() => return Err(e),

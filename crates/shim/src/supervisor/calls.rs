@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use tare_model::sandbox::WindowSize;
 use tare_model::{Error, ExecId, Result, Signal};
 
+use super::connection::Given;
 use super::container::{Container, Exec};
 use super::start::{pipes, process, start};
 use super::streams::Streams;
@@ -15,9 +16,17 @@ use crate::protocol::{Answer, Call, ExecRequest, StartRequest, Streams as Wants}
 
 impl Supervisor<'_> {
     /// Does what was asked over the connection `from`.
-    pub(super) fn call(&mut self, from: u32, call: Call, mut streams: Vec<OwnedFd>) -> Result<Answer> {
+    pub(super) fn call(&mut self, from: u32, call: Call, given: Given) -> Result<(Answer, Vec<OwnedFd>)> {
+        let none = |answer| (answer, Vec::new());
         match call {
-            Call::Start(request) => return self.start(*request, streams),
+            Call::Start(request) => self.start(*request, given).map(none),
+            Call::Network => self.network(),
+            call => self.answer(from, call, given.streams).map(none),
+        }
+    }
+
+    fn answer(&mut self, from: u32, call: Call, mut streams: Vec<OwnedFd>) -> Result<Answer> {
+        match call {
             Call::Snapshot => return self.snapshot(),
             Call::WatchLog => return self.watch_log(from),
             Call::Exec(request) => return self.exec(*request, streams),
@@ -33,19 +42,19 @@ impl Supervisor<'_> {
             Call::Stats => return container.stats().map(|stats| Answer::Stats(Box::new(stats))),
             Call::Update(resources) => return container.running.update(&resources).map(Answer::Updated),
             Call::Processes => return container.running.processes().map(Answer::Processes),
-            Call::Start(_) | Call::Snapshot | Call::WatchLog | Call::Exec(_) => {}
+            Call::Start(_) | Call::Network | Call::Snapshot | Call::WatchLog | Call::Exec(_) => {}
         }
         Ok(Answer::Done)
     }
 
-    fn start(&mut self, request: StartRequest, streams: Vec<OwnedFd>) -> Result<Answer> {
+    fn start(&mut self, request: StartRequest, given: Given) -> Result<Answer> {
         if !matches!(self.state, State::Fresh) {
             return Err(Error::conflict("this monitor has been asked to start a container before"));
         }
         // Whatever happens, there is no second attempt.
         self.state = State::Failed;
         let id = self.fresh_id();
-        let container = start(self.sandbox, id, request, streams)?;
+        let container = start(self.sandbox, id, request, given)?;
         let started = container.started;
         (self.state, self.unsettled) = (State::Running(container), true);
         Ok(Answer::Started(started))
@@ -57,6 +66,17 @@ impl Supervisor<'_> {
             State::Exited(snapshot) => Ok(Answer::Snapshot(snapshot.clone())),
             State::Fresh | State::Failed => Err(nothing_runs()),
         }
+    }
+
+    /// Copies of the sockets; the container's own stay here.
+    fn network(&mut self) -> Result<(Answer, Vec<OwnedFd>)> {
+        let sockets = self.running()?.network.as_ref().ok_or_else(|| {
+            Error::not_found("the container has no network namespace that was set up from outside")
+        })?;
+        let copies: std::io::Result<Vec<OwnedFd>> =
+            sockets.descriptors().iter().map(|fd| fd.try_clone_to_owned()).collect();
+        let copies = copies.map_err(|e| Error::system(format!("dup of a network socket: {e}")))?;
+        Ok((Answer::Done, copies))
     }
 
     fn watch_log(&mut self, from: u32) -> Result<Answer> {

@@ -31,6 +31,15 @@ pub(super) struct Connection {
     registration: Registration,
 }
 
+/// Descriptors that came with a request.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Sockets of attachments.
+    pub(super) streams: Vec<OwnedFd>,
+    /// The end of the door that is the container's.
+    pub(super) network: Option<OwnedFd>,
+}
+
 /// What every request has, in every version.
 #[derive(Deserialize)]
 struct Head {
@@ -59,12 +68,16 @@ impl Connection {
         self.oom_told |= oom && !self.queue.is_empty();
     }
 
-    pub(super) fn answer(&mut self, id: u64, result: Result<Answer>) {
-        self.post(&Message::Reply { id, result });
+    pub(super) fn answer(&mut self, id: u64, result: Result<(Answer, Vec<OwnedFd>)>) {
+        let (result, fds) = match result {
+            Ok((answer, fds)) => (Ok(answer), fds),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        self.post_with(&Message::Reply { id, result }, fds);
     }
 
-    /// The next request with its streams; refuses by itself what cannot be understood.
-    pub(super) fn receive(&mut self) -> Option<(Request, Vec<OwnedFd>)> {
+    /// The next request with its descriptors; refuses by itself what cannot be understood.
+    pub(super) fn receive(&mut self) -> Option<(Request, Given)> {
         if self.closed || !self.queue.is_empty() {
             return None;
         }
@@ -78,7 +91,7 @@ impl Connection {
         }
     }
 
-    fn understand(&mut self, packet: Incoming) -> Option<(Request, Vec<OwnedFd>)> {
+    fn understand(&mut self, packet: Incoming) -> Option<(Request, Given)> {
         let Ok(head) = packet.parse::<Head>() else {
             // Whom an answer would be for is not known: this peer does not speak the protocol.
             self.closed = true;
@@ -86,19 +99,11 @@ impl Connection {
         };
         let understood = protocol::check_version(head.version).and_then(|()| {
             let request = packet.parse::<Request>().map_err(|e| Error::unsupported(e.message()))?;
-            if request.fds != vec![FdRole::Stream; packet.fds.len()] {
-                let what = format!("{} descriptors with the roles {:?}", packet.fds.len(), request.fds);
-                return Err(Error::invalid(format!("request {}: {what}; want streams", request.id)));
-            }
-            let kinds = packet.fds.iter().map(rustix::net::sockopt::socket_type);
-            if kinds.into_iter().any(|kind| kind != Ok(SocketType::STREAM)) {
-                let what = "a descriptor that came along is no stream socket";
-                return Err(Error::invalid(format!("request {}: {what}", request.id)));
-            }
-            Ok(request)
+            let given = Given::sort(&request, packet.fds)?;
+            Ok((request, given))
         });
         match understood {
-            Ok(request) => Some((request, packet.fds)),
+            Ok(understood) => Some(understood),
             Err(e) => {
                 self.answer(head.id, Err(e));
                 None
@@ -137,7 +142,11 @@ impl Connection {
     }
 
     fn post(&mut self, message: &Message) {
-        let packet = Outgoing::new(message, Vec::new()).or_else(|e| match message {
+        self.post_with(message, Vec::new());
+    }
+
+    fn post_with(&mut self, message: &Message, fds: Vec<OwnedFd>) {
+        let packet = Outgoing::new(message, fds).or_else(|e| match message {
             // Too long, or no memfd to be had: then say that.
             Message::Reply { id, .. } => {
                 Outgoing::new(&Message::Reply { id: *id, result: Err(e) }, Vec::new())
@@ -150,6 +159,31 @@ impl Connection {
             Err(_) => self.closed = true,
         }
         self.flush();
+    }
+}
+
+// === impl Given ===
+
+impl Given {
+    /// Each by its role.
+    fn sort(request: &Request, fds: Vec<OwnedFd>) -> Result<Self> {
+        let wrong = |what: String| Error::invalid(format!("request {}: {what}", request.id));
+        if request.fds.len() != fds.len() {
+            let what = format!("{} descriptors with the roles {:?}", fds.len(), request.fds);
+            return Err(wrong(format!("{what}; want as many")));
+        }
+        let mut given = Self::default();
+        for (role, fd) in request.fds.iter().zip(fds) {
+            let kind = rustix::net::sockopt::socket_type(&fd);
+            match (role, kind) {
+                (FdRole::Stream, Ok(SocketType::STREAM)) => given.streams.push(fd),
+                (FdRole::Network, Ok(SocketType::SEQPACKET)) if given.network.is_none() => {
+                    given.network = Some(fd);
+                }
+                _ => return Err(wrong(format!("a descriptor that came along is no {role:?}"))),
+            }
+        }
+        Ok(given)
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll::EventFlags;
 use rustix::fs::AtFlags;
 use rustix::net::SocketFlags;
-use tare_model::sandbox::{Running, Stats};
+use tare_model::sandbox::{NetworkSockets, Running, Stats};
 use tare_model::{ContainerId, Error, ExecId, Result};
 
 use super::now;
@@ -32,6 +32,8 @@ pub(super) struct Container {
     pub(super) record: record::Writer,
     pub(super) log: ContainerLog,
     pub(super) no_log: NoLog,
+    /// Kept for every daemon that comes.
+    pub(super) network: Option<NetworkSockets>,
     pub(super) door: Door,
     pub(super) oom: Registration,
     pub(super) terminal: bool,

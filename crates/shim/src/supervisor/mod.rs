@@ -176,8 +176,8 @@ impl<'a> Supervisor<'a> {
     fn on_connection(&mut self, id: u32) {
         let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) else { return };
         connection.flush();
-        let Some((request, streams)) = connection.receive() else { return };
-        let result = self.call(id, request.call, streams);
+        let Some((request, given)) = connection.receive() else { return };
+        let result = self.call(id, request.call, given);
         if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
             connection.answer(request.id, result);
         }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tare_model::sandbox::{Launched, Running, Sandbox, Stdio};
+use tare_model::sandbox::{Launched, NetworkSockets, Running, Sandbox, Stdio};
 use tare_model::{ContainerId, Error, Result};
 
+use super::connection::Given;
 use super::container::{Container, ContainerLog, Door, Process, SOCKET};
 use super::now;
 use super::poll::Registration;
@@ -16,12 +17,20 @@ use super::streams::{NoLog, Streams, Wanted};
 use crate::protocol::{StartRequest, Started};
 use crate::{logs, record, wire};
 
+/// What a launch gives.
+struct Begun {
+    running: Box<dyn Running>,
+    init: Process,
+    log: ContainerLog,
+    network: Option<NetworkSockets>,
+}
+
 /// Launches a container, whose first process has the id `id` in the loop.
 pub(super) fn start(
     sandbox: &dyn Sandbox,
     id: u32,
     request: StartRequest,
-    peers: Vec<OwnedFd>,
+    Given { streams: peers, network }: Given,
 ) -> Result<Container> {
     let name = request.spec.id.clone();
     if peers.len() != request.attach.len() {
@@ -31,8 +40,8 @@ pub(super) fn start(
     let door = open_door(&name, &request.run_dir)?;
     let shim_pid = std::process::id().cast_signed();
     let mut record = record::Writer::create(&door.directory, shim_pid)?;
-    match launch(sandbox, id, &request, peers) {
-        Ok((running, init, log)) => {
+    match launch(sandbox, id, &request, peers, network) {
+        Ok(Begun { running, init, log, network }) => {
             let started = Started { pid: init.pid, shim_pid, started_at: now() };
             let container = Container {
                 id: name,
@@ -46,6 +55,7 @@ pub(super) fn start(
                 record,
                 log,
                 no_log: NoLog,
+                network,
                 door,
                 oom: Registration::default(),
                 terminal: request.stdio.terminal.is_some(),
@@ -80,7 +90,8 @@ fn launch(
     id: u32,
     request: &StartRequest,
     peers: Vec<OwnedFd>,
-) -> Result<(Box<dyn Running>, Process, ContainerLog)> {
+    door: Option<OwnedFd>,
+) -> Result<Begun> {
     let writer = logs::Writer::open(&request.log, now())?;
     let (mut streams, stdio) = match request.stdio.terminal {
         Some(size) => Streams::terminal(id, size),
@@ -92,9 +103,10 @@ fn launch(
     for (wants, socket) in request.attach.iter().zip(peers) {
         streams.attach(socket, *wants, request.stdio.terminal.is_none());
     }
-    let (mut running, launched) = sandbox.launch(&request.spec, stdio)?;
+    let (mut running, mut launched) = sandbox.launch(&request.spec, stdio, door)?;
+    let network = launched.network.take();
     match process(streams, launched) {
-        Ok(process) => Ok((running, process, ContainerLog { writer, grew: false })),
+        Ok(init) => Ok(Begun { running, init, log: ContainerLog { writer, grew: false }, network }),
         Err(e) => {
             let _ = running.destroy();
             Err(e)
@@ -163,7 +175,8 @@ mod tests {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("opens");
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let no_terminal = rustix::fs::open("/dev/null", flags, Mode::empty()).expect("opens");
-        let launched = Launched { pid: pid.as_raw_nonzero().get(), pidfd, terminal: Some(no_terminal) };
+        let launched =
+            Launched { pid: pid.as_raw_nonzero().get(), pidfd, terminal: Some(no_terminal), network: None };
         let (streams, _) = Streams::terminal(1, WindowSize { rows: 1, columns: 1 });
         assert!(process(streams, launched).is_err());
         assert_eq!(child.wait().expect("ends").signal(), Some(9));

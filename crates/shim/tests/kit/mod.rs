@@ -54,11 +54,20 @@ impl Default for Fake {
 }
 
 impl Sandbox for Fake {
-    fn launch(&self, spec: &SandboxSpec, stdio: Stdio) -> Result<(Box<dyn Running>, Launched)> {
+    fn launch(
+        &self,
+        spec: &SandboxSpec,
+        stdio: Stdio,
+        _: Option<OwnedFd>,
+    ) -> Result<(Box<dyn Running>, Launched)> {
         let process = spec.oci.process().as_ref().expect("a process");
         let launched = spawn(process.args().as_ref().expect("arguments"), stdio)?;
-        let init =
-            Launched { pid: launched.pid, pidfd: launched.pidfd.try_clone().expect("dup"), terminal: None };
+        let init = Launched {
+            pid: launched.pid,
+            pidfd: launched.pidfd.try_clone().expect("dup"),
+            terminal: None,
+            network: None,
+        };
         let groups = vec![pid(launched.pid)];
         Ok((Box::new(FakeRunning { fake: self.clone(), init, groups }), launched))
     }
@@ -153,7 +162,7 @@ fn spawn(args: &[String], stdio: Stdio) -> Result<Launched> {
         .spawn()
         .map_err(|e| Error::new(ErrorKind::CommandNotFound, format!("execve({:?}): {e}", args[0])))?;
     let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("pidfd");
-    Ok(Launched { pid: child.id().cast_signed(), pidfd, terminal })
+    Ok(Launched { pid: child.id().cast_signed(), pidfd, terminal, network: None })
 }
 
 fn open_terminal(size: WindowSize) -> (OwnedFd, OwnedFd) {

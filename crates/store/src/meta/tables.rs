@@ -19,12 +19,14 @@ pub(crate) enum Table {
     Containers,
     /// Volume records by id.
     Volumes,
+    /// Network records by id.
+    Networks,
 }
 
 // === impl Table ===
 
 impl Table {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Settings,
         Self::Images,
         Self::Tags,
@@ -32,6 +34,7 @@ impl Table {
         Self::Documents,
         Self::Containers,
         Self::Volumes,
+        Self::Networks,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Table {
             Self::Documents => "documents",
             Self::Containers => "containers",
             Self::Volumes => "volumes",
+            Self::Networks => "networks",
         }
     }
 

@@ -32,6 +32,11 @@ pub struct Address {
 // === impl Address ===
 
 impl Address {
+    /// Asks for a link to be given it.
+    pub fn addition(&self) -> Request {
+        self.request(RTM_NEWADDR, Request::CREATE | Request::EXCLUSIVE)
+    }
+
     fn request(&self, kind: u16, flags: u16) -> Request {
         let mut request = Request::new(kind, flags, &head(self));
         let bytes = octets(self.ip);
@@ -66,7 +71,7 @@ impl Address {
 /// # Errors
 /// `EEXIST` if it has it already, `ENODEV` if there is no such link.
 pub fn add(socket: &mut Socket, address: &Address) -> Result<()> {
-    socket.call(address.request(RTM_NEWADDR, Request::CREATE | Request::EXCLUSIVE))
+    socket.call(address.addition())
 }
 
 /// Takes an address from a link.

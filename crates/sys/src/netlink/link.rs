@@ -16,6 +16,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
@@ -25,15 +26,23 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFLA_BR_FORWARD_DELAY: u16 = 1;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFF_UP: u32 = 1;
+/// `IF_OPER_UP` of RFC 2863.
+const OPERATIONAL: u8 = 6;
 
 /// Bytes of `struct ifinfomsg`.
 const FIXED: usize = 16;
@@ -44,7 +53,8 @@ pub type Mac = [u8; 6];
 /// What a new link is.
 #[derive(Clone, Debug)]
 pub enum Kind<'a> {
-    /// A bridge without spanning tree: ports forward at once.
+    /// A bridge without spanning tree: ports forward at once. Multicast goes to all ports: nobody on it asks who listens,
+    /// without which the kernel's listening in on the answers forgets members after minutes.
     Bridge,
     /// One end of a pair.
     Veth {
@@ -64,6 +74,8 @@ pub enum Kind<'a> {
         parent: u32,
         /// `IPVLAN_MODE_*`.
         mode: u16,
+        /// `IPVLAN_F_*`.
+        flags: u16,
     },
     /// The frames of one 802.1Q VLAN on `parent`.
     Vlan {
@@ -74,6 +86,8 @@ pub enum Kind<'a> {
     },
     /// An intermediate device, whose purpose is to shape what others receive.
     Ifb,
+    /// A link that leads nowhere.
+    Dummy,
 }
 
 /// A link to be made.
@@ -91,12 +105,10 @@ pub struct NewLink<'a> {
     pub master: Option<u32>,
     /// The namespace that it is made in; absent: the socket's.
     pub namespace: Option<BorrowedFd<'a>>,
-    /// A note to the reader of `ip link`.
-    pub alias: Option<&'a str>,
+    /// How many queues it has each way; absent: the kernel's default, of a pair one for each CPU there could be.
+    pub queues: Option<u32>,
     /// It starts up.
     pub up: bool,
-    /// The kernel gives it no link-local IPv6 address of its own making.
-    pub no_ipv6_address: bool,
 }
 
 /// What is changed of a link; nothing unless said.
@@ -114,6 +126,31 @@ pub struct Change<'a> {
     pub master: Option<u32>,
     /// Another namespace.
     pub namespace: Option<BorrowedFd<'a>>,
+    /// A note to the reader of `ip link`; the kernel takes none with a new link.
+    pub alias: Option<&'a str>,
+    /// What it may do as a port of a bridge.
+    pub port: Option<Port>,
+    /// The kernel gives it no link-local IPv6 address of its own making from now on: before [`Change::up`], since they take
+    /// effect in the other order. The kernel takes it for links that are there only (`EAFNOSUPPORT` with a new one).
+    pub no_ipv6_address: bool,
+}
+
+/// What is set of a bridge's port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// It exchanges no frames with other isolated ports.
+    pub isolated: bool,
+    /// Frames may go back out of the port they came in by.
+    pub hairpin: bool,
+}
+
+/// A link to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// By its index.
+    Index(u32),
+    /// By its name: for one that is made by the same packet.
+    Name(&'a str),
 }
 
 /// A link that is there.
@@ -133,8 +170,12 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge whose port it is.
     pub master: Option<u32>,
+    /// The link that it is on; of a pair the other end, by its index in its own namespace.
+    pub lower: Option<u32>,
     /// It is up.
     pub up: bool,
+    /// It is up, and so is what is at its other end.
+    pub operational: bool,
     /// What went through it.
     pub counters: Counters,
 }
@@ -165,20 +206,11 @@ pub struct Counters {
 impl<'a> NewLink<'a> {
     /// A link of that name and kind, down, with everything else as the kernel has it.
     pub fn new(name: &'a str, kind: Option<Kind<'a>>) -> Self {
-        Self {
-            name,
-            kind,
-            mac: None,
-            mtu: None,
-            master: None,
-            namespace: None,
-            alias: None,
-            up: false,
-            no_ipv6_address: false,
-        }
+        Self { name, kind, mac: None, mtu: None, master: None, namespace: None, queues: None, up: false }
     }
 
-    fn request(&self) -> Request {
+    /// Asks for it to be made.
+    pub fn request(&self) -> Request {
         let mut request =
             Request::new(RTM_NEWLINK, Request::CREATE | Request::EXCLUSIVE, &head(0, flags(self.up), IFF_UP));
         self.put(&mut request);
@@ -199,11 +231,8 @@ impl<'a> NewLink<'a> {
         if let Some(namespace) = self.namespace {
             request.put(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
         }
-        if let Some(alias) = self.alias {
-            request.put_str(IFLA_IFALIAS, alias);
-        }
-        if self.no_ipv6_address {
-            put_no_ipv6_address(request);
+        if let Some(queues) = self.queues {
+            request.put_u32(IFLA_NUM_TX_QUEUES, queues).put_u32(IFLA_NUM_RX_QUEUES, queues);
         }
         if let Some(kind) = &self.kind {
             kind.put(request);
@@ -220,6 +249,56 @@ fn put_no_ipv6_address(request: &mut Request) {
     });
 }
 
+// === impl Change ===
+
+impl Change<'_> {
+    /// Asks for it to be made.
+    pub fn request(&self, which: Which<'_>) -> Request {
+        let (up, mask) = self.up.map_or((0, 0), |up| (flags(up), IFF_UP));
+        let index = if let Which::Index(index) = which { index } else { 0 };
+        let mut request = Request::new(RTM_NEWLINK, 0, &head(index, up, mask));
+        // With an index a name is the new one, without it says which.
+        let named = if let Which::Name(name) = which { Some(name) } else { self.name };
+        for (kind, text) in [(IFLA_IFNAME, named), (IFLA_IFALIAS, self.alias)] {
+            if let Some(text) = text {
+                request.put_str(kind, text);
+            }
+        }
+        if let Some(mac) = self.mac {
+            request.put(IFLA_ADDRESS, &mac);
+        }
+        for (kind, number) in [(IFLA_MTU, self.mtu), (IFLA_MASTER, self.master)] {
+            if let Some(number) = number {
+                request.put_u32(kind, number);
+            }
+        }
+        if let Some(namespace) = self.namespace {
+            request.put(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+        }
+        if let Some(port) = self.port {
+            port.put(&mut request);
+        }
+        if self.no_ipv6_address {
+            put_no_ipv6_address(&mut request);
+        }
+        request
+    }
+}
+
+// === impl Port ===
+
+impl Port {
+    fn put(self, request: &mut Request) {
+        request.nest(IFLA_LINKINFO, |info| {
+            info.put_str(IFLA_INFO_SLAVE_KIND, "bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |data| {
+                data.put(IFLA_BRPORT_ISOLATED, &[u8::from(self.isolated)]);
+                data.put(IFLA_BRPORT_MODE, &[u8::from(self.hairpin)]);
+            });
+        });
+    }
+}
+
 // === impl Kind ===
 
 impl Kind<'_> {
@@ -231,6 +310,7 @@ impl Kind<'_> {
             Self::Ipvlan { .. } => "ipvlan",
             Self::Vlan { .. } => "vlan",
             Self::Ifb => "ifb",
+            Self::Dummy => "dummy",
         }
     }
 
@@ -246,16 +326,18 @@ impl Kind<'_> {
 
     fn put_data(&self, data: &mut Request) {
         match self {
-            Self::Bridge => data.put_u32(IFLA_BR_FORWARD_DELAY, 0),
+            Self::Bridge => data.put_u32(IFLA_BR_FORWARD_DELAY, 0).put(IFLA_BR_MCAST_SNOOPING, &[0]),
             Self::Veth { peer } => data.nest(VETH_INFO_PEER, |end| {
                 // The kernel cannot take it up while its other end is being made (ENOTCONN): `NewLink::up` is not for it.
                 end.raw(&head(0, 0, 0));
                 peer.put(end);
             }),
             Self::Macvlan { mode, .. } => data.put_u32(IFLA_MACVLAN_MODE, *mode),
-            Self::Ipvlan { mode, .. } => data.put(IFLA_IPVLAN_MODE, &mode.to_ne_bytes()),
+            Self::Ipvlan { mode, flags, .. } => {
+                data.put(IFLA_IPVLAN_MODE, &mode.to_ne_bytes()).put(IFLA_IPVLAN_FLAGS, &flags.to_ne_bytes())
+            }
             Self::Vlan { id, .. } => data.put(IFLA_VLAN_ID, &id.to_ne_bytes()),
-            Self::Ifb => data,
+            Self::Ifb | Self::Dummy => data,
         };
     }
 }
@@ -278,7 +360,9 @@ impl Link {
             mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
             mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
             master: attributes.u32(IFLA_MASTER).filter(|index| *index != 0),
+            lower: attributes.u32(IFLA_LINK).filter(|index| *index != 0),
             up: number(8)? & IFF_UP != 0,
+            operational: attributes.find(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
             counters: Counters::read(attributes),
         })
     }
@@ -320,49 +404,7 @@ pub fn create(socket: &mut Socket, new: &NewLink<'_>) -> Result<()> {
 /// # Errors
 /// `ENODEV` if it is gone; the kernel's refusal.
 pub fn change(socket: &mut Socket, index: u32, change: &Change<'_>) -> Result<()> {
-    let (up, mask) = change.up.map_or((0, 0), |up| (flags(up), IFF_UP));
-    let mut request = Request::new(RTM_NEWLINK, 0, &head(index, up, mask));
-    if let Some(name) = change.name {
-        request.put_str(IFLA_IFNAME, name);
-    }
-    if let Some(mac) = change.mac {
-        request.put(IFLA_ADDRESS, &mac);
-    }
-    if let Some(mtu) = change.mtu {
-        request.put_u32(IFLA_MTU, mtu);
-    }
-    if let Some(master) = change.master {
-        request.put_u32(IFLA_MASTER, master);
-    }
-    if let Some(namespace) = change.namespace {
-        request.put(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
-    }
-    socket.call(request)
-}
-
-/// What is set of a bridge's port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Port {
-    /// It exchanges no frames with other isolated ports.
-    pub isolated: bool,
-    /// Frames may go back out of the port they came in by.
-    pub hairpin: bool,
-}
-
-/// Sets what a port of a bridge may do.
-///
-/// # Errors
-/// `ENODEV` if it is gone, `EOPNOTSUPP` if it is no port.
-pub fn set_port(socket: &mut Socket, index: u32, port: Port) -> Result<()> {
-    let mut request = Request::new(RTM_NEWLINK, 0, &head(index, 0, 0));
-    request.nest(IFLA_LINKINFO, |info| {
-        info.put_str(IFLA_INFO_SLAVE_KIND, "bridge");
-        info.nest(IFLA_INFO_SLAVE_DATA, |data| {
-            data.put(IFLA_BRPORT_ISOLATED, &[u8::from(port.isolated)]);
-            data.put(IFLA_BRPORT_MODE, &[u8::from(port.hairpin)]);
-        });
-    });
-    socket.call(request)
+    socket.call(change.request(Which::Index(index)))
 }
 
 /// Deletes a link; of a pair the other end goes too.
@@ -385,12 +427,36 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
     socket.get(request, Link::read)
 }
 
+/// The link of that index, without its counters.
+///
+/// The kernel (since 6.9) first draws the consequences of a change at the link's other end, which it else does when it comes to
+/// it: a port of a bridge then forwards.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub fn get(socket: &mut Socket, index: u32) -> Result<Link> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(index, 0, 0));
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    socket.get(request, Link::read)
+}
+
 /// All links.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn list(socket: &mut Socket) -> Result<Vec<Link>> {
     socket.dump(&Request::new(RTM_GETLINK, 0, &head(0, 0, 0)), Link::read)
+}
+
+/// The links that are ports of a bridge, without their counters.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn ports(socket: &mut Socket, bridge: u32) -> Result<Vec<Link>> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS).put_u32(IFLA_MASTER, bridge);
+    // A kernel that does not know the filter tells of all.
+    socket.dump(&request, |message| Link::read(message).filter(|link| link.master == Some(bridge)))
 }
 
 fn flags(up: bool) -> u32 {

@@ -17,6 +17,7 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;
 const FIXED: usize = 12;
 const MAIN: u8 = 254;
+const LOCAL: u8 = 255;
 const PROTOCOL_STATIC: u8 = 4;
 const UNICAST: u8 = 1;
 const SCOPE_UNIVERSE: u8 = 0;
@@ -51,6 +52,17 @@ impl Route {
         Self { network, prefix: 0, gateway: Some(gateway), link: Some(link), metric: None }
     }
 
+    /// Asks for it to be added to the main table.
+    pub fn addition(&self) -> Request {
+        self.request(RTM_NEWROUTE, Request::CREATE | Request::EXCLUSIVE)
+    }
+
+    /// Asks for it to take the place of the one to the same network and of the same metric, at one instant; it is added if
+    /// there is none.
+    pub fn replacement(&self) -> Request {
+        self.request(RTM_NEWROUTE, Request::CREATE | Request::REPLACE)
+    }
+
     fn request(&self, kind: u16, flags: u16) -> Request {
         let scope =
             if self.gateway.is_some() || self.network.is_ipv6() { SCOPE_UNIVERSE } else { SCOPE_LINK };
@@ -71,12 +83,12 @@ impl Route {
         request
     }
 
-    fn read(message: Message<'_>) -> Option<Self> {
+    fn read(message: Message<'_>, wanted: impl Fn(u32) -> bool) -> Option<Self> {
         let head = message.body.get(..FIXED).filter(|_| message.kind == RTM_NEWROUTE)?;
         let attributes = message.attributes(FIXED);
         let flags = u32::from_ne_bytes(head[8..12].try_into().ok()?);
         let table = attributes.u32(RTA_TABLE).unwrap_or(u32::from(head[4]));
-        if table != u32::from(MAIN) || flags & CLONED != 0 {
+        if !wanted(table) || flags & CLONED != 0 {
             return None;
         }
         let everything: IpAddr = match i32::from(head[0]) {
@@ -99,7 +111,7 @@ impl Route {
 /// # Errors
 /// `EEXIST` if there is one to that network, `ENETUNREACH` if the gateway cannot be reached.
 pub fn add(socket: &mut Socket, route: &Route) -> Result<()> {
-    socket.call(route.request(RTM_NEWROUTE, Request::CREATE | Request::EXCLUSIVE))
+    socket.call(route.addition())
 }
 
 /// Removes a route from the main table.
@@ -115,5 +127,15 @@ pub fn delete(socket: &mut Socket, route: &Route) -> Result<()> {
 /// # Errors
 /// The kernel's refusal.
 pub fn list(socket: &mut Socket) -> Result<Vec<Route>> {
-    socket.dump(&Request::new(RTM_GETROUTE, 0, &[0; FIXED]), Route::read)
+    let main = |table| table == u32::from(MAIN);
+    socket.dump(&Request::new(RTM_GETROUTE, 0, &[0; FIXED]), |message| Route::read(message, main))
+}
+
+/// The routes of all tables but the one in which the kernel keeps its own addresses.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn list_all(socket: &mut Socket) -> Result<Vec<Route>> {
+    let foreign = |table| table != u32::from(LOCAL);
+    socket.dump(&Request::new(RTM_GETROUTE, 0, &[0; FIXED]), |message| Route::read(message, foreign))
 }

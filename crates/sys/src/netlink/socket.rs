@@ -152,21 +152,44 @@ impl Socket {
         Err(Errno::INTR.into())
     }
 
+    /// Sends requests about links, addresses and routes in one packet. The kernel does them in this order, each by itself:
+    /// those behind a refused one are tried too.
+    ///
+    /// # Errors
+    /// The first refusal, with its place in the list.
+    pub fn all(&mut self, requests: Vec<Request>) -> std::result::Result<(), (usize, Error)> {
+        // A number that no request has, so that no late answer can be mistaken for the first.
+        let before = self.next_sequence();
+        let Some(packet) = self.packet(requests)? else { return Ok(()) };
+        self.send(&packet).map_err(|error| (0, error))?;
+        self.verdict(before, self.sequence)
+    }
+
+    /// Requests one behind the other, with one acknowledgement, of the last: refusals come anyway, and a thousand answers
+    /// would not fit the buffer. None if there are no requests.
+    fn packet(&mut self, requests: Vec<Request>) -> std::result::Result<Option<Vec<u8>>, (usize, Error)> {
+        let Some(final_place) = requests.len().checked_sub(1) else { return Ok(None) };
+        let mut packet = Vec::new();
+        for (place, request) in requests.into_iter().enumerate() {
+            let flags = if place == final_place { F_ACK } else { 0 };
+            let sequence = self.next_sequence();
+            packet.extend(request.finish(flags, sequence).map_err(|error| (place, error))?);
+        }
+        Ok(Some(packet))
+    }
+
     /// Sends requests to nftables that take effect together or not at all.
     ///
     /// # Errors
     /// The refusal of the first one that the kernel refused, with its place in the list; nothing was changed.
     pub fn batch(&mut self, requests: Vec<Request>) -> std::result::Result<(), (usize, Error)> {
         let outer = |error: Error| (0, error);
-        let Some(final_place) = requests.len().checked_sub(1) else { return Ok(()) };
+        if requests.is_empty() {
+            return Ok(());
+        }
         let mut packet = self.frame(NFNL_BATCH_BEGIN).map_err(outer)?;
         let begin = self.sequence;
-        for (place, request) in requests.into_iter().enumerate() {
-            // One acknowledgement, of the last: refusals come anyway, and a thousand answers would not fit the buffer.
-            let flags = if place == final_place { F_ACK } else { 0 };
-            let sequence = self.next_sequence();
-            packet.extend(request.finish(flags, sequence).map_err(|error| (place, error))?);
-        }
+        packet.extend(self.packet(requests)?.unwrap_or_default());
         let last = self.sequence;
         packet.extend(self.frame(NFNL_BATCH_END).map_err(outer)?);
         self.send(&packet).map_err(outer)?;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::address::{self, Address};
-use super::link::{self, Change, Kind, NewLink};
+use super::link::{self, Change, Kind, NewLink, Port, Which};
 use super::route::{self, Route};
 use super::{Attributes, Messages, Protocol, Request, Socket};
 
@@ -130,6 +130,80 @@ fn a_link_is_changed_and_deleted() {
 }
 
 #[test]
+fn one_packet_makes_a_link_and_says_more_about_it() {
+    alone(|socket| {
+        let bridge = NewLink::new("br", Some(Kind::Bridge));
+        let more = Change { up: Some(true), alias: Some("ours"), ..Change::default() };
+        socket.all(vec![bridge.request(), more.request(Which::Name("br"))]).unwrap();
+        let bridge = link::find(socket, "br").unwrap();
+        assert_eq!((bridge.alias.as_str(), bridge.up), ("ours", true));
+        let pair = Kind::Veth { peer: Box::new(NewLink::new("b", None)) };
+        let pair = NewLink { master: Some(bridge.index), up: true, ..NewLink::new("a", Some(pair)) };
+        let port = Change { port: Some(Port { isolated: true, hairpin: false }), ..Change::default() };
+        let other = Change { up: Some(true), ..Change::default() };
+        let packet = vec![pair.request(), port.request(Which::Name("a")), other.request(Which::Name("b"))];
+        socket.all(packet).unwrap();
+        let names: Vec<String> =
+            link::ports(socket, bridge.index).unwrap().into_iter().map(|l| l.name).collect();
+        assert_eq!(names, ["a"]);
+        let [a, b] = ["a", "b"].map(|name| link::find(socket, name).unwrap());
+        assert_eq!((a.lower, b.lower), (Some(b.index), Some(a.index)));
+    });
+}
+
+#[test]
+fn a_link_that_wants_no_ipv6_address_has_none() {
+    alone(|socket| {
+        let pair = NewLink::new("a", Some(Kind::Veth { peer: Box::new(NewLink::new("b", None)) }));
+        let quiet = Change { no_ipv6_address: true, ..Change::default() };
+        let up = Change { up: Some(true), ..Change::default() };
+        let [a, b] = ["a", "b"].map(Which::Name);
+        socket.all(vec![pair.request(), quiet.request(a), up.request(a), up.request(b)]).unwrap();
+        let b = link::find(socket, "b").unwrap().index;
+        let found = address::list(socket).unwrap();
+        assert!(found.iter().any(|address| address.link == b), "one that does not mind has one: {found:?}");
+        assert!(found.iter().all(|address| address.link == b), "{found:?}");
+    });
+}
+
+#[test]
+fn the_first_refusal_of_a_packet_is_told_and_the_rest_is_done() {
+    alone(|socket| {
+        let make = |name| NewLink::new(name, Some(Kind::Bridge)).request();
+        let (place, error) = socket.all(vec![make("a"), make("a"), make("b")]).unwrap_err();
+        assert_eq!((place, error.errno()), (1, Errno::EXIST));
+        link::find(socket, "b").unwrap();
+        let (place, error) = socket.all(vec![make("c"), make("b")]).unwrap_err();
+        assert_eq!((place, error.errno()), (1, Errno::EXIST));
+        socket.all(vec![]).unwrap();
+        socket.all(vec![make("d")]).unwrap();
+    });
+}
+
+#[test]
+fn a_default_route_is_replaced_at_one_instant() {
+    alone(|socket| {
+        link::create(socket, &NewLink { up: true, ..NewLink::new("br", Some(Kind::Bridge)) }).unwrap();
+        let link = link::find(socket, "br").unwrap().index;
+        for (own, first, second) in [("10.1.0.1", "10.1.0.8", "10.1.0.9"), ("fd00::1", "fd00::8", "fd00::9")]
+        {
+            let prefix = if own.contains(':') { 64 } else { 16 };
+            address::add(socket, &Address { link, ip: address_of(own), prefix }).unwrap();
+            for gateway in [first, second] {
+                let route = Route::default_by(address_of(gateway), link);
+                socket.all(vec![route.replacement()]).unwrap();
+                let found = route::list(socket).unwrap();
+                let v4 = own.contains('.');
+                let defaults: Vec<_> =
+                    found.iter().filter(|r| r.prefix == 0 && r.network.is_ipv4() == v4).collect();
+                assert_eq!(defaults.len(), 1, "{found:?}");
+                assert_eq!(defaults[0].gateway, route.gateway);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_refusal_comes_with_the_kernels_own_words() {
     alone(|socket| {
         let nowhere = Address { link: 4242, ip: address_of("10.0.0.1"), prefix: 8 };
@@ -156,8 +230,8 @@ fn a_list_longer_than_a_packet_is_whole() {
 fn a_value_that_does_not_fit_is_refused_and_not_cut() {
     alone(|socket| {
         let name = "x".repeat(70_000);
-        let new = NewLink { alias: Some(&name), ..NewLink::new("a", Some(Kind::Bridge)) };
-        assert_eq!(link::create(socket, &new).unwrap_err().errno(), Errno::MSGSIZE);
+        let change = Change { alias: Some(&name), ..Change::default() };
+        assert_eq!(link::change(socket, 1, &change).unwrap_err().errno(), Errno::MSGSIZE);
     });
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::future::BoxFuture;
 use oci_spec::runtime::LinuxResources;
-use tare_model::sandbox::{Stats, WindowSize};
+use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{ContainerId, Error, ErrorKind, ExecId, Exit, ExitRecord, Result, Signal};
 use tare_shim::protocol::{Event, ExecExit, ExecRequest, Snapshot, StartRequest, Started, Streams};
 use tokio::sync::mpsc;
@@ -195,7 +195,12 @@ fn link(shim: &Arc<Shim>, world: Arc<World>) -> Link {
 }
 
 impl Monitors for Arc<World> {
-    fn start(&self, request: StartRequest, streams: Vec<OwnedFd>) -> BoxFuture<'_, Result<(Link, Started)>> {
+    fn start(
+        &self,
+        request: StartRequest,
+        streams: Vec<OwnedFd>,
+        _: Option<OwnedFd>,
+    ) -> BoxFuture<'_, Result<(Link, Started)>> {
         Box::pin(async move {
             let mut state = self.lock();
             if let Some(e) = state.refuse.take() {
@@ -241,6 +246,10 @@ impl Monitors for Arc<World> {
 }
 
 impl Monitor for Face {
+    fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>> {
+        Box::pin(async { Err(Error::not_found("no network was set up")) })
+    }
+
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>> {
         let snapshot = Snapshot {
             container: self.world.id.clone(),

@@ -1,0 +1,288 @@
+//! A container and its networks: taken at its start, changed while it runs, given back at its end.
+//!
+//! What it has is noted in its run directory before anything of it is in the kernel, so that a later engine knows of it.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tare_model::container::{ContainerConfig, Networking};
+use tare_model::network::{EndpointConfig, PortBinding, Published};
+use tare_model::{Error, ErrorKind, Result};
+
+use super::container::{Container, Made};
+use super::core::Core;
+use super::driver::Driver;
+use crate::api::event::Action;
+use crate::api::network::{EndpointView, NetworkingView, PortChange};
+use crate::api::view::Fixed;
+use crate::networks::{Attached, Party, connect_means, plan};
+
+/// Name of the note in the container's run directory.
+const NOTE: &str = "network";
+
+/// What a driver can be told about networks.
+pub(crate) enum NetworkChange {
+    /// On one more.
+    Connect(String, Box<EndpointConfig>),
+    /// Off one; with force it need not be on it.
+    Disconnect(String, bool),
+    /// Ports.
+    Ports(PortChange),
+}
+
+// === impl Container ===
+
+impl Container {
+    /// As far as networks are concerned.
+    pub(crate) fn party(&self) -> Party<'_> {
+        let fixed = &self.made.fixed;
+        Party {
+            id: &self.id,
+            name: self.name.as_str(),
+            config: &fixed.config,
+            exposed: &fixed.process.exposed_ports,
+        }
+    }
+
+    /// What a start of it noted, if it did.
+    pub(crate) fn noted(&self) -> Option<Attached> {
+        let path = note_path(&self.made.fixed.paths.run_dir);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) => {
+                tracing::error!("read({}): {e}", path.display());
+                return None;
+            }
+        };
+        serde_json::from_slice(&text).inspect_err(|e| tracing::error!("{}: {e}", path.display())).ok()
+    }
+
+    /// Networks and ports as everyone may see them.
+    pub(crate) fn networking(
+        &self,
+        core: &Core,
+        attached: Option<&Attached>,
+        pid: Option<i32>,
+    ) -> NetworkingView {
+        let mut view = NetworkingView {
+            sandbox: pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net"))),
+            published: attached.map(|attached| attached.published.clone()).unwrap_or_default(),
+            ..NetworkingView::default()
+        };
+        view.published.sort();
+        for (key, config) in plan::memberships(&self.made.fixed.config).unwrap_or_default() {
+            let (name, id) =
+                core.networks.name_and_id(&key).map_or((key, None), |(name, id)| (name, Some(id)));
+            let has = |id| attached?.joins.iter().find(|join| join.endpoint.network == id);
+            let live = id.clone().and_then(has).map(|join| join.endpoint.clone());
+            view.endpoints.insert(name, EndpointView { network: id, config, live });
+        }
+        view
+    }
+}
+
+// === impl Attached ===
+
+impl Attached {
+    /// Its addresses, those of the first network first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.joins.iter().flat_map(|join| join.endpoint.addresses.iter().map(ipnet::IpNet::addr))
+    }
+}
+
+// === impl Driver ===
+
+impl Driver {
+    /// Takes what the next run needs of networks, and notes it.
+    pub(super) async fn take_networks(&mut self) -> Result<()> {
+        let Some(attached) = self.core.networks.take(self.me.party())? else { return Ok(()) };
+        let ready = self.core.networks.ready(&attached).await.and_then(|()| self.note(&attached));
+        self.attached = Some(attached);
+        if ready.is_err() {
+            self.give_networks_back().await;
+        }
+        ready
+    }
+
+    fn note(&self, attached: &Attached) -> Result<()> {
+        let dir = &self.me.made.fixed.paths.run_dir;
+        super::prepare::make_dir(dir, 0o700)?;
+        let path = note_path(dir);
+        let text = serde_json::to_vec(attached).map_err(|e| Error::system(format!("network note: {e}")))?;
+        // Beside its place and renamed: an engine that is killed leaves the old or the new one.
+        let fresh = dir.join(".network");
+        let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, &path));
+        written.map_err(|e| Error::system(format!("write({}): {e}", path.display())))
+    }
+
+    /// Gives back what it has of networks, whose namespace is gone.
+    pub(super) async fn give_networks_back(&mut self) {
+        let Some(attached) = self.attached.take() else { return };
+        let path = note_path(&self.me.made.fixed.paths.run_dir);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::error!("unlink({}): {e}", path.display());
+            }
+            _ => {}
+        }
+        self.core.networks.give_back(&self.me.id, attached).await;
+    }
+
+    /// Changes its networks or ports: in force and durable, or nothing has changed. Gives what is published then.
+    pub(super) async fn change_networks(&mut self, change: NetworkChange) -> Result<Vec<Published>> {
+        match change {
+            NetworkChange::Connect(key, config) => self.connect(&key, *config).await?,
+            NetworkChange::Disconnect(key, force) => self.disconnect(&key, force).await?,
+            NetworkChange::Ports(change) => self.change_ports(&change).await?,
+        }
+        self.publish();
+        Ok(self.attached.as_ref().map(|attached| attached.published.clone()).unwrap_or_default())
+    }
+
+    async fn connect(&mut self, key: &str, config: EndpointConfig) -> Result<()> {
+        let (name, network) = self.core.networks.name_and_id(key)?;
+        let mut networking = self.networking().clone();
+        let own = plan::memberships(&self.me.made.fixed.config)?;
+        if own.is_empty() {
+            return Err(forbidden(format!(
+                "container {} cannot be connected to network {name}: it shares the network of the host or of another \
+                 container, or has none",
+                self.me.name
+            )));
+        }
+        let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
+        if own.iter().any(|(key, _)| is_same(key)) {
+            let already = format!("endpoint with name {} already exists in network {name}", self.me.name);
+            return Err(forbidden(already));
+        }
+        networking.endpoints.insert(name.clone(), config.clone());
+        let before = self.attached.clone();
+        if let (true, Some(attached)) = (self.status.is_live(), &before) {
+            let sockets = self.monitor()?.network().await?;
+            let networks = Arc::clone(&self.core.networks);
+            let after = networks.connect(self.me.party(), attached, &name, &config, sockets).await?;
+            self.note(&after)?;
+            self.attached = Some(after);
+        }
+        self.keep_networking(networking).await?;
+        self.tell_network(Action::NetworkConnect, &name, network.as_str());
+        Ok(())
+    }
+
+    async fn disconnect(&mut self, key: &str, force: bool) -> Result<()> {
+        let (name, network) = self.core.networks.name_and_id(key)?;
+        let mut networking = self.networking().clone();
+        let own = plan::memberships(&self.me.made.fixed.config)?;
+        let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
+        let Some(at) = own.iter().position(|(key, _)| is_same(key)) else {
+            if force {
+                return Ok(());
+            }
+            let not = format!("container {} is not connected to network {name}", self.me.name);
+            return Err(forbidden(not));
+        };
+        if let (true, Some(attached)) = (self.status.is_live(), self.attached.clone()) {
+            let sockets = self.monitor()?.network().await?;
+            let networks = Arc::clone(&self.core.networks);
+            let after = networks.disconnect(self.me.party(), &attached, &name, sockets).await?;
+            self.note(&after)?;
+            self.attached = Some(after);
+        }
+        networking.endpoints.retain(|key, _| !is_same(key));
+        let mut config = self.me.made.fixed.config.clone();
+        config.networking = networking;
+        if at == 0 {
+            plan::forget_first(&mut config);
+        }
+        self.keep_config(config).await?;
+        self.tell_network(Action::NetworkDisconnect, &name, network.as_str());
+        Ok(())
+    }
+
+    async fn change_ports(&mut self, change: &PortChange) -> Result<()> {
+        if plan::memberships(&self.me.made.fixed.config)?.is_empty() {
+            return Err(Error::invalid(format!(
+                "container {} shares the network of the host or of another container, or has none: it has no ports to \
+                 publish",
+                self.me.name
+            )));
+        }
+        let mut networking = self.networking().clone();
+        let published =
+            self.attached.as_ref().map(|attached| attached.published.as_slice()).unwrap_or_default();
+        for binding in &change.remove {
+            let before = networking.ports.len();
+            networking.ports.retain(|own| !is_meant(binding, own));
+            let was_published = published.iter().any(|one| connect_means(binding, one));
+            if networking.ports.len() == before && !was_published {
+                return Err(Error::invalid(format!(
+                    "container {}: port {}/{} is not published so",
+                    self.me.name, binding.port, binding.protocol
+                )));
+            }
+        }
+        networking.ports.extend(change.add.iter().cloned());
+        if let (true, Some(attached)) = (self.status.is_live(), self.attached.clone()) {
+            let networks = Arc::clone(&self.core.networks);
+            let after = networks.change_ports(self.me.party(), &attached, change).await?;
+            self.note(&after)?;
+            self.attached = Some(after);
+        }
+        self.keep_networking(networking).await
+    }
+
+    fn networking(&self) -> &Networking {
+        &self.me.made.fixed.config.networking
+    }
+
+    async fn keep_networking(&mut self, networking: Networking) -> Result<()> {
+        let config = ContainerConfig { networking, ..self.me.made.fixed.config.clone() };
+        self.keep_config(config).await
+    }
+
+    async fn keep_config(&mut self, config: ContainerConfig) -> Result<()> {
+        let old = Arc::clone(&self.me.made);
+        let fixed = Fixed { config, ..Fixed::clone(&old.fixed) };
+        self.me.made = Arc::new(Made { fixed: Arc::new(fixed), ..Made::clone(&old) });
+        let saved = self.save().await;
+        if saved.is_err() {
+            self.me.made = old;
+        }
+        saved
+    }
+
+    fn tell_network(&self, action: Action, name: &str, id: &str) {
+        let attributes = [("container", self.me.id.to_string()), ("name", name.to_owned())];
+        let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        self.core.events.emit(action, id, attributes);
+    }
+
+    /// Listeners hear that it is on its networks, or is not any more.
+    pub(super) fn tell_networks(&self, action: &Action) {
+        for join in self.attached.iter().flat_map(|attached| &attached.joins) {
+            let id = join.endpoint.network.as_str();
+            if let Ok((name, _)) = self.core.networks.name_and_id(id) {
+                self.tell_network(action.clone(), &name, id);
+            }
+        }
+    }
+}
+
+/// Whether a binding to be taken back means one that was asked for.
+fn is_meant(binding: &PortBinding, own: &PortBinding) -> bool {
+    (binding.port, binding.protocol) == (own.port, own.protocol)
+        && (binding.host.is_none() || binding.host == own.host)
+        && (binding.host_ports == (0, 0) || binding.host_ports == own.host_ports)
+}
+
+fn note_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(NOTE)
+}
+
+fn forbidden(why: String) -> Error {
+    Error::new(ErrorKind::Forbidden, why)
+}

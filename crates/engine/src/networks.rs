@@ -1,0 +1,409 @@
+//! Networks: which there are, who is on them, and what of that the kernel has to be told.
+//!
+//! ```text
+//!   create ──▶ kept in the database ──▶ first use: bridge, rules (ensure)
+//!
+//!   start:  take    addresses, ports            in memory; all or nothing
+//!           note    RUN/containers/ID/network   what a daemon that comes back has to know
+//!           launch ─┬─ sockets come through the door ─▶ attach, publish ─▶ ready
+//!                   └─ or the start fails
+//!   end:    unpublish, forget ─▶ give back      an address is free only when no rule means it any more
+//! ```
+//!
+//! What is decided is decided in [`Table`], behind a lock that is never held while the kernel or the disk is waited for.
+//! What is done is done by a [`Fabric`], on threads that may block.
+
+mod connect;
+pub(crate) mod door;
+pub(crate) mod fabric;
+mod holder;
+pub(crate) mod plan;
+mod ports;
+mod table;
+
+pub(crate) use connect::means as connect_means;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tare_model::container::ContainerConfig;
+use tare_model::network::{Endpoint, Network, NetworkConfig, PortBinding, Published};
+use tare_model::sandbox::{NetworkReady, NetworkSockets};
+use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
+use tare_net::pool::{self, Bases, Surroundings};
+use tare_store::Store;
+
+use crate::api::network::{CreatedNetwork, NetworkView, PREDEFINED};
+use crate::clock;
+use crate::lifecycle::core::Core;
+use door::Door;
+use fabric::{Fabric, Join};
+use table::Table;
+
+/// What a running container has of networks; kept in its run directory, where it ends with the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attached {
+    /// In the order of interfaces.
+    pub(crate) joins: Vec<Attachment>,
+    /// Ports that are led to it.
+    pub(crate) published: Vec<Published>,
+}
+
+/// One network of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    /// A number of its own among the container's.
+    pub(crate) number: u32,
+    /// Names for it there, beside those that every container has.
+    pub(crate) aliases: Vec<String>,
+    /// What it has there.
+    pub(crate) endpoint: Endpoint,
+    /// Where default routes are considered.
+    pub(crate) priority: i64,
+    /// The default routes, of IPv4 and of IPv6, go here.
+    pub(crate) default_routes: (bool, bool),
+}
+
+/// A container, as far as networks are concerned.
+#[derive(Clone, Copy)]
+pub(crate) struct Party<'a> {
+    /// It.
+    pub(crate) id: &'a ContainerId,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// What it asked for.
+    pub(crate) config: &'a ContainerConfig,
+    /// Ports that its image or it exposes, `80/tcp`.
+    pub(crate) exposed: &'a [String],
+}
+
+/// Where an engine's networks are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The default network's bridge; none: there is no default network.
+    pub(crate) bridge: Option<String>,
+    /// Drawn at random, once for this engine: what IPv6 subnets are made of.
+    pub(crate) ula: [u8; 5],
+}
+
+/// All networks of an engine.
+pub(crate) struct Networks {
+    store: Arc<Store>,
+    fabric: Option<Arc<dyn Fabric>>,
+    bases: Bases,
+    table: Mutex<Table>,
+    /// Networks are made one after another, so that no two choose the same subnet.
+    making: tokio::sync::Mutex<()>,
+}
+
+// === impl Networks ===
+
+impl Networks {
+    /// Reads which networks there are, and makes the default one if it is not there. Without a fabric there is none.
+    ///
+    /// # Errors
+    /// `System` if the database cannot be read or written; what the default network's subnets were refused for.
+    pub(crate) fn open(
+        store: Arc<Store>,
+        fabric: Option<Arc<dyn Fabric>>,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let (kept, damage) = store.networks()?;
+        damage.iter().for_each(|damage| tracing::error!("{damage}"));
+        let networks = Self {
+            store,
+            fabric,
+            bases: Bases::standard(settings.ula),
+            table: Mutex::new(Table::new(kept)),
+            making: tokio::sync::Mutex::new(()),
+        };
+        networks.open_default(settings)?;
+        Ok(networks)
+    }
+
+    fn open_default(&self, settings: &Settings) -> Result<()> {
+        let Some(bridge) = settings.bridge.as_ref().filter(|_| self.fabric.is_some()) else {
+            self.lock().hide(plan::DEFAULT);
+            return Ok(());
+        };
+        if self.lock().find(plan::DEFAULT).is_ok() {
+            return Ok(());
+        }
+        let mut config =
+            NetworkConfig { name: plan::DEFAULT.into(), ipv4: true, ipv6: true, ..NetworkConfig::default() };
+        config.bridge.name = Some(bridge.clone());
+        self.add(config).map(drop)
+    }
+
+    /// Whether containers can be on the default network.
+    pub(crate) fn has_default(&self) -> bool {
+        self.lock().find(plan::DEFAULT).is_ok()
+    }
+
+    /// All networks, by name.
+    pub(crate) fn list(&self) -> Vec<NetworkView> {
+        self.lock().views()
+    }
+
+    /// Name and id of one, by either.
+    pub(crate) fn name_and_id(&self, key: &str) -> Result<(String, NetworkId)> {
+        let table = self.lock();
+        let network = &table.find(key)?.network;
+        Ok((network.config.name.clone(), network.id.clone()))
+    }
+
+    /// One by name, id, or unique prefix of an id.
+    pub(crate) fn get(&self, key: &str) -> Result<NetworkView> {
+        self.lock().view(key)
+    }
+
+    /// Makes a network; durable, and there, when it returns.
+    pub(crate) async fn create(self: &Arc<Self>, config: NetworkConfig) -> Result<CreatedNetwork> {
+        pool::name(&config.name)?;
+        if PREDEFINED.contains(&config.name.as_str()) {
+            return Err(forbidden(format!(
+                "operation is not permitted on predefined {} network",
+                config.name
+            )));
+        }
+        let _one = self.making.lock().await;
+        let this = Arc::clone(self);
+        Core::blocking(move || {
+            let network = this.add(config)?;
+            if let Err(e) = this.fabric()?.ensure(&network) {
+                this.lock().remove(&network.id);
+                this.store.forget_network(&network.id)?;
+                return Err(e.context(format!("network {}", network.config.name)));
+            }
+            let shadowed = pool::shadowed(&network.pools, &this.fabric()?.routes()?);
+            let warning = |(ours, route): (IpNet, IpNet)| {
+                format!("subnet {ours} hides the host's route to {route} from containers")
+            };
+            let warnings = shadowed.into_iter().filter(|(_, route)| !is_of(&network, *route)).map(warning);
+            Ok(CreatedNetwork { id: network.id.clone(), warnings: warnings.collect() })
+        })
+        .await
+    }
+
+    /// Chooses the pools of a network and keeps it.
+    fn add(&self, config: NetworkConfig) -> Result<Arc<Network>> {
+        let routes = self.fabric()?.routes()?;
+        let taken = self.lock().subnets();
+        let others: Vec<(&str, IpNet)> = taken.iter().map(|(name, net)| (name.as_str(), *net)).collect();
+        let around = Surroundings { bases: &self.bases, networks: &others, routes: &routes };
+        let pools = pool::choose(&config, &around)?;
+        let id = NetworkId::from_bytes(crate::lifecycle::create::random()?);
+        let network = Arc::new(Network { id, config, pools, created: clock::now() });
+        self.lock().insert(Arc::clone(&network))?;
+        if let Err(e) = self.store.keep_network(&network) {
+            self.lock().remove(&network.id);
+            return Err(e);
+        }
+        Ok(network)
+    }
+
+    /// Removes a network that nobody is on. Gives what it was.
+    pub(crate) async fn remove(self: &Arc<Self>, key: &str) -> Result<Arc<Network>> {
+        let network = self.lock().retire(key)?;
+        let (this, gone) = (Arc::clone(self), Arc::clone(&network));
+        let removed = Core::blocking(move || {
+            this.fabric()?.remove(&gone)?;
+            this.store.forget_network(&gone.id)
+        })
+        .await;
+        match removed {
+            Ok(()) => self.lock().remove(&network.id),
+            Err(_) => self.lock().revive(&network.id),
+        }
+        removed.map(|()| network)
+    }
+
+    /// Checks at the creation of a container that its networks are there.
+    pub(crate) fn check(&self, config: &ContainerConfig) -> Result<()> {
+        let table = self.lock();
+        for (key, _) in plan::memberships(config)? {
+            if key != plan::DEFAULT || self.fabric.is_some() && table.find(plan::DEFAULT).is_ok() {
+                table.find(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes addresses and ports for a start; `None` for a container that is on no network.
+    ///
+    /// # Errors
+    /// `NotFound` for a network; `Conflict`, `Forbidden`, `InvalidInput` for an address or a port. Nothing is taken then.
+    pub(crate) fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
+        let Some(fabric) = &self.fabric else { return Ok(None) };
+        let mut asked = plan::memberships(party.config)?;
+        let mut table = self.lock();
+        if table.find(plan::DEFAULT).is_err() {
+            asked.retain(|(key, _)| key != plan::DEFAULT);
+        }
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        table.take(party, &asked, fabric.as_ref()).map(Some)
+    }
+
+    /// Makes what the networks of a container are made of, as far as that has not been done.
+    pub(crate) async fn ready(self: &Arc<Self>, attached: &Attached) -> Result<()> {
+        let absent: Vec<Arc<Network>> = {
+            let table = self.lock();
+            let networks = attached.joins.iter().filter_map(|join| table.get(&join.endpoint.network));
+            networks.filter(|entry| !entry.is_made).map(|entry| Arc::clone(&entry.network)).collect()
+        };
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let this = Arc::clone(self);
+        Core::blocking(move || {
+            for network in absent {
+                this.fabric()?
+                    .ensure(&network)
+                    .map_err(|e| e.context(format!("network {}", network.config.name)))?;
+                this.lock().made(&network.id);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits behind the door for the container's sockets, and sets its network up through them. Returns when that is done,
+    /// or when it is clear that the container will not come.
+    pub(crate) async fn serve(self: Arc<Self>, door: Door, id: ContainerId, attached: Attached) {
+        let answer = match door.sockets().await {
+            Ok(None) => return,
+            Ok(Some(sockets)) => {
+                let this = Arc::clone(&self);
+                Core::blocking(move || this.set_up(&id, &attached, &sockets)).await
+            }
+            Err(e) => Err(e),
+        };
+        door.answer(&answer);
+    }
+
+    fn set_up(
+        &self,
+        id: &ContainerId,
+        attached: &Attached,
+        sockets: &NetworkSockets,
+    ) -> Result<NetworkReady> {
+        let fabric = self.fabric()?;
+        let ready = fabric.attach(&self.joins(id, attached), sockets)?;
+        if !attached.published.is_empty() {
+            fabric.publish(&attached.published)?;
+        }
+        Ok(ready)
+    }
+
+    /// The end of a container, or a start that failed. When it returns its ports can be had again; the rest follows.
+    pub(crate) async fn give_back(self: &Arc<Self>, id: &ContainerId, attached: Attached) {
+        let publishes = !attached.published.is_empty();
+        let (this, id) = (Arc::clone(self), id.clone());
+        let work = tokio::task::spawn_blocking(move || this.withdraw(&id, &attached));
+        if publishes {
+            // It logs by itself what went wrong.
+            let _ = work.await;
+        }
+    }
+
+    fn withdraw(&self, id: &ContainerId, attached: &Attached) {
+        if let Ok(fabric) = self.fabric() {
+            let unpublished = match attached.published.as_slice() {
+                [] => Ok(()),
+                published => fabric.unpublish(published),
+            };
+            for e in
+                [unpublished, fabric.forget(&self.joins(id, attached))].into_iter().filter_map(Result::err)
+            {
+                tracing::error!(container = id.as_str(), "take its network away: {e}");
+            }
+        }
+        self.lock().give_back(id, attached);
+    }
+
+    /// After a restart: what a container that runs has.
+    pub(crate) fn adopt(&self, id: &ContainerId, name: &str, attached: &Attached) {
+        if let Some(fabric) = &self.fabric {
+            self.lock().adopt(id, name, attached, fabric.as_ref());
+        }
+    }
+
+    /// After a restart, when every container was adopted: the kernel is told what there is, if there is anything.
+    pub(crate) fn restore(&self, running: &[(ContainerId, Attached)]) -> Result<()> {
+        let joins: Vec<Join> = running.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect();
+        if joins.is_empty() {
+            return Ok(());
+        }
+        let published: Vec<Published> =
+            running.iter().flat_map(|(_, attached)| attached.published.clone()).collect();
+        let on: BTreeSet<&NetworkId> = joins.iter().map(|join| &join.endpoint.network).collect();
+        let networks: Vec<Arc<Network>> =
+            self.lock().all().into_iter().filter(|network| on.contains(&network.id)).collect();
+        self.fabric()?.restore(&networks, &joins, &published)?;
+        networks.iter().for_each(|network| self.lock().made(&network.id));
+        Ok(())
+    }
+
+    /// A container has another name.
+    pub(crate) fn rename(&self, id: &ContainerId, name: &str) {
+        self.lock().rename(id, name);
+    }
+
+    /// Nothing runs and the engine ends: nothing of ours stays in the kernel.
+    pub(crate) fn retire(&self) {
+        if let Some(fabric) = &self.fabric {
+            fabric.retire(&self.lock().all());
+        }
+    }
+
+    fn joins(&self, id: &ContainerId, attached: &Attached) -> Vec<Join> {
+        self.lock().joins(id, attached)
+    }
+
+    fn fabric(&self) -> Result<&Arc<dyn Fabric>> {
+        self.fabric.as_ref().ok_or_else(|| {
+            Error::unsupported("an engine of an ordinary user's has no networks but \"none\" and \"host\"")
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bindings of a container: those asked for and, if all exposed ports are to be published, one for each that has none.
+///
+/// # Errors
+/// `InvalidInput` for an exposed port that is none.
+pub(crate) fn bindings(party: Party<'_>) -> Result<Vec<PortBinding>> {
+    let networking = &party.config.networking;
+    let mut all = networking.ports.clone();
+    if networking.publish_all {
+        for exposed in party.exposed {
+            let wrong = || Error::invalid(format!("invalid exposed port {exposed:?}: want 80/tcp"));
+            let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+            let protocol = protocol.parse()?;
+            let (first, last) = port.split_once('-').unwrap_or((port, port));
+            let range = first.parse::<u16>().ok().zip(last.parse::<u16>().ok()).ok_or_else(wrong)?;
+            for port in range.0..=range.1 {
+                if !all.iter().any(|binding| (binding.port, binding.protocol) == (port, protocol)) {
+                    all.push(PortBinding { port, protocol, host: None, host_ports: (0, 0) });
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn forbidden(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Forbidden, why)
+}
+
+/// A route that the network itself brought.
+fn is_of(network: &Network, route: IpNet) -> bool {
+    network.pools.iter().any(|pool| pool.subnet.trunc() == route.trunc())
+}

@@ -1,0 +1,69 @@
+//! What the engine needs of the kernel's networks, as a contract: the real one is `host`, tests bring their own.
+//!
+//! Calls may block for as long as the kernel takes, which is on its network lock: they are made on threads that may.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tare_model::network::{Endpoint, Network, Protocol, Published};
+use tare_model::sandbox::{NetworkReady, NetworkSockets};
+use tare_model::{ContainerId, Result};
+
+/// A container on a network, with what is decided about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    /// Which container.
+    pub(crate) container: ContainerId,
+    /// A number of its own among the container's.
+    pub(crate) number: u32,
+    /// Which network.
+    pub(crate) network: Arc<Network>,
+    /// What it gets there.
+    pub(crate) endpoint: Endpoint,
+    /// The default routes, of IPv4 and of IPv6, go here.
+    pub(crate) default_routes: (bool, bool),
+}
+
+/// See the head of this file.
+pub(crate) trait Fabric: Send + Sync + 'static {
+    /// Destinations of the host's routes, the default ones not among them.
+    fn routes(&self) -> Result<Vec<IpNet>>;
+
+    /// Makes what a network is made of, as far as it is not there.
+    fn ensure(&self, network: &Network) -> Result<()>;
+
+    /// Takes a network away that nobody is on.
+    fn remove(&self, network: &Network) -> Result<()>;
+
+    /// Puts a container on networks, through the sockets that it made.
+    fn attach(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<NetworkReady>;
+
+    /// Takes a running container off a network.
+    fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()>;
+
+    /// The default routes of a running container go by these joins from now on.
+    fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()>;
+
+    /// Forgets a container whose network namespace is gone.
+    fn forget(&self, joins: &[Join]) -> Result<()>;
+
+    /// Leads ports of the host to containers on a network.
+    fn publish(&self, published: &[Published]) -> Result<()>;
+
+    /// Leads them nowhere again.
+    fn unpublish(&self, published: &[Published]) -> Result<()>;
+
+    /// After a restart: these networks, containers and ports are there, and nothing else is.
+    fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()>;
+
+    /// Holds a port of the host, so that nobody else takes it, until the descriptor is closed.
+    fn hold(&self, protocol: Protocol, address: SocketAddr) -> std::io::Result<OwnedFd>;
+
+    /// The ports that are given where none is asked for, first and last.
+    fn ephemeral_ports(&self) -> (u16, u16);
+
+    /// Takes away everything that is nobody's: called when nothing runs and the engine ends.
+    fn retire(&self, networks: &[Arc<Network>]);
+}

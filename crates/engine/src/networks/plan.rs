@@ -1,0 +1,189 @@
+//! Which networks a container is on, in which order, and by which of them it leaves. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tare_model::container::{ContainerConfig, NetworkMode};
+use tare_model::network::{EndpointConfig, GatewayMode, Network};
+use tare_model::{Error, Result};
+
+/// Docker's name of the engine's default network.
+pub(crate) const DEFAULT: &str = "bridge";
+
+/// The networks that a container is to be on, by name or id as its user wrote them: that of its mode first.
+///
+/// # Errors
+/// `InvalidInput` for networks beside a mode that has none of the engine's.
+pub(crate) fn memberships(config: &ContainerConfig) -> Result<Vec<(String, EndpointConfig)>> {
+    let mut endpoints: BTreeMap<&str, &EndpointConfig> =
+        config.networking.endpoints.iter().map(|(name, config)| (usual(name), config)).collect();
+    let first = match &config.namespaces.network {
+        NetworkMode::Default | NetworkMode::Bridge => DEFAULT,
+        NetworkMode::Network { network } => network,
+        mode => {
+            let word = match mode {
+                NetworkMode::Host => "host",
+                NetworkMode::None => "none",
+                _ => "container:<name|id>",
+            };
+            endpoints.remove(word);
+            let Some((other, _)) = endpoints.first_key_value() else { return Ok(Vec::new()) };
+            return Err(Error::invalid(format!(
+                "conflicting options: a container with network mode {word} cannot be on network {other} as well"
+            )));
+        }
+    };
+    let mut all = vec![(first.to_owned(), endpoints.remove(first).cloned().unwrap_or_default())];
+    all.extend(endpoints.into_iter().map(|(name, config)| (name.to_owned(), config.clone())));
+    Ok(all)
+}
+
+/// The container is not to be on the network of its mode any more: its next network takes that place, or none.
+pub(crate) fn forget_first(config: &mut ContainerConfig) {
+    let next = config.networking.endpoints.keys().next().cloned();
+    config.namespaces.network = match next {
+        Some(network) if usual(&network) == DEFAULT => NetworkMode::Default,
+        Some(network) => NetworkMode::Network { network },
+        None => NetworkMode::None,
+    };
+}
+
+/// The default network has several names.
+fn usual(name: &str) -> &str {
+    if name == "default" { DEFAULT } else { name }
+}
+
+/// By which of these networks a container leaves, in IPv4 and in IPv6: where the priority is highest, among equals by name.
+pub(crate) fn default_routes(on: &[(&Network, i64)]) -> (Option<usize>, Option<usize>) {
+    let best = |ipv4: bool| {
+        let leads_out = |network: &Network| {
+            let mode =
+                if ipv4 { network.config.bridge.gateway_ipv4 } else { network.config.bridge.gateway_ipv6 };
+            !network.config.internal
+                && mode != GatewayMode::Isolated
+                && network
+                    .pools
+                    .iter()
+                    .any(|pool| pool.gateway.is_some_and(|gateway| gateway.is_ipv4() == ipv4))
+        };
+        let candidates = on.iter().enumerate().filter(|(_, (network, _))| leads_out(network));
+        candidates
+            .min_by(|(_, (a, first)), (_, (b, second))| {
+                second.cmp(first).then_with(|| a.config.name.cmp(&b.config.name))
+            })
+            .map(|(at, _)| at)
+    };
+    (best(true), best(false))
+}
+
+/// Names of the interfaces, in order: as asked for, else the prefix of the network and the lowest number that is free.
+///
+/// # Errors
+/// `InvalidInput` for a name that is no name or given twice.
+pub(crate) fn interfaces(on: &[(&Network, &EndpointConfig)], taken: &[String]) -> Result<Vec<String>> {
+    let mut used: BTreeSet<String> = taken.iter().cloned().collect();
+    for name in on.iter().filter_map(|(_, config)| config.interface.as_ref()) {
+        let fits = (1..16).contains(&name.len()) && name != "lo" && !name.starts_with('.');
+        let plain = name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'));
+        if !fits || !plain {
+            return Err(Error::invalid(format!(
+                "invalid interface name {name:?}: want 1 to 15 letters or digits"
+            )));
+        }
+        if !used.insert(name.clone()) {
+            return Err(Error::invalid(format!("interface name {name:?} is given twice")));
+        }
+    }
+    let mut names = Vec::new();
+    for (network, config) in on {
+        names.push(match &config.interface {
+            Some(name) => name.clone(),
+            None => {
+                let prefix = network.config.bridge.interface_prefix.as_deref().unwrap_or("eth");
+                let name = (0..).map(|n| format!("{prefix}{n}")).find(|name| !used.contains(name));
+                let name = name.unwrap_or_default();
+                used.insert(name.clone());
+                name
+            }
+        });
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+    use tare_model::NetworkId;
+    use tare_model::network::{NetworkConfig, Pool};
+
+    use super::*;
+
+    fn network(name: &str, subnets: &[&str]) -> Network {
+        let pool = |text: &&str| {
+            let subnet: IpNet = text.parse().unwrap();
+            Pool {
+                subnet,
+                range: subnet,
+                gateway: subnet.hosts().next(),
+                auxiliary: BTreeMap::new(),
+                chosen: false,
+            }
+        };
+        let config = NetworkConfig { name: name.into(), ..NetworkConfig::default() };
+        let pools = subnets.iter().map(pool).collect();
+        Network { id: NetworkId::from_bytes([1; 32]), config, pools, created: 0 }
+    }
+
+    fn config(mode: NetworkMode, endpoints: &[&str]) -> ContainerConfig {
+        let mut config = ContainerConfig::default();
+        config.namespaces.network = mode;
+        config.networking.endpoints =
+            endpoints.iter().map(|name| ((*name).to_owned(), EndpointConfig::default())).collect();
+        config
+    }
+
+    #[test]
+    fn the_network_of_the_mode_comes_first() {
+        let names = |mode, endpoints: &[&str]| {
+            let all = memberships(&config(mode, endpoints)).unwrap();
+            all.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(NetworkMode::Default, &[]), ["bridge"]);
+        assert_eq!(names(NetworkMode::Bridge, &["default"]), ["bridge"]);
+        let web = || NetworkMode::Network { network: "web".into() };
+        assert_eq!(names(web(), &["a", "web", "z"]), ["web", "a", "z"]);
+        assert_eq!(names(NetworkMode::None, &["none"]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_mode_without_networks_has_none_beside_it() {
+        for mode in [NetworkMode::Host, NetworkMode::None] {
+            let why = memberships(&config(mode, &["web"])).unwrap_err();
+            assert!(why.message().contains("web"), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_way_out_is_the_highest_priority_then_the_first_name() {
+        let (a, b) = (network("a", &["10.0.0.0/24"]), network("b", &["10.0.1.0/24", "fd00::/64"]));
+        assert_eq!(default_routes(&[(&b, 0), (&a, 0)]), (Some(1), Some(0)));
+        assert_eq!(default_routes(&[(&b, 5), (&a, 0)]), (Some(0), Some(0)));
+        let mut internal = network("0", &["10.0.2.0/24"]);
+        internal.config.internal = true;
+        assert_eq!(default_routes(&[(&internal, 9), (&a, 0)]), (Some(1), None));
+        assert_eq!(default_routes(&[(&internal, 9)]), (None, None));
+    }
+
+    #[test]
+    fn interfaces_are_numbered_around_names_that_are_asked_for() {
+        let net = network("a", &[]);
+        let named = |name: &str| EndpointConfig { interface: Some(name.into()), ..EndpointConfig::default() };
+        let (first, plain) = (named("eth0"), EndpointConfig::default());
+        let all = interfaces(&[(&net, &plain), (&net, &first), (&net, &plain)], &[]).unwrap();
+        assert_eq!(all, ["eth1", "eth0", "eth2"]);
+        assert_eq!(interfaces(&[(&net, &plain)], &["eth0".into()]).unwrap(), ["eth1"]);
+        for wrong in ["", "lo", "a/b", "a b", "sixteen-letters-x", ".."] {
+            assert!(interfaces(&[(&net, &named(wrong))], &[]).is_err(), "{wrong}");
+        }
+        assert!(interfaces(&[(&net, &first), (&net, &first)], &[]).is_err());
+    }
+}

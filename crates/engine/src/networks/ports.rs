@@ -1,0 +1,230 @@
+//! Ports of the host: who has which, and which are given. Each is held by a socket, so that no program of the host's takes it
+//! and one that has it is noticed at once.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind as Io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use tare_model::network::{PortBinding, Protocol, Published};
+use tare_model::{ContainerId, Error, Result};
+
+use super::fabric::Fabric;
+
+/// Ports that are published, by whom.
+#[derive(Default)]
+pub(super) struct Ports {
+    held: BTreeMap<(Protocol, u16), Vec<Held>>,
+    /// Where the search for a free one goes on.
+    next: u16,
+}
+
+struct Held {
+    host: IpAddr,
+    owner: ContainerId,
+    name: String,
+    _socket: Option<OwnedFd>,
+}
+
+/// A container that publishes, and where it is reached.
+pub(super) struct Target<'a> {
+    pub(super) id: &'a ContainerId,
+    pub(super) name: &'a str,
+    /// Its address in each family that is led to.
+    pub(super) addresses: &'a [IpAddr],
+    /// Where ports without an address of the host's are published.
+    pub(super) host: Option<IpAddr>,
+}
+
+/// Why a port cannot be had.
+enum Refusal {
+    Taken(String),
+    Failed(Error),
+}
+
+// === impl Ports ===
+
+impl Ports {
+    /// Takes a port for each binding, on every address of the host's that it means. All, or none.
+    ///
+    /// # Errors
+    /// `Conflict` naming who has it; `InvalidInput` for an address the host does not have, or a family the container has not.
+    pub(super) fn take(
+        &mut self,
+        bindings: &[PortBinding],
+        target: &Target<'_>,
+        fabric: &dyn Fabric,
+    ) -> Result<Vec<Published>> {
+        let mut all = Vec::new();
+        for binding in bindings {
+            match self.take_one(binding, target, fabric) {
+                Ok(published) => all.extend(published),
+                Err(e) => {
+                    self.give_back(&all);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn take_one(
+        &mut self,
+        binding: &PortBinding,
+        target: &Target<'_>,
+        fabric: &dyn Fabric,
+    ) -> Result<Vec<Published>> {
+        let pairs = pairs(binding, target)?;
+        let (candidates, asked) = self.candidates(binding, fabric);
+        let mut last = None;
+        for port in candidates {
+            match self.try_port(port, binding, &pairs, target, fabric) {
+                Ok(published) => return Ok(published),
+                Err(Refusal::Failed(e)) => return Err(e),
+                Err(Refusal::Taken(why)) => last = Some(why),
+            }
+        }
+        Err(match last {
+            Some(why) if asked == 1 => Error::conflict(why),
+            _ => Error::conflict(format!(
+                "all ports are allocated: none of {}-{}/{} is free",
+                binding.host_ports.0, binding.host_ports.1, binding.protocol
+            )),
+        })
+    }
+
+    /// Ports to be tried in order, and how many are meant.
+    fn candidates(&mut self, binding: &PortBinding, fabric: &dyn Fabric) -> (Vec<u16>, usize) {
+        let (first, last) = binding.host_ports;
+        if (first, last) != (0, 0) {
+            let all: Vec<u16> = (first..=last).collect();
+            let count = all.len();
+            return (all, count);
+        }
+        let (first, last) = fabric.ephemeral_ports();
+        let start = self.next.clamp(first, last);
+        let all: Vec<u16> = (start..=last).chain(first..start).collect();
+        self.next = if start == last { first } else { start + 1 };
+        let count = all.len();
+        (all, count)
+    }
+
+    fn try_port(
+        &mut self,
+        port: u16,
+        binding: &PortBinding,
+        pairs: &[(IpAddr, IpAddr)],
+        target: &Target<'_>,
+        fabric: &dyn Fabric,
+    ) -> std::result::Result<Vec<Published>, Refusal> {
+        let protocol = binding.protocol;
+        let mut held = Vec::new();
+        for (host, _) in pairs {
+            let socket = SocketAddr::new(*host, port);
+            let failed = format!("Bind for {socket} failed: port is already allocated");
+            let others = self.held.get(&(protocol, port)).into_iter().flatten();
+            if let Some(other) = others.into_iter().find(|other| overlap(other.host, *host)) {
+                return Err(Refusal::Taken(format!("{failed} by container {}", other.name)));
+            }
+            match fabric.hold(protocol, socket) {
+                Ok(fd) => held.push(Held {
+                    host: *host,
+                    owner: target.id.clone(),
+                    name: target.name.to_owned(),
+                    _socket: Some(fd),
+                }),
+                Err(e) if e.kind() == Io::AddrInUse => {
+                    let who = super::holder::of(protocol, socket);
+                    return Err(Refusal::Taken(format!("{failed} by {who}")));
+                }
+                Err(e) if e.kind() == Io::AddrNotAvailable => {
+                    let why = format!("cannot publish on {socket}: the host has no address {host}");
+                    return Err(Refusal::Failed(Error::invalid(why)));
+                }
+                Err(e) => {
+                    let why = format!("bind({protocol}, {socket}): {e}");
+                    return Err(Refusal::Failed(Error::system(why)));
+                }
+            }
+        }
+        self.held.entry((protocol, port)).or_default().extend(held);
+        let published = pairs.iter().map(|(host, address)| Published {
+            host: *host,
+            host_port: port,
+            protocol,
+            address: *address,
+            port: binding.port,
+        });
+        Ok(published.collect())
+    }
+
+    /// After a restart: what a running container has. A port that somebody took meanwhile is still led to the container.
+    pub(super) fn adopt(
+        &mut self,
+        published: &[Published],
+        id: &ContainerId,
+        name: &str,
+        fabric: &dyn Fabric,
+    ) {
+        for one in published {
+            let address = SocketAddr::new(one.host, one.host_port);
+            let socket = fabric.hold(one.protocol, address);
+            if let Err(e) = &socket {
+                tracing::warn!(container = id.as_str(), "hold its port {address}/{}: {e}", one.protocol);
+            }
+            let held =
+                Held { host: one.host, owner: id.clone(), name: name.to_owned(), _socket: socket.ok() };
+            self.held.entry((one.protocol, one.host_port)).or_default().push(held);
+        }
+    }
+
+    /// Gives ports back.
+    pub(super) fn give_back(&mut self, published: &[Published]) {
+        for one in published {
+            let key = (one.protocol, one.host_port);
+            if let Some(held) = self.held.get_mut(&key) {
+                held.retain(|held| held.host != one.host);
+                if held.is_empty() {
+                    self.held.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// A container has another name.
+    pub(super) fn rename(&mut self, id: &ContainerId, name: &str) {
+        for held in self.held.values_mut().flatten().filter(|held| held.owner == *id) {
+            name.clone_into(&mut held.name);
+        }
+    }
+}
+
+/// Addresses of the host that a binding means, each with the container's address in that family.
+fn pairs(binding: &PortBinding, target: &Target<'_>) -> Result<Vec<(IpAddr, IpAddr)>> {
+    let of_family = |ipv4: bool| target.addresses.iter().copied().find(|address| address.is_ipv4() == ipv4);
+    let what = format!("{}/{}", binding.port, binding.protocol);
+    let pairs: Vec<_> = match binding.host.or(target.host) {
+        Some(host) => {
+            let address = of_family(host.is_ipv4()).ok_or_else(|| {
+                Error::invalid(format!(
+                    "cannot publish {what} on {host}: the container has no address of that family"
+                ))
+            })?;
+            vec![(host, address)]
+        }
+        None => {
+            let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+            any.into_iter().filter_map(|host| Some((host, of_family(host.is_ipv4())?))).collect()
+        }
+    };
+    if pairs.is_empty() {
+        return Err(Error::invalid(format!(
+            "cannot publish {what}: the container is on no network that leads to the host"
+        )));
+    }
+    Ok(pairs)
+}
+
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+}

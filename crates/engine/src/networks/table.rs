@@ -1,0 +1,382 @@
+//! Which networks there are and who has what on them: in memory alone, every question answered at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tare_model::network::{Driver, Endpoint, EndpointConfig, Network};
+use tare_model::{ContainerId, ContainerName, Error, NetworkId, Result};
+use tare_net::addresses::{Addresses, Family, mac_of};
+
+use super::fabric::{Fabric, Join};
+use super::ports::{Ports, Target};
+use super::{Attached, Attachment, Party, bindings, forbidden, plan};
+use crate::api::network::{Member, NetworkView};
+
+/// See the head of this file.
+pub(super) struct Table {
+    networks: HashMap<NetworkId, Entry>,
+    names: BTreeMap<String, NetworkId>,
+    pub(super) ports: Ports,
+}
+
+/// One network.
+pub(super) struct Entry {
+    pub(super) network: Arc<Network>,
+    /// The kernel has it.
+    pub(super) is_made: bool,
+    /// It is being removed.
+    is_going: bool,
+    addresses: Addresses,
+    members: BTreeMap<ContainerId, (ContainerName, Endpoint)>,
+}
+
+// === impl Table ===
+
+impl Table {
+    pub(super) fn new(networks: Vec<Network>) -> Self {
+        let mut table = Self { networks: HashMap::new(), names: BTreeMap::new(), ports: Ports::default() };
+        for network in networks {
+            let name = network.config.name.clone();
+            if let Err(e) = table.insert(Arc::new(network)) {
+                tracing::error!("network {name}: {e}");
+            }
+        }
+        table
+    }
+
+    pub(super) fn insert(&mut self, network: Arc<Network>) -> Result<()> {
+        let name = network.config.name.clone();
+        if self.names.contains_key(&name) {
+            return Err(Error::conflict(format!("network with name {name} already exists")));
+        }
+        self.names.insert(name, network.id.clone());
+        let entry = Entry {
+            is_made: false,
+            is_going: false,
+            addresses: Addresses::new(&network),
+            members: BTreeMap::new(),
+            network: Arc::clone(&network),
+        };
+        self.networks.insert(network.id.clone(), entry);
+        Ok(())
+    }
+
+    /// Forgets a network without a trace in the database.
+    pub(super) fn hide(&mut self, name: &str) {
+        if let Some(id) = self.names.remove(name) {
+            self.networks.remove(&id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: &NetworkId) {
+        if let Some(entry) = self.networks.remove(id) {
+            self.names.remove(&entry.network.config.name);
+        }
+    }
+
+    pub(super) fn made(&mut self, id: &NetworkId) {
+        if let Some(entry) = self.networks.get_mut(id) {
+            entry.is_made = true;
+        }
+    }
+
+    pub(super) fn get(&self, id: &NetworkId) -> Option<&Entry> {
+        self.networks.get(id)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Network>> {
+        self.networks.values().map(|entry| Arc::clone(&entry.network)).collect()
+    }
+
+    /// Subnets that are taken, with the names of their networks.
+    pub(super) fn subnets(&self) -> Vec<(String, IpNet)> {
+        let of = |entry: &Entry| {
+            let name = entry.network.config.name.clone();
+            entry.network.pools.iter().map(move |pool| (name.clone(), pool.subnet)).collect::<Vec<_>>()
+        };
+        self.networks.values().flat_map(of).collect()
+    }
+
+    /// By name, id, or unique prefix of an id.
+    pub(super) fn find(&self, key: &str) -> Result<&Entry> {
+        if let Some(entry) = self.names.get(key).and_then(|id| self.networks.get(id)) {
+            return Ok(entry);
+        }
+        let mut found = self
+            .networks
+            .values()
+            .filter(|entry| !key.is_empty() && entry.network.id.as_str().starts_with(key));
+        let first = found.next().ok_or_else(|| Error::not_found(format!("network {key} not found")))?;
+        if found.next().is_some() {
+            return Err(Error::invalid(format!("network {key} is ambiguous: several ids begin with it")));
+        }
+        Ok(first)
+    }
+
+    pub(super) fn views(&self) -> Vec<NetworkView> {
+        self.names.values().filter_map(|id| self.networks.get(id)).map(Entry::view).collect()
+    }
+
+    pub(super) fn view(&self, key: &str) -> Result<NetworkView> {
+        self.find(key).map(Entry::view)
+    }
+
+    /// Nobody may join a network any more, which is to be removed.
+    pub(super) fn retire(&mut self, key: &str) -> Result<Arc<Network>> {
+        let id = self.find(key)?.network.id.clone();
+        let entry =
+            self.networks.get_mut(&id).ok_or_else(|| Error::not_found(format!("network {key} not found")))?;
+        let name = &entry.network.config.name;
+        if crate::api::network::PREDEFINED.contains(&name.as_str()) {
+            return Err(forbidden(format!("{name} is a pre-defined network and cannot be removed")));
+        }
+        if !entry.members.is_empty() {
+            let member = |(id, (name, _)): (&ContainerId, &(ContainerName, Endpoint))| {
+                format!("name:\"{name}\" id:\"{}\"", id.short())
+            };
+            let members: Vec<String> = entry.members.iter().map(member).collect();
+            return Err(forbidden(format!(
+                "error while removing network: network {name} has active endpoints ({})",
+                members.join(", ")
+            )));
+        }
+        if std::mem::replace(&mut entry.is_going, true) {
+            return Err(Error::conflict(format!("network {name} is being removed")));
+        }
+        Ok(Arc::clone(&entry.network))
+    }
+
+    /// It could not be removed.
+    pub(super) fn revive(&mut self, id: &NetworkId) {
+        if let Some(entry) = self.networks.get_mut(id) {
+            entry.is_going = false;
+        }
+    }
+
+    /// Addresses and ports of a container: all, or none.
+    pub(super) fn take(
+        &mut self,
+        party: Party<'_>,
+        asked: &[(String, EndpointConfig)],
+        fabric: &dyn Fabric,
+    ) -> Result<Attached> {
+        let mut attached = Attached::default();
+        let taken = self.take_addresses(party, asked, &mut attached).and_then(|()| {
+            let bindings = bindings(party)?;
+            let published = self.publish(party, &bindings, &attached, fabric)?;
+            attached.published = published;
+            Ok(())
+        });
+        match taken {
+            Ok(()) => Ok(attached),
+            Err(e) => {
+                self.give_back(party.id, &attached);
+                Err(e)
+            }
+        }
+    }
+
+    fn take_addresses(
+        &mut self,
+        party: Party<'_>,
+        asked: &[(String, EndpointConfig)],
+        attached: &mut Attached,
+    ) -> Result<()> {
+        let networks: Result<Vec<Arc<Network>>> =
+            asked.iter().map(|(key, _)| self.find(key).map(|entry| Arc::clone(&entry.network))).collect();
+        let networks = networks?;
+        let on: Vec<_> =
+            networks.iter().map(AsRef::as_ref).zip(asked.iter().map(|(_, config)| config)).collect();
+        let interfaces = plan::interfaces(&on, &[])?;
+        for (number, ((network, config), interface)) in (0..).zip(on.into_iter().zip(interfaces)) {
+            let attachment = self.join(party, &network.id, config, interface, number)?;
+            attached.joins.push(attachment);
+        }
+        self.choose_routes(attached);
+        Ok(())
+    }
+
+    /// Puts a container on one network.
+    pub(super) fn join(
+        &mut self,
+        party: Party<'_>,
+        network: &NetworkId,
+        config: &EndpointConfig,
+        interface: String,
+        number: u32,
+    ) -> Result<Attachment> {
+        let entry = self.networks.get_mut(network).ok_or_else(|| Error::not_found("network not found"))?;
+        let name = &entry.network.config.name;
+        if entry.is_going {
+            return Err(Error::conflict(format!("network {name} is being removed")));
+        }
+        if entry.members.contains_key(party.id) {
+            let already = format!("endpoint with name {} already exists in network {name}", party.name);
+            return Err(forbidden(already));
+        }
+        let endpoint = entry.give(config, interface)?;
+        let container: ContainerName = party.name.parse()?;
+        entry.members.insert(party.id.clone(), (container, endpoint.clone()));
+        Ok(Attachment {
+            number,
+            aliases: config.aliases.clone(),
+            endpoint,
+            priority: config.gateway_priority,
+            default_routes: (false, false),
+        })
+    }
+
+    /// Decides anew by which network a container leaves.
+    pub(super) fn choose_routes(&self, attached: &mut Attached) {
+        let networks: Vec<(Arc<Network>, i64)> = attached
+            .joins
+            .iter()
+            .filter_map(|join| Some((Arc::clone(&self.get(&join.endpoint.network)?.network), join.priority)))
+            .collect();
+        let on: Vec<(&Network, i64)> =
+            networks.iter().map(|(network, priority)| (network.as_ref(), *priority)).collect();
+        let (ipv4, ipv6) = plan::default_routes(&on);
+        for (at, join) in attached.joins.iter_mut().enumerate() {
+            join.default_routes = (ipv4 == Some(at), ipv6 == Some(at));
+        }
+    }
+
+    /// Takes ports of the host for bindings of a container.
+    pub(super) fn publish(
+        &mut self,
+        party: Party<'_>,
+        bindings: &[tare_model::network::PortBinding],
+        attached: &Attached,
+        fabric: &dyn Fabric,
+    ) -> Result<Vec<tare_model::network::Published>> {
+        if bindings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut addresses, mut host): (Vec<IpAddr>, _) = (Vec::new(), None);
+        for join in &attached.joins {
+            let Some(entry) = self.networks.get(&join.endpoint.network) else { continue };
+            if entry.network.config.driver != Driver::Bridge {
+                continue;
+            }
+            let leads = |address: &IpAddr| {
+                if address.is_ipv4() { join.default_routes.0 } else { join.default_routes.1 }
+            };
+            addresses.extend(join.endpoint.addresses.iter().map(IpNet::addr).filter(leads));
+            host = host.or(entry.network.config.bridge.host_binding);
+        }
+        let target = Target { id: party.id, name: party.name, addresses: &addresses, host };
+        self.ports.take(bindings, &target, fabric)
+    }
+
+    pub(super) fn give_back(&mut self, id: &ContainerId, attached: &Attached) {
+        self.ports.give_back(&attached.published);
+        attached.joins.iter().for_each(|join| self.leave(id, join));
+    }
+
+    pub(super) fn leave(&mut self, id: &ContainerId, join: &Attachment) {
+        let Some(entry) = self.networks.get_mut(&join.endpoint.network) else { return };
+        entry.members.remove(id);
+        for address in &join.endpoint.addresses {
+            entry.addresses.free(address.addr());
+        }
+    }
+
+    /// A container that runs already.
+    pub(super) fn adopt(&mut self, id: &ContainerId, name: &str, attached: &Attached, fabric: &dyn Fabric) {
+        for join in &attached.joins {
+            let endpoint = &join.endpoint;
+            let Some(entry) = self.networks.get_mut(&endpoint.network) else {
+                tracing::error!(
+                    container = id.as_str(),
+                    "is on network {}, which is not known",
+                    endpoint.network
+                );
+                continue;
+            };
+            for address in &endpoint.addresses {
+                if let Err(e) = entry.addresses.reserve(address.addr()) {
+                    tracing::error!(container = id.as_str(), "hold its address: {e}");
+                }
+            }
+            if let Ok(name) = name.parse() {
+                entry.members.insert(id.clone(), (name, endpoint.clone()));
+            }
+        }
+        self.ports.adopt(&attached.published, id, name, fabric);
+    }
+
+    pub(super) fn rename(&mut self, id: &ContainerId, name: &str) {
+        let Ok(parsed) = name.parse::<ContainerName>() else { return };
+        let members = self.networks.values_mut().filter_map(|entry| entry.members.get_mut(id));
+        members.for_each(|(old, _)| parsed.clone_into(old));
+        self.ports.rename(id, name);
+    }
+
+    pub(super) fn joins(&self, id: &ContainerId, attached: &Attached) -> Vec<Join> {
+        let join = |join: &Attachment| {
+            Some(Join {
+                container: id.clone(),
+                number: join.number,
+                network: Arc::clone(&self.get(&join.endpoint.network)?.network),
+                endpoint: join.endpoint.clone(),
+                default_routes: join.default_routes,
+            })
+        };
+        attached.joins.iter().filter_map(join).collect()
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn view(&self) -> NetworkView {
+        let member = |(id, (name, endpoint)): (&ContainerId, &(ContainerName, Endpoint))| Member {
+            container: id.clone(),
+            name: name.clone(),
+            endpoint: endpoint.clone(),
+        };
+        NetworkView {
+            network: Network::clone(&self.network),
+            containers: self.members.iter().map(member).collect(),
+            usage: Vec::new(),
+        }
+    }
+
+    /// Addresses and a MAC for one more container. All, or none.
+    fn give(&mut self, config: &EndpointConfig, interface: String) -> Result<Endpoint> {
+        let mut addresses: Vec<IpNet> = Vec::new();
+        let families =
+            [(Family::V4, config.ipv4.map(IpAddr::from)), (Family::V6, config.ipv6.map(IpAddr::from))];
+        for (family, asked) in families {
+            let given = match asked {
+                Some(ip) => self.addresses.reserve(ip).map(Some),
+                None => self.addresses.take(family),
+            };
+            match given {
+                Ok(given) => addresses.extend(given),
+                Err(e) => {
+                    for address in &addresses {
+                        self.addresses.free(address.addr());
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        let has_mac = self.network.config.driver != Driver::Ipvlan;
+        let mac = config.mac.or_else(|| addresses.first().map(|address| mac_of(address.addr())));
+        let gateway = |address: &IpNet| self.network.pool_of(address.addr())?.gateway;
+        let gateways = addresses.iter().filter_map(gateway).collect();
+        let id = crate::lifecycle::create::random()
+            .map(|bytes| NetworkId::from_bytes(bytes).as_str().to_owned())?;
+        Ok(Endpoint {
+            network: self.network.id.clone(),
+            id,
+            interface,
+            mac: mac.filter(|_| has_mac),
+            addresses,
+            gateways,
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! Routes: where containers send what is for elsewhere, and where the host sends things already.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use rustix::io::Errno;
+use tare_model::error::Result;
+use tare_sys::netlink::route::{self, Route};
+use tare_sys::netlink::{Request, Socket, address, link};
+
+use super::refusal::{Refused, but};
+
+/// A way out of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way<'a> {
+    /// Name of the interface.
+    pub interface: &'a str,
+    /// The next hop; absent where everything is said to be on the link (ipvlan `l3`).
+    pub gateway: Option<IpAddr>,
+}
+
+// === impl Way ===
+
+/// The route to everything of a family, by a link.
+pub(super) fn default(ipv4: bool, gateway: Option<IpAddr>, link: u32) -> Route {
+    let everything =
+        if ipv4 { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+    Route { network: everything, prefix: 0, gateway, link: Some(link), metric: None }
+}
+
+/// Sets the default routes of a container, each family's at one instant: connections go on, by the new way if they went by
+/// the old one. A family without a way has no default route any more; links that the container made itself keep theirs if
+/// they have a metric of their own.
+///
+/// # Errors
+/// `NotFound` if there is no such interface; `System` with the kernel's refusal.
+pub fn set_default(inside: &mut Socket, ipv4: Option<Way<'_>>, ipv6: Option<Way<'_>>) -> Result<()> {
+    let mut requests: Vec<Request> = Vec::new();
+    for (is_ipv4, way) in [(true, ipv4), (false, ipv6)] {
+        match way {
+            Some(Way { interface, gateway }) => {
+                let link = link::find(inside, interface).refused(|| format!("RTM_GETLINK({interface})"))?;
+                requests.push(default(is_ipv4, gateway, link.index).replacement());
+            }
+            None => drop_default(inside, is_ipv4)?,
+        }
+    }
+    inside.all(requests).refused(|| "RTM_NEWROUTE(default)")
+}
+
+fn drop_default(inside: &mut Socket, ipv4: bool) -> Result<()> {
+    let routes = route::list(inside).refused(|| "RTM_GETROUTE")?;
+    let usual = |route: &&Route| route.metric.is_none_or(|metric| metric == IPV6_METRIC);
+    for route in routes.iter().filter(usual).filter(|r| r.prefix == 0 && r.network.is_ipv4() == ipv4) {
+        but(route::delete(inside, route), &[Errno::SRCH]).refused(|| "RTM_DELROUTE(default)")?;
+    }
+    Ok(())
+}
+
+/// What the kernel gives routes of IPv6 that are added without a metric.
+const IPV6_METRIC: u32 = 1024;
+
+/// The subnets that the host sends somewhere, by a route of any table or an address of a link of its own; for
+/// [`crate::pool::Surroundings`].
+///
+/// # Errors
+/// `System` with the kernel's refusal.
+pub fn destinations(host: &mut Socket) -> Result<Vec<IpNet>> {
+    let routes = route::list_all(host).refused(|| "RTM_GETROUTE")?;
+    let addresses = address::list(host).refused(|| "RTM_GETADDR")?;
+    let routes = routes.iter().map(|route| (route.network, route.prefix));
+    let all = routes.chain(addresses.iter().map(|address| (address.ip, address.prefix)));
+    let nets = all.filter_map(|(ip, prefix)| IpNet::new(ip, prefix).ok()).map(|net| net.trunc());
+    // Every link has these; no network could ever be there.
+    let everywhere = |net: &IpNet| {
+        let ip = net.addr();
+        ip.is_multicast() || ip.is_loopback() || matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+    };
+    Ok(nets.filter(|net| !everywhere(net)).collect::<BTreeSet<_>>().into_iter().collect())
+}

@@ -1,0 +1,268 @@
+//! Bridges, alone and in trees.
+
+use tare_model::error::ErrorKind;
+use tare_model::network::{GatewayMode, Mac, NetworkConfig};
+use tare_sys::netlink::link::{self, Change, Kind, NewLink};
+
+use super::*;
+use crate::link::bridge::{Bridge, Limits};
+use crate::link::{ensure, mark, remove};
+
+/// A network of which the bridges have few ports.
+fn tree(config: NetworkConfig, limits: Limits) -> Net {
+    let network = network(1, config);
+    let fabric = Fabric::Bridge(Bridge::ensure(&mut host(), &network, limits).unwrap());
+    Net { addresses: Addresses::new(&network), network, fabric }
+}
+
+fn without_icc(mut config: NetworkConfig) -> NetworkConfig {
+    config.bridge.icc = false;
+    config
+}
+
+/// Attaches that many containers.
+fn crowd(net: &mut Net, count: usize) -> Vec<(Container, Endpoint)> {
+    let joined = |number| {
+        let mut container = container(number);
+        let endpoint = net.attach(&mut container, "eth0", true);
+        (container, endpoint)
+    };
+    (0..count).map(joined).collect()
+}
+
+#[test]
+fn containers_reach_each_other_and_the_gateway_by_both_families() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let crowd = crowd(&mut net, 2);
+        let outside = udp();
+        for family in [Family::V4, Family::V6] {
+            assert!(reaches(&crowd[0].0.udp, &crowd[1].0.udp, of(&crowd[1].1, family)), "{family:?}");
+            assert!(reaches(&crowd[0].0.udp, &outside, net.gateway(family)), "{family:?}");
+            assert!(reaches(&outside, &crowd[1].0.udp, of(&crowd[1].1, family)), "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn networks_are_apart_on_their_bridges() {
+    alone(|| {
+        let (mut web, mut db) = (Net::new(1, config("web")), Net::new(2, config("db")));
+        let (a, b) = (crowd(&mut web, 1).remove(0), crowd(&mut db, 1).remove(0));
+        let ports = |net: &Net| link::ports(&mut host(), bridge_of(net).index).unwrap().len();
+        assert_eq!((ports(&web), ports(&db)), (1, 1));
+        // The host does not forward here: what gets through would have gone by a bridge.
+        for family in [Family::V4, Family::V6] {
+            assert!(!reaches(&a.0.udp, &b.0.udp, of(&b.1, family)), "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn without_icc_nobody_reaches_anybody_but_the_gateway() {
+    alone(|| {
+        let mut net = Net::new(1, without_icc(config("web")));
+        let crowd = crowd(&mut net, 2);
+        let outside = udp();
+        for family in [Family::V4, Family::V6] {
+            assert!(!reaches(&crowd[0].0.udp, &crowd[1].0.udp, of(&crowd[1].1, family)), "{family:?}");
+            assert!(reaches(&crowd[0].0.udp, &outside, net.gateway(family)), "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn a_tree_of_bridges_is_one_network() {
+    alone(|| {
+        let mut net = tree(config("web"), Limits { root: 2, leaf: 2 });
+        let crowd = crowd(&mut net, 7);
+        let outside = udp();
+        for (place, (from, _)) in crowd.iter().enumerate() {
+            for (to, endpoint) in &crowd[place + 1..] {
+                assert!(reaches(&from.udp, &to.udp, of(endpoint, Family::V4)), "{place} to {endpoint:?}");
+            }
+            assert!(reaches(&from.udp, &outside, net.gateway(Family::V6)), "{place}");
+        }
+        let leaves = links(&mut host()).iter().filter(|name| name.starts_with("tl")).count();
+        assert_eq!(leaves, 3);
+        remove(&mut host(), &net.network).unwrap();
+        assert!(links(&mut host()).iter().all(|name| name.starts_with("tv")), "{:?}", links(&mut host()));
+    });
+}
+
+#[test]
+fn isolation_holds_across_the_tree() {
+    alone(|| {
+        let mut net = tree(without_icc(config("web")), Limits { root: 2, leaf: 2 });
+        let crowd = crowd(&mut net, 6);
+        let outside = udp();
+        // Two on the root, two on each leaf: all kinds of pairs are among these.
+        for (from, to) in [(0, 1), (0, 2), (2, 0), (2, 3), (2, 4), (4, 2)] {
+            let address = of(&crowd[to].1, Family::V4);
+            assert!(!reaches(&crowd[from].0.udp, &crowd[to].0.udp, address), "{from} to {to}");
+        }
+        for (container, _) in &crowd {
+            assert!(reaches(&container.udp, &outside, net.gateway(Family::V4)));
+        }
+    });
+}
+
+#[test]
+fn ports_of_dead_containers_are_used_again() {
+    alone(|| {
+        let mut net = tree(config("web"), Limits { root: 2, leaf: 2 });
+        for _ in 0..5 {
+            let crowd = crowd(&mut net, 2);
+            for (mut container, endpoint) in crowd {
+                let doomed = crate::link::detach(&mut container.inside, &endpoint).unwrap().unwrap();
+                doomed.delete(&mut container.inside).unwrap();
+            }
+        }
+        assert!(links(&mut host()).iter().all(|name| !name.starts_with("tl")), "it need not have grown");
+    });
+}
+
+#[test]
+fn a_daemon_that_comes_back_finds_the_tree_and_goes_on() {
+    alone(|| {
+        let limits = Limits { root: 1, leaf: 1 };
+        let mut net = tree(config("web"), limits);
+        let mut first = crowd(&mut net, 2);
+        let before = links(&mut host());
+        let uplink = mark::leaf(&net.network, 0).at_root;
+        let index = link::find(&mut host(), &uplink).unwrap().index;
+        link::delete(&mut host(), index).unwrap();
+        net.fabric = Fabric::Bridge(Bridge::ensure(&mut host(), &net.network, limits).unwrap());
+        let after = links(&mut host());
+        assert_eq!(before.len(), after.len(), "{before:?} {after:?}");
+        first.extend(crowd(&mut net, 1));
+        assert!(reaches(&first[0].0.udp, &first[1].0.udp, of(&first[1].1, Family::V4)));
+        assert!(reaches(&first[1].0.udp, &first[2].0.udp, of(&first[2].1, Family::V4)));
+    });
+}
+
+#[test]
+fn more_than_a_thousand_containers_are_on_one_network() {
+    alone(|| {
+        let config = NetworkConfig { ipv6: false, ..config("web") };
+        let mut net = tree(config, Limits::default());
+        let mut insides: Vec<Socket> = (0..1100).map(|_| alone(host)).collect();
+        let id = ContainerId::from_bytes([1; 32]);
+        let mut ends = Vec::new();
+        for (number, inside) in insides.iter_mut().enumerate() {
+            let endpoint = net.endpoint("eth0");
+            // A few have ears: of the root's first and last, of the leaf's first and last.
+            if [0, 959, 960, 1099].contains(&number) {
+                let mut container = container(number);
+                net.put(&mut container, &endpoint, true).unwrap();
+                ends.push((container, endpoint));
+                continue;
+            }
+            let (network, fabric, container) = (&net.network, &net.fabric, &id);
+            let (default_ipv4, default_ipv6) = (true, false);
+            let what = Attach { network, fabric, container, endpoint: &endpoint, default_ipv4, default_ipv6 };
+            attach(&mut host(), inside, &what).unwrap();
+        }
+        for (from, _) in &ends {
+            for (to, endpoint) in &ends {
+                if from.id != to.id {
+                    assert!(reaches(&from.udp, &to.udp, of(endpoint, Family::V4)), "{endpoint:?}");
+                }
+            }
+        }
+        assert_eq!(links(&mut host()).iter().filter(|name| name.starts_with("tl")).count(), 1);
+    });
+}
+
+#[test]
+fn a_link_of_somebody_elses_is_left_alone() {
+    alone(|| {
+        let mut config = config("web");
+        config.bridge.name = Some("theirs".into());
+        let network = network(1, config);
+        for kind in [Kind::Bridge, Kind::Veth { peer: Box::new(NewLink::new("other", None)) }] {
+            let host = &mut host();
+            link::create(host, &NewLink::new("theirs", Some(kind))).unwrap();
+            let theirs = link::find(host, "theirs").unwrap();
+            let error = ensure(host, &network).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(error.message().contains("named theirs"), "{error}");
+            remove(host, &network).unwrap();
+            assert_eq!(link::find(host, "theirs").unwrap(), theirs);
+            link::delete(host, theirs.index).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_bridge_has_what_was_asked_for_however_often() {
+    alone(|| {
+        let mut config = config("web");
+        config.bridge.mtu = Some(1400);
+        let network = network(1, config);
+        let host = &mut host();
+        for _ in 0..2 {
+            let Fabric::Bridge(bridge) = ensure(host, &network).unwrap() else { panic!("not a bridge") };
+            let link = link::find(host, &network.bridge()).unwrap();
+            assert_eq!((link.index, link.mtu, link.up), (bridge.index, 1400, true));
+            assert_eq!(link.alias, format!("tare network {}", network.id));
+            let found = addresses(host, link.index);
+            for pool in &network.pools {
+                assert!(found.contains(&pool.gateway.unwrap()), "{found:?}");
+            }
+            // As if the daemon had died before it said whose it is, and somebody had taken it down.
+            let spoilt = Change { up: Some(false), alias: Some(""), ..Change::default() };
+            link::change(host, link.index, &spoilt).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_mac_of_a_bridge_stays_whatever_its_ports_have() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let mac = |net: &Net| Mac(link::find(&mut host(), &net.network.bridge()).unwrap().mac.unwrap());
+        let before = mac(&net);
+        let mut one = container(0);
+        let mut endpoint = net.endpoint("eth0");
+        endpoint.mac = Some(Mac([0; 6].map(|_| 2)));
+        net.put(&mut one, &endpoint, false).unwrap();
+        assert_eq!(mac(&net), before);
+    });
+}
+
+#[test]
+fn no_router_is_believed_and_without_ipv6_there_is_none() {
+    alone(|| {
+        for (number, ipv6) in [(1, true), (2, false)] {
+            let net = Net::new(number, NetworkConfig { ipv6, ..config("web") });
+            let bridge = net.network.bridge();
+            let setting = |name| read(&format!("/proc/sys/net/ipv6/conf/{bridge}/{name}"));
+            assert_eq!(setting("accept_ra"), "0");
+            assert_eq!(setting("disable_ipv6"), if ipv6 { "0" } else { "1" });
+            crate::link::route_localnet(&bridge, true).unwrap();
+            assert_eq!(read(&format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet")), "1");
+        }
+        assert!(
+            crate::link::route_localnet("nowhere", true).unwrap_err().message().contains("is the link gone")
+        );
+    });
+}
+
+#[test]
+fn the_host_has_no_address_on_an_isolated_network() {
+    alone(|| {
+        let mut config = NetworkConfig { internal: true, ..config("web") };
+        config.bridge.gateway_ipv4 = GatewayMode::Isolated;
+        config.bridge.gateway_ipv6 = GatewayMode::Isolated;
+        let net = Net::new(1, config);
+        assert_eq!(addresses(&mut host(), bridge_of(&net).index), Vec::<IpAddr>::new());
+    });
+}
+
+fn bridge_of(net: &Net) -> &Bridge {
+    match &net.fabric {
+        Fabric::Bridge(bridge) => bridge,
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,159 @@
+//! The interface of a container: what it has, how it comes and goes, which way packets take.
+
+use tare_model::error::ErrorKind;
+use tare_model::network::NetworkConfig;
+use tare_sys::netlink::{link, route};
+
+use super::*;
+use crate::link::{Way, destinations, detach, set_default};
+
+fn defaults(inside: &mut Socket) -> Vec<(Option<IpAddr>, Option<u32>)> {
+    let mut found: Vec<_> = route::list(inside).unwrap();
+    found.retain(|route| route.prefix == 0);
+    found.sort_by_key(|route| route.network.is_ipv6());
+    found.into_iter().map(|route| (route.gateway, route.link)).collect()
+}
+
+#[test]
+fn an_interface_has_what_was_asked_for() {
+    alone(|| {
+        let mut config = config("web");
+        config.bridge.mtu = Some(1400);
+        let mut net = Net::new(1, config);
+        let mut one = container(0);
+        let endpoint = net.endpoint("eth7");
+        let index = net.put(&mut one, &endpoint, true).unwrap();
+        let link = link::find(&mut one.inside, "eth7").unwrap();
+        assert_eq!((link.mac, link.mtu, link.up), (endpoint.mac.map(|mac| mac.0), 1400, true));
+        let found = addresses(&mut one.inside, link.index);
+        assert!(endpoint.addresses.iter().all(|net| found.contains(&net.addr())), "{found:?}");
+        let outer = link::list(&mut host()).unwrap().into_iter().find(|l| Some(l.index) == index).unwrap();
+        assert_eq!(outer.name, crate::link::host_name(&endpoint.id));
+        assert!(outer.name.len() <= 15 && outer.up && outer.mtu == 1400, "{outer:?}");
+        assert_eq!(outer.alias, format!("tare container {} eth7", one.id.short()));
+        assert_eq!(addresses(&mut host(), outer.index), Vec::<IpAddr>::new());
+        let ways = [Family::V4, Family::V6].map(|family| (Some(net.gateway(family)), Some(link.index)));
+        assert_eq!(defaults(&mut one.inside), ways);
+    });
+}
+
+#[test]
+fn a_network_without_ipv6_brings_none_into_a_container() {
+    alone(|| {
+        let mut net = Net::new(1, NetworkConfig { ipv6: false, ..config("web") });
+        let mut one = container(0);
+        net.attach(&mut one, "eth0", true);
+        let index = link::find(&mut one.inside, "eth0").unwrap().index;
+        let found = addresses(&mut one.inside, index);
+        assert!(found.iter().all(IpAddr::is_ipv4) && found.len() == 1, "{found:?}");
+    });
+}
+
+#[test]
+fn the_first_packet_is_not_lost() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let outside = udp();
+        for number in 0..20 {
+            let mut one = container(number);
+            net.attach(&mut one, "eth0", true);
+            let started = std::time::Instant::now();
+            assert!(reaches(&one.udp, &outside, net.gateway(Family::V4)), "{number}");
+            // A lost question for the neighbour is asked again after a second, and the wait is shorter than that.
+            assert!(started.elapsed() < Duration::from_millis(200), "{number}: {:?}", started.elapsed());
+        }
+    });
+}
+
+#[test]
+fn a_live_connect_leaves_what_is_there_alone() {
+    alone(|| {
+        let (mut web, mut db) = (Net::new(1, config("web")), Net::new(2, config("db")));
+        let [mut one, mut peer, mut other] = [0, 1, 2].map(container);
+        web.attach(&mut one, "eth0", true);
+        let at_web = web.attach(&mut peer, "eth0", true);
+        let at_db = db.attach(&mut other, "eth0", true);
+        let before = (defaults(&mut one.inside), link::find(&mut one.inside, "eth0").unwrap().index);
+        let second = db.attach(&mut one, "eth1", false);
+        assert_eq!(defaults(&mut one.inside), before.0);
+        for family in [Family::V4, Family::V6] {
+            assert!(reaches(&one.udp, &peer.udp, of(&at_web, family)), "{family:?}");
+            assert!(reaches(&one.udp, &other.udp, of(&at_db, family)), "{family:?}");
+            assert!(reaches(&other.udp, &one.udp, of(&second, family)), "{family:?}");
+        }
+        detach(&mut one.inside, &second).unwrap().unwrap().delete(&mut one.inside).unwrap();
+        assert!(reaches(&one.udp, &peer.udp, of(&at_web, Family::V4)));
+        assert_eq!(link::find(&mut one.inside, "eth0").unwrap().index, before.1);
+    });
+}
+
+#[test]
+fn the_way_out_changes_at_one_instant_and_can_be_none() {
+    alone(|| {
+        let (mut web, mut db) = (Net::new(1, config("web")), Net::new(2, config("db")));
+        let mut one = container(0);
+        web.attach(&mut one, "eth0", true);
+        db.attach(&mut one, "eth1", false);
+        let index = link::find(&mut one.inside, "eth1").unwrap().index;
+        let way = |family| Some(Way { interface: "eth1", gateway: Some(db.gateway(family)) });
+        set_default(&mut one.inside, way(Family::V4), way(Family::V6)).unwrap();
+        let expected = [Family::V4, Family::V6].map(|family| (Some(db.gateway(family)), Some(index)));
+        assert_eq!(defaults(&mut one.inside), expected);
+        set_default(&mut one.inside, None, way(Family::V6)).unwrap();
+        assert_eq!(defaults(&mut one.inside), [expected[1]]);
+        set_default(&mut one.inside, None, None).unwrap();
+        assert_eq!(defaults(&mut one.inside), []);
+        let nowhere = Way { interface: "eth9", gateway: Some(db.gateway(Family::V4)) };
+        let error = set_default(&mut one.inside, Some(nowhere), None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_detached_interface_is_gone_at_once_and_its_name_free() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let [mut one, mut peer] = [0, 1].map(container);
+        let endpoint = net.attach(&mut one, "eth0", true);
+        let other = net.attach(&mut peer, "eth0", true);
+        let doomed = detach(&mut one.inside, &endpoint).unwrap().unwrap();
+        assert!(!reaches(&one.udp, &peer.udp, of(&other, Family::V4)));
+        net.attach(&mut one, "eth0", true);
+        assert!(reaches(&one.udp, &peer.udp, of(&other, Family::V4)), "the new one works beside the old one");
+        doomed.delete(&mut one.inside).unwrap();
+        assert_eq!(links(&mut one.inside), ["eth0"]);
+        assert!(!links(&mut host()).contains(&crate::link::host_name(&endpoint.id)));
+        let missing = Endpoint { interface: "eth5".into(), ..endpoint };
+        assert!(detach(&mut one.inside, &missing).unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_refusal_leaves_nothing_behind() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let mut one = container(0);
+        net.attach(&mut one, "eth0", true);
+        let before = (links(&mut host()), links(&mut one.inside));
+        let taken = net.endpoint("eth0");
+        let error = net.put(&mut one, &taken, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains("network web") && error.message().contains("eth0"), "{error}");
+        let mut wrong = net.endpoint("eth1");
+        wrong.addresses.push(wrong.addresses[0]);
+        let error = net.put(&mut one, &wrong, false).unwrap_err();
+        assert!(error.message().contains("set up of eth1"), "{error}");
+        assert_eq!((links(&mut host()), links(&mut one.inside)), before);
+    });
+}
+
+#[test]
+fn what_the_host_sends_somewhere_is_known() {
+    alone(|| {
+        let net = Net::new(1, config("web"));
+        let found = destinations(&mut host()).unwrap();
+        let mut expected: Vec<IpNet> = net.network.pools.iter().map(|pool| pool.subnet).collect();
+        expected.sort();
+        assert_eq!(found, expected);
+    });
+}
