@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod mounts;
+mod networks;
 mod oci;
 mod oci_peers;
 mod rootless;
