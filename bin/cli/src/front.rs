@@ -8,8 +8,12 @@ use crate::host;
 use std::fmt::Write as _;
 
 /// Groups of commands that may stand before a command's own name.
-const GROUPS: &[(&str, &str)] =
-    &[("container", "Manage containers"), ("image", "Manage images"), ("system", "Manage tare")];
+const GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("network", "Manage networks"),
+    ("system", "Manage tare"),
+];
 
 /// Commands that Docker has and tare has not, with why.
 const LATER: &[(&str, &str)] = &[
@@ -29,10 +33,8 @@ const LATER: &[(&str, &str)] = &[
     ("login", "registries come later"),
     ("logout", "registries come later"),
     ("manifest", "registries come later"),
-    ("network", "container networks come later"),
     ("node", "there is no swarm"),
     ("plugin", "there are no plugins"),
-    ("port", "container networks come later"),
     ("prune", "it comes later; use rm and rmi"),
     ("df", "it comes later"),
     ("pull", "registries come later; use `tare load` or `tare import`"),

@@ -30,6 +30,8 @@ pub struct Engine {
     args: Vec<String>,
     /// A reference daemon that was there before and stays.
     peer: Option<PathBuf>,
+    /// The daemon has a network namespace of its own, which stands for the machine's.
+    apart: bool,
 }
 
 impl Engine {
@@ -43,6 +45,30 @@ impl Engine {
     /// Starts an engine without images.
     pub fn empty() -> Engine {
         Engine::with_args(&[])
+    }
+
+    /// Starts an engine that has the busybox image, in a network namespace of its own: what it does to links, addresses
+    /// and rules is none of the machine's. [`Engine::outside`] runs what a user of that machine would.
+    pub fn apart() -> Engine {
+        let mut engine = Engine::prepared(&[]);
+        engine.apart = engine.peer.is_none();
+        match engine.apart {
+            true => engine.start_daemon(),
+            false => engine.remove_containers(),
+        }
+        engine.have_busybox();
+        engine
+    }
+
+    /// A command on the machine as the engine sees it: in the daemon's network namespace.
+    pub fn outside<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        if !self.apart {
+            let mut args = args.into_iter();
+            let program = args.next().expect("a program");
+            return Cmd::new(program.as_ref()).args(args);
+        }
+        let pid = self.daemon_pid().to_string();
+        Cmd::new("nsenter").args(["--target", &pid, "--net", "--"]).args(args)
     }
 
     /// Starts an engine with more arguments for the daemon.
@@ -65,7 +91,13 @@ impl Engine {
         );
         let dir = tempfile::Builder::new().prefix("tare-kit-").tempdir().expect("a temporary directory");
         let peer = std::env::var_os("TARE_TEST_PEER").map(PathBuf::from);
-        Engine { dir, daemon: None, args: args.iter().map(|a| (*a).to_string()).collect(), peer }
+        Engine {
+            dir,
+            daemon: None,
+            args: args.iter().map(|a| (*a).to_string()).collect(),
+            peer,
+            apart: false,
+        }
     }
 
     /// True if the suite runs on a reference daemon and tests of our own features should step aside.
@@ -127,7 +159,16 @@ impl Engine {
     fn spawn_daemon(&self) -> Child {
         let log =
             File::options().append(true).create(true).open(self.dir().join("tared.log")).expect("a log file");
-        let mut command = Command::new(program("tared"));
+        let mut command = match self.apart {
+            // Each execs the next, so the daemon is the child.
+            true => {
+                let mut command = Command::new("unshare");
+                command.args(["--net", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
+                command.arg(program("tared"));
+                command
+            }
+            false => Command::new(program("tared")),
+        };
         command.arg("--root").arg(self.root()).arg("--run-dir").arg(self.run_dir());
         command.arg("--socket").arg(self.socket());
         // Standard output is the descriptor on which the daemon says that it is ready.

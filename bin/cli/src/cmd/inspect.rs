@@ -26,6 +26,12 @@ pub(crate) const IMAGE: &[Flag] = &[
     refused("platform", None, "images have one platform"),
 ];
 
+/// Flags of `network inspect`.
+pub(crate) const NETWORK: &[Flag] = &[
+    text("format", Some('f'), "string", "Format output: 'json' or a Go template"),
+    switch("verbose", Some('v'), "Verbose output for diagnostics"),
+];
+
 /// Fields that the daemon leaves out where there is nothing, so that `{{if .State.Health}}` is a question, not an error.
 const OPTIONAL: &[&str] = &[
     "Health",
@@ -56,7 +62,12 @@ const OPTIONAL: &[&str] = &[
     "SizeRw",
     "SizeRootFs",
     "DriverOpts",
+    "EnableIPv4",
     "IPAMConfig",
+    "IPRange",
+    "Gateway",
+    "AuxiliaryAddresses",
+    "Status",
     "Name",
     "BindOptions",
     "VolumeOptions",
@@ -140,10 +151,11 @@ pub(crate) fn any(context: &Context, given: &Given) -> Outcome {
     match given.one("type").unwrap_or_default() {
         "container" => run(context, given, &[Kind::Container]),
         "image" => run(context, given, &[Kind::Image]),
-        other if !other.is_empty() => {
-            Err(Failure::new(format!("unknown type: {other:?}: must be one of \"container\", \"image\"")))
-        }
-        _ => run(context, given, &[Kind::Container, Kind::Image]),
+        "network" => run(context, given, &[Kind::Network]),
+        other if !other.is_empty() => Err(Failure::new(format!(
+            "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\""
+        ))),
+        _ => run(context, given, &[Kind::Container, Kind::Image, Kind::Network]),
     }
 }
 
@@ -157,10 +169,16 @@ pub(crate) fn image(context: &Context, given: &Given) -> Outcome {
     run(context, given, &[Kind::Image])
 }
 
+/// `tare network inspect`.
+pub(crate) fn network(context: &Context, given: &Given) -> Outcome {
+    run(context, given, &[Kind::Network])
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Container,
     Image,
+    Network,
 }
 
 fn run(context: &Context, given: &Given, kinds: &[Kind]) -> Outcome {
@@ -198,6 +216,7 @@ fn look_up(
                 Request::get(format!("/containers/{}/json", path_name(name))).flag("size", size)
             }
             Kind::Image => Request::get(format!("/images/{}/json", path_name(name))),
+            Kind::Network => Request::get(format!("/networks/{}", path_name(name))),
         };
         match client.bytes(request) {
             Ok(bytes) => return Ok(Ok(String::from_utf8_lossy(&bytes).trim().to_owned())),

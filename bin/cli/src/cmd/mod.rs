@@ -7,6 +7,8 @@ pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
+pub(crate) mod network;
+pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod spec;

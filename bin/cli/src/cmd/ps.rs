@@ -7,6 +7,7 @@ use crate::options::filter;
 use crate::output::format::{Layout, Row, render};
 use crate::output::human;
 use crate::output::json::quote;
+use crate::output::ports::ports;
 use serde_json::Value;
 use tare_docker_api::client::Request;
 use time::OffsetDateTime;
@@ -151,18 +152,6 @@ fn size(c: &Value) -> String {
     } else {
         own
     }
-}
-
-fn ports(value: &Value) -> String {
-    let ports = value.as_array().into_iter().flatten().map(|p| {
-        let inside = format!("{}/{}", p["PrivatePort"], p["Type"].as_str().unwrap_or("tcp"));
-        match (p["IP"].as_str(), p["PublicPort"].as_u64()) {
-            (Some(ip), Some(public)) if ip.contains(':') => format!("[{ip}]:{public}->{inside}"),
-            (Some(ip), Some(public)) => format!("{ip}:{public}->{inside}"),
-            _ => inside,
-        }
-    });
-    ports.collect::<Vec<_>>().join(", ")
 }
 
 fn mounts(value: &Value, whole: bool) -> String {

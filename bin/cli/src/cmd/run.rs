@@ -29,7 +29,7 @@ pub(crate) fn run(context: &Context, given: &Given) -> Outcome {
         return Err(Failure::new("the input device is not a TTY"));
     }
     let mut client = context.client().map_err(|f| with_help(&f.message, "run", OWN_ERROR))?;
-    let id = create(context, &mut client, given, &body, "run")?;
+    let id = create(&mut client, given, &body, "run")?;
     if !attached.any() {
         client.done(Request::post(format!("/containers/{id}/start"))).map_err(|e| start_failure(&e))?;
         if given.on("detach") {
@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context, given: &Given) -> Outcome {
 pub(crate) fn create_only(context: &Context, given: &Given) -> Outcome {
     let body = prepare(given, "create")?;
     let mut client = context.client()?;
-    print_line(create(context, &mut client, given, &body, "create")?)?;
+    print_line(create(&mut client, given, &body, "create")?)?;
     Ok(0)
 }
 
@@ -70,16 +70,12 @@ fn with_help(message: &str, command: &str, code: i32) -> Failure {
 
 /// Creates the container and tells what there is to tell of it; returns its id.
 fn create(
-    context: &Context,
     client: &mut Client,
     given: &Given,
     body: &CreateRequest,
     command: &str,
 ) -> Result<String, Failure> {
     let made = send_create(client, given, body, command)?;
-    if command == "run" {
-        tell_of_network(context, body, &made);
-    }
     write_cidfile(given, &made, command)?;
     Ok(made.id)
 }
@@ -110,18 +106,6 @@ fn send_create(
         complain(format!("WARNING: {warning}"));
     }
     Ok(made)
-}
-
-/// Until there are container networks, the modes `default` and `bridge` mean none, and who did not ask for that is
-/// told, here or by the daemon. Of a daemon that is not ours nothing is known.
-fn tell_of_network(context: &Context, body: &CreateRequest, made: &ContainerCreateResponse) {
-    let mode = body.docker.host_config.as_ref().and_then(|h| h.network_mode.as_deref()).unwrap_or_default();
-    let told = made.warnings.iter().any(|w| w.contains("network"));
-    if context.endpoint.ours && !told && matches!(mode, "default" | "bridge") {
-        complain(
-            "WARNING: there are no container networks yet: this one has the loopback interface only (--network host gives it the host's)",
-        );
-    }
 }
 
 /// Writes the id file, if one was asked for.

@@ -2,11 +2,13 @@
 
 use crate::failure::plain;
 use crate::flags::Given;
-use crate::options::{Parsed, confine, env, mount, resource, size};
+use crate::options::{Parsed, confine, env, mount, network, port, resource, size};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tare_docker_api::extension::{CreateExtension, CreateRequest, RootfsDirectory};
-use tare_docker_api::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
+use tare_docker_api::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig,
+};
 use tare_model::reference::Reference;
 
 /// Where relative paths and variables come from.
@@ -54,6 +56,7 @@ pub(crate) fn create_request(given: &Given, around: &Surroundings<'_>) -> Parsed
     };
     let attached = Attached::from(given);
     let interactive = given.on("interactive");
+    let (mode, endpoints) = network::endpoints(given)?;
     let docker = ContainerCreateBody {
         hostname: given.some("hostname"),
         domainname: given.some("domainname"),
@@ -74,7 +77,10 @@ pub(crate) fn create_request(given: &Given, around: &Surroundings<'_>) -> Parsed
         stop_signal: given.some("stop-signal"),
         stop_timeout: given.number("stop-timeout"),
         healthcheck: given.on("no-healthcheck").then(no_health_check),
-        host_config: Some(host_config(given, around)?),
+        exposed_ports: exposed(given)?,
+        networking_config: (!endpoints.is_empty())
+            .then_some(NetworkingConfig { endpoints_config: Some(endpoints) }),
+        host_config: Some(HostConfig { network_mode: Some(mode), ..host_config(given, around)? }),
         ..ContainerCreateBody::default()
     };
     Ok(CreateRequest { docker, tare: rootfs.map(|dir| CreateExtension { rootfs: Some(dir) }) })
@@ -182,7 +188,9 @@ fn host_config(given: &Given, around: &Surroundings<'_>) -> Parsed<HostConfig> {
         tmpfs: tmpfs(given)?,
         binds: binds(given, &around.cwd)?,
         mounts: each(given, "mount", |m| mount::mount(m, &around.cwd))?,
-        network_mode: Some(network(given)?),
+        links: given.api_list("link"),
+        port_bindings: Some(port::map(&given.many("publish"))?).filter(|map| !map.is_empty()),
+        publish_all_ports: given.on("publish-all").then_some(true),
         restart_policy: resource::restart_policy(given)?,
         log_config: log_config(given),
         console_size: around.window.map(|(rows, columns)| vec![usize::from(rows), usize::from(columns)]),
@@ -223,12 +231,14 @@ fn namespaces(given: &Given, host: &mut HostConfig) -> Parsed<()> {
     Ok(())
 }
 
-fn network(given: &Given) -> Parsed<String> {
-    match given.one("network").or_else(|| given.one("net")) {
-        None => Ok("default".to_owned()),
-        Some("") => Err("no name set for network".to_owned()),
-        Some(name) => Ok(name.to_owned()),
+/// What `--expose` names, and what is published.
+fn exposed(given: &Given) -> Parsed<Option<Vec<String>>> {
+    let mut all = std::collections::BTreeSet::new();
+    for text in given.many("expose") {
+        all.extend(port::expose(text)?);
     }
+    all.extend(port::map(&given.many("publish"))?.into_keys());
+    Ok((!all.is_empty()).then(|| all.into_iter().collect()))
 }
 
 fn log_config(given: &Given) -> Option<HostConfigLogConfig> {

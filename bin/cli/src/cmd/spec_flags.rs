@@ -1,9 +1,8 @@
 //! The flags of `run` and `create`: ours, Docker's, and those of Docker's that are not there yet, with the reason.
 
 use crate::flags::{Flag, integer, list, refused, refused_switch, switch, text};
-use crate::options::{env, mount, resource, size};
+use crate::options::{env, mount, network, port, resource, size};
 
-const NETWORK: &str = "container networks come later; use --network host, or none";
 const HEALTH: &str = "health checks come later";
 const WINDOWS: &str = "it is for Windows";
 
@@ -39,23 +38,31 @@ pub(crate) const CONTAINER: &[Flag] = &[
     text("entrypoint", None, "string", "Overwrite the default ENTRYPOINT of the image"),
     list("env", Some('e'), "Set environment variables").checked(env::check_variable),
     list("env-file", None, "Read in a file of environment variables"),
+    list("expose", None, "Expose a port or a range of ports").checked(port::check_expose),
     list("group-add", None, "Add additional groups to join"),
     text("hostname", Some('h'), "string", "Container host name"),
     switch("init", None, "Run an init inside the container that forwards signals and reaps processes"),
     switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
+    text("ip", None, "ip", "IPv4 address (e.g., 172.30.100.104)"),
+    text("ip6", None, "ip", "IPv6 address (e.g., 2001:db8::33)"),
     text("ipc", None, "string", "IPC mode to use"),
     text("isolation", None, "string", "Container isolation technology (default)").checked(check_isolation),
     list("label", Some('l'), "Set meta data on a container").checked(env::check_label),
     list("label-file", None, "Read in a line delimited file of labels"),
+    list("link", None, "Add link to another container"),
+    list("link-local-ip", None, "Container IPv4/IPv6 link-local addresses").valued("ip"),
     text("log-driver", None, "string", "Logging driver for the container (local, json-file, none)"),
     list("log-opt", None, "Log driver options"),
+    text("mac-address", None, "mac-address", "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
     text("memory-swappiness", None, "int", "Tune container memory swappiness (0 to 100)").checked(integer),
     list("mount", None, "Attach a filesystem mount to the container")
         .valued("mount")
         .checked(mount::check_mount),
     text("name", None, "string", "Assign a name to the container"),
-    text("network", None, "network", "Connect a container to a network (none|host)"),
-    text("net", None, "network", "Same as --network"),
+    list("network", None, "Connect a container to a network").valued("network").checked(network::check),
+    list("net", None, "Same as --network").valued("network").checked(network::check),
+    list("network-alias", None, "Add network-scoped alias for the container"),
+    list("net-alias", None, "Same as --network-alias"),
     switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
     switch("oom-kill-disable", None, "Disable OOM Killer"),
     text("oom-score-adj", None, "int", "Tune host's OOM preferences (-1000 to 1000)").checked(integer),
@@ -68,6 +75,8 @@ pub(crate) const CONTAINER: &[Flag] = &[
         "Pull image before running (\"missing\", \"never\"; there is no registry yet)",
     )
     .checked(check_pull),
+    list("publish", Some('p'), "Publish a container's port(s) to the host").checked(port::check_publish),
+    switch("publish-all", Some('P'), "Publish all exposed ports to random ports"),
     switch("quiet", Some('q'), "Suppress the pull output"),
     switch("read-only", None, "Mount the container's root filesystem as read only"),
     switch(
@@ -131,7 +140,6 @@ pub(crate) const RUN: &[Flag] = &[
 pub(crate) const REFUSED: &[Flag] = &[
     refused("cpu-count", None, WINDOWS),
     refused("cpu-percent", None, WINDOWS),
-    refused("expose", None, NETWORK),
     refused("gpus", None, "pass the device nodes with --device"),
     refused("health-cmd", None, HEALTH),
     refused("health-interval", None, HEALTH),
@@ -141,16 +149,7 @@ pub(crate) const REFUSED: &[Flag] = &[
     refused("health-timeout", None, HEALTH),
     refused("io-maxbandwidth", None, WINDOWS),
     refused("io-maxiops", None, WINDOWS),
-    refused("ip", None, NETWORK),
-    refused("ip6", None, NETWORK),
-    refused("link", None, NETWORK),
-    refused("link-local-ip", None, NETWORK),
-    refused("mac-address", None, NETWORK),
-    refused("network-alias", None, NETWORK),
-    refused("net-alias", None, NETWORK),
     refused("platform", None, "images run on this machine's platform only"),
-    refused("publish", Some('p'), NETWORK),
-    refused_switch("publish-all", Some('P'), NETWORK),
     refused("runtime", None, "tare is the runtime"),
     refused("storage-opt", None, "there are no storage drivers to choose from"),
     refused_switch("use-api-socket", None, "mount the socket with --volume if you mean it"),

@@ -34,7 +34,7 @@ fn what_docker_has_and_we_do_not_is_refused_by_name() {
     assert!(failure("image pull alpine").message.contains("'tare image pull' is not supported yet"));
     assert!(failure("--tlsverify ps").message.starts_with("--tlsverify is not supported"));
     assert!(failure("-D ps").message.starts_with("--debug is not supported"));
-    assert!(failure("run --publish 80:80 x").message.starts_with("--publish is not supported yet: "));
+    assert!(failure("run --gpus all x").message.starts_with("--gpus is not supported yet: "));
 }
 
 #[test]

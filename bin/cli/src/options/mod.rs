@@ -3,8 +3,11 @@
 pub(crate) mod confine;
 pub(crate) mod env;
 pub(crate) mod filter;
+pub(crate) mod ipam;
 pub(crate) mod keys;
 pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod port;
 pub(crate) mod resource;
 pub(crate) mod size;
 pub(crate) mod when;

@@ -220,7 +220,7 @@ fn check_type(mount: &Mount) -> Parsed<()> {
 }
 
 /// One line of comma-separated fields; quotes double inside quotes.
-fn csv(text: &str) -> Parsed<Vec<String>> {
+pub(super) fn csv(text: &str) -> Parsed<Vec<String>> {
     let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

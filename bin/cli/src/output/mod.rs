@@ -3,6 +3,7 @@
 pub(crate) mod format;
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod ports;
 pub(crate) mod table;
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn the_end_of_stdin_follows_what_was_typed_before() {
 
 #[test]
 fn a_signal_before_the_start_is_kept_and_the_third_interrupt_ends_all() {
-    let client = tare_docker_api::client::Client::new("/nowhere", "1.47");
+    let client = tare_docker_api::client::Client::new("/nowhere", "1.51");
     let mut control = Control::new(client, "/containers/x".into(), true, false);
     assert!(control.signal(2).is_ok() && control.signal(15).is_ok() && control.signal(1).is_ok());
     let last = control.signal(2).expect_err("enough");
@@ -66,7 +66,7 @@ fn a_signal_before_the_start_is_kept_and_the_third_interrupt_ends_all() {
 
 #[test]
 fn without_a_proxy_a_signal_ends_the_client_with_its_number() {
-    let client = tare_docker_api::client::Client::new("/nowhere", "1.47");
+    let client = tare_docker_api::client::Client::new("/nowhere", "1.51");
     let mut control = Control::new(client, "/exec/x".into(), false, false);
     assert_eq!(control.signal(15), Err(Failure::silent(143)));
 }

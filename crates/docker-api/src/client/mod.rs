@@ -36,7 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// API version that requests carry when nobody asks for another.
-pub const DEFAULT_VERSION: &str = "1.47";
+pub const DEFAULT_VERSION: &str = "1.51";
 
 /// Result of a call to the daemon.
 pub type Result<T> = std::result::Result<T, ClientError>;
@@ -68,7 +68,7 @@ pub struct Response {
 // === impl Client ===
 
 impl Client {
-    /// A client of the daemon behind `socket` that speaks API `version` (such as `1.47`). Connects when first used.
+    /// A client of the daemon behind `socket` that speaks API `version` (such as `1.51`). Connects when first used.
     pub fn new(socket: impl Into<PathBuf>, version: &str) -> Self {
         Self { socket: socket.into(), prefix: format!("/v{version}"), idle: Vec::new() }
     }

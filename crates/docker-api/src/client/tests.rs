@@ -81,7 +81,7 @@ fn a_request_names_the_version_and_encodes_its_query() {
     let line = seen[0].lines().next().expect("a request line").to_owned();
     assert_eq!(
         line,
-        "GET /v1.47/containers/json?filters=%7B%22a%20b%22%3A%5B%22c%26d%22%5D%7D&all=1 HTTP/1.1"
+        "GET /v1.51/containers/json?filters=%7B%22a%20b%22%3A%5B%22c%26d%22%5D%7D&all=1 HTTP/1.1"
     );
 }
 
@@ -100,7 +100,7 @@ fn a_connection_is_kept_and_used_again() {
     client.done(Request::post("/a")).expect("the first");
     client.done(Request::post("/b").json(&serde_json::json!({"x": 1})).expect("json")).expect("the second");
     let seen = server.seen().concat();
-    assert!(seen.contains("POST /v1.47/a") && seen.ends_with(r#"{"x":1}"#), "{seen}");
+    assert!(seen.contains("POST /v1.51/a") && seen.ends_with(r#"{"x":1}"#), "{seen}");
 }
 
 #[test]
@@ -371,7 +371,7 @@ proptest! {
 #[test]
 fn an_older_daemon_is_spoken_to_in_its_version_and_a_newer_one_in_ours() {
     for (said, asked) in
-        [("Api-Version: 1.41\r\n", "v1.41"), ("Api-Version: 1.99\r\n", "v1.47"), ("", "v1.47")]
+        [("Api-Version: 1.41\r\n", "v1.41"), ("Api-Version: 1.99\r\n", "v1.51"), ("", "v1.51")]
     {
         let pong: &'static str =
             format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 2\r\nConnection: close\r\n\r\nOK").leak();

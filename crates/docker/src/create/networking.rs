@@ -213,7 +213,11 @@ fn links(networking: &mut Networking, mode: &NetworkMode, links: &[String]) -> R
     };
     let endpoint = networking.endpoints.entry(key.to_owned()).or_default();
     for link in links {
-        endpoint.links.push(endpoint::link(link)?);
+        let link = endpoint::link(link)?;
+        // Docker's client sends them here and in the endpoint.
+        if !endpoint.links.contains(&link) {
+            endpoint.links.push(link);
+        }
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod mounts;
+mod networks;
 mod oci;
 mod oci_peers;
 mod rootless;

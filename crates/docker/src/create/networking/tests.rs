@@ -184,6 +184,9 @@ fn several_networks_are_for_new_clients() {
 fn links_belong_to_the_network_of_the_mode() {
     let config = read(json!({"HostConfig": {"Links": ["db:sql"]}})).expect("valid");
     assert_eq!(config.networking.endpoints["bridge"].links, ["db:sql"]);
+    let mut twice = on("front", json!({"front": {"Links": ["db:sql"]}}));
+    twice["HostConfig"]["Links"] = json!(["db:sql", "cache"]);
+    assert_eq!(read(twice).expect("valid").networking.endpoints["front"].links, ["db:sql", "cache:cache"]);
     refused(&[(json!({"HostConfig": {"NetworkMode": "none", "Links": ["db"]}}), "links")]);
 }
 
