@@ -25,7 +25,7 @@ mod table;
 
 pub(crate) use connect::means as connect_means;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -78,6 +78,9 @@ pub(crate) struct Attachment {
     pub(crate) aliases: Vec<String>,
     /// `container:alias`: names for it alone.
     pub(crate) links: Vec<String>,
+    /// Parameters of the interface: path below /proc/sys, and value.
+    #[serde(default)]
+    pub(crate) sysctls: BTreeMap<String, String>,
     /// What it has there.
     pub(crate) endpoint: Endpoint,
     /// Where default routes are considered.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tare_model::Result;
 use tare_model::network::{EndpointConfig, PortBinding, Published};
 use tare_model::sandbox::NetworkSockets;
+use tare_model::{Error, Result};
 
 use super::{Attached, Networks, Party, forbidden, plan, resolver};
 use crate::api::network::PortChange;
@@ -25,6 +25,11 @@ impl Networks {
         config: &EndpointConfig,
         sockets: NetworkSockets,
     ) -> Result<Attached> {
+        if !config.sysctls.is_empty() {
+            return Err(Error::invalid(
+                "endpoint sysctls are set by a container's first process: they cannot be given to one that runs already",
+            ));
+        }
         let (mut after, joined) = {
             let mut table = self.lock();
             let network = Arc::clone(&table.find(key)?.network);

@@ -2,6 +2,7 @@
 //!
 //! Calls may block for as long as the kernel takes, which is on its network lock: they are made on threads that may.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct Join {
     pub(crate) names: Vec<String>,
     /// Names for it alone, and whom they stand for.
     pub(crate) links: Vec<(String, String)>,
+    /// Parameters of the interface: path below /proc/sys, and value.
+    pub(crate) sysctls: BTreeMap<String, String>,
 }
 
 /// See the head of this file.

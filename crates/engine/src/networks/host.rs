@@ -198,7 +198,7 @@ impl Fabric for Host {
             self.firewall(Ruleset::default)?.admit(&admitted, &[])?;
         }
         self.join_names(joins);
-        Ok(NetworkReady::default())
+        Ok(NetworkReady { sysctls: joins.iter().flat_map(parameters).collect() })
     }
 
     fn serve_names(&self, joins: &[Join], resolver: &Resolver, sockets: &NetworkSockets) -> Result<()> {
@@ -345,6 +345,17 @@ fn dup(socket: &OwnedFd) -> Result<OwnedFd> {
 
 fn addresses(join: &Join) -> Vec<IpAddr> {
     join.endpoint.addresses.iter().map(IpNet::addr).collect()
+}
+
+/// Parameters of an interface: without an address of IPv6 there is none of it on the link.
+fn parameters(join: &Join) -> Vec<(String, String)> {
+    let interface = &join.endpoint.interface;
+    let mut all: Vec<_> = join.sysctls.clone().into_iter().collect();
+    let has_ipv6 = join.endpoint.addresses.iter().any(|address| address.addr().is_ipv6());
+    if !has_ipv6 && std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        all.push((format!("net/ipv6/conf/{interface}/disable_ipv6"), "1".to_owned()));
+    }
+    all
 }
 
 /// What a container may ask: names of its networks, but of the default one, which has none.

@@ -109,6 +109,29 @@ pub(crate) fn interfaces(on: &[(&Network, &EndpointConfig)], taken: &[String]) -
     Ok(names)
 }
 
+/// Parameters of an interface, `net.ipv4.conf.IFNAME.log_martians=1`, as paths below /proc/sys with values.
+///
+/// # Errors
+/// `InvalidInput` for one that is not of an interface.
+pub(crate) fn sysctls(asked: &[String], interface: &str) -> Result<BTreeMap<String, String>> {
+    let parse = |text: &String| {
+        let wrong = || {
+            let want = "want net.FAMILY.KIND.IFNAME.NAME=VALUE, with IFNAME in place of the interface's name";
+            Error::invalid(format!("invalid endpoint sysctl {text:?}: {want}"))
+        };
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        let parts: Vec<&str> = key.split('.').collect();
+        let [net @ "net", family, kind, "IFNAME", name] = parts.as_slice() else { return Err(wrong()) };
+        let plain =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if ![family, kind, name].into_iter().all(|part| plain(part)) || value.chars().any(char::is_control) {
+            return Err(wrong());
+        }
+        Ok((format!("{net}/{family}/{kind}/{interface}/{name}"), value.to_owned()))
+    };
+    asked.iter().map(parse).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use ipnet::IpNet;
@@ -171,6 +194,23 @@ mod tests {
         internal.config.internal = true;
         assert_eq!(default_routes(&[(&internal, 9), (&a, 0)]), (Some(1), None));
         assert_eq!(default_routes(&[(&internal, 9)]), (None, None));
+    }
+
+    #[test]
+    fn parameters_are_of_the_interface_and_of_nothing_else() {
+        let all = sysctls(&["net.ipv4.conf.IFNAME.log_martians=1".into()], "eth1.5").unwrap();
+        let wanted = ("net/ipv4/conf/eth1.5/log_martians".to_owned(), "1".to_owned());
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [wanted]);
+        for wrong in [
+            "net.ipv4.conf.all.forwarding=1",
+            "kernel.a.b.IFNAME.c=1",
+            "net.ipv4.conf.IFNAME.a/b=1",
+            "net.ipv4.conf.IFNAME.=1",
+            "net.ipv4.conf.IFNAME.x",
+            "net.ipv4.conf.IFNAME.x=1\n2",
+        ] {
+            assert!(sysctls(&[wrong.into()], "eth0").is_err(), "{wrong}");
+        }
     }
 
     #[test]

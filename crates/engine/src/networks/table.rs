@@ -216,6 +216,7 @@ impl Table {
             let already = format!("endpoint with name {} already exists in network {name}", party.name);
             return Err(forbidden(already));
         }
+        let sysctls = plan::sysctls(&config.sysctls, &interface)?;
         let endpoint = entry.give(config, interface)?;
         let container: ContainerName = party.name.parse()?;
         entry.members.insert(party.id.clone(), (container, endpoint.clone()));
@@ -223,6 +224,7 @@ impl Table {
             number,
             aliases: config.aliases.clone(),
             links: config.links.clone(),
+            sysctls,
             endpoint,
             priority: config.gateway_priority,
             default_routes: (false, false),
@@ -333,6 +335,7 @@ impl Table {
                 network: Arc::clone(&entry.network),
                 names: own.chain(join.aliases.iter().cloned()).collect(),
                 links: join.links.iter().map(split).collect(),
+                sysctls: join.sysctls.clone(),
                 endpoint: join.endpoint.clone(),
                 default_routes: join.default_routes,
             })
