@@ -34,6 +34,7 @@ use crate::lifecycle::list;
 use crate::lifecycle::rules::{Op, admit, not_running};
 use crate::logs;
 use crate::monitors::Monitor;
+use crate::work;
 
 /// Where an engine lives. Two engines with different values never see each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Engine {
     /// `NotFound` for the image ("No such image: x"), `Conflict` for a name in use, `InvalidInput` naming the setting.
     pub async fn create(&self, name: Option<ContainerName>, config: ContainerConfig) -> Result<Created> {
         let core = Arc::clone(&self.core);
-        Core::whole(async move { core.create(name, config).await }).await
+        work::whole(async move { core.create(name, config).await }).await
     }
 
     /// Starts it. When this returns, the program executes.

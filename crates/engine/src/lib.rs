@@ -18,6 +18,7 @@ mod names;
 mod networks;
 mod ps;
 mod spec;
+mod work;
 
 pub use api::event::{Action, Event};
 pub use api::exec::{ExecConfig, ExecStartOptions, ExecView};

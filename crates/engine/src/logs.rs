@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use crate::api::options::LogOptions;
 use crate::api::stream::{LogLine, LogStream};
 use crate::clock;
-use crate::lifecycle::core::Core;
 use crate::lifecycle::handle::Handle;
+use crate::work;
 
 /// Lines on their way to a face.
 const IN_FLIGHT: usize = 256;
@@ -107,7 +107,7 @@ impl Step<'_> {
     ) -> Result<Option<Reader>> {
         let (directory, driver) = (self.source.directory.clone(), self.source.driver);
         let (options, follow, sender) = (self.options.clone(), self.follow, sender.clone());
-        Core::blocking(move || {
+        work::blocking(move || {
             let mut reader = match reader {
                 Some(reader) => reader,
                 None => match first(&directory, driver, &options) {

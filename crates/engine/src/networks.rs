@@ -41,7 +41,7 @@ use tokio::sync::oneshot;
 
 use crate::api::network::{CreatedNetwork, NetworkView, PREDEFINED};
 use crate::clock;
-use crate::lifecycle::core::Core;
+use crate::work;
 use door::Door;
 use fabric::{Fabric, Join};
 use table::Table;
@@ -202,7 +202,7 @@ impl Networks {
         }
         let _one = self.making.lock().await;
         let this = Arc::clone(self);
-        Core::blocking(move || {
+        work::blocking(move || {
             let network = this.add(config)?;
             if let Err(e) = this.fabric()?.ensure(&network) {
                 this.lock().remove(&network.id);
@@ -226,7 +226,7 @@ impl Networks {
         let others: Vec<(&str, IpNet)> = taken.iter().map(|(name, net)| (name.as_str(), *net)).collect();
         let around = Surroundings { bases: &self.bases, networks: &others, routes: &routes };
         let pools = pool::choose(&config, &around)?;
-        let id = NetworkId::from_bytes(crate::lifecycle::create::random()?);
+        let id = NetworkId::from_bytes(work::random()?);
         let network = Arc::new(Network { id, config, pools, created: clock::now() });
         self.lock().insert(Arc::clone(&network))?;
         if let Err(e) = self.store.keep_network(&network) {
@@ -240,7 +240,7 @@ impl Networks {
     pub(crate) async fn remove(self: &Arc<Self>, key: &str) -> Result<Arc<Network>> {
         let network = self.lock().retire(key)?;
         let (this, gone) = (Arc::clone(self), Arc::clone(&network));
-        let removed = Core::blocking(move || {
+        let removed = work::blocking(move || {
             this.fabric()?.remove(&gone)?;
             this.store.forget_network(&gone.id)
         })
@@ -293,7 +293,7 @@ impl Networks {
             return Ok(());
         }
         let this = Arc::clone(self);
-        Core::blocking(move || {
+        work::blocking(move || {
             for network in absent {
                 this.fabric()?
                     .ensure(&network)
@@ -312,7 +312,7 @@ impl Networks {
             Ok(None) => return,
             Ok(Some(sockets)) => {
                 let this = Arc::clone(&self);
-                Core::blocking(move || this.set_up(&id, &attached, &sockets)).await
+                work::blocking(move || this.set_up(&id, &attached, &sockets)).await
             }
             Err(e) => Err(e),
         };
@@ -437,7 +437,7 @@ impl Networks {
     ) -> Result<()> {
         let (this, joins, resolver) = (Arc::clone(self), self.joins(id, attached), attached.resolver.clone());
         let Some(resolver) = resolver else { return Ok(()) };
-        Core::blocking(move || this.fabric()?.serve_names(&joins, &resolver, &sockets)).await
+        work::blocking(move || this.fabric()?.serve_names(&joins, &resolver, &sockets)).await
     }
 
     /// Nothing runs and the engine ends: nothing of ours stays in the kernel.

@@ -14,11 +14,10 @@ use crate::api::exec::{ExecConfig, ExecStartOptions, ExecView};
 use crate::api::stream::AttachStream;
 use crate::api::view::ContainerView;
 use crate::execs::{Exec, Phase};
-use crate::lifecycle::core::Core;
-use crate::lifecycle::create::random;
 use crate::lifecycle::rules::Op;
 use crate::monitors::Monitor;
 use crate::spec::merge;
+use crate::work;
 
 // === impl Engine ===
 
@@ -31,7 +30,7 @@ impl Engine {
         let handle = self.core.table.get(key)?;
         let (state, _) = super::live(&handle, key, Op::Exec)?;
         check(&config)?;
-        let id = ExecId::from_bytes(random()?);
+        let id = ExecId::from_bytes(work::random()?);
         let command = config.cmd.join(" ");
         let exec = self.core.execs.add(id, handle.id.clone(), config);
         self.core.tell(&state.view, Action::ExecCreate(command), &[("execID", exec.id.to_string())]);
@@ -51,7 +50,7 @@ impl Engine {
         let command = exec.config.cmd.join(" ");
         self.core.tell(&state.view, Action::ExecStart(command), &[("execID", exec.id.to_string())]);
         let before = state.clone();
-        let answer = Core::whole(async move {
+        let answer = work::whole(async move {
             let launched = launch(&exec, &state.view, &*monitor, &options).await;
             if let Err(e) = &launched {
                 exec.ended(match e.kind() {

@@ -10,7 +10,7 @@ use tare_store::ImportOptions;
 use super::Engine;
 use crate::api::event::Action;
 use crate::api::image::{LoadedImage, RemovedImage};
-use crate::lifecycle::core::Core;
+use crate::work;
 
 // === impl Engine ===
 
@@ -21,7 +21,7 @@ impl Engine {
     /// `Corrupt` for what is damaged or hostile; nothing of it stays.
     pub async fn load(&self, archive: Box<dyn Read + Send>) -> Result<Vec<LoadedImage>> {
         let store = Arc::clone(&self.core.store);
-        let report = Core::blocking(move || {
+        let report = work::blocking(move || {
             let mut archive = archive;
             store.load(&mut *archive)
         })
@@ -49,7 +49,7 @@ impl Engine {
     ) -> Result<LoadedImage> {
         let store = Arc::clone(&self.core.store);
         let options = ImportOptions { reference, config, ..ImportOptions::default() };
-        let image = Core::blocking(move || {
+        let image = work::blocking(move || {
             let mut archive = archive;
             store.import(&mut *archive, &options)
         })
@@ -79,7 +79,7 @@ impl Engine {
     pub async fn tag(&self, name: &str, reference: Reference) -> Result<()> {
         let (store, name, tag) = (Arc::clone(&self.core.store), name.to_owned(), reference.clone());
         let id = self.image(&name)?.record.id;
-        Core::blocking(move || store.tag_image(&name, &tag)).await?;
+        work::blocking(move || store.tag_image(&name, &tag)).await?;
         self.told(Action::ImageTag, &id, Some(&reference));
         Ok(())
     }
@@ -91,12 +91,12 @@ impl Engine {
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<RemovedImage>> {
         let id = self.image(name)?.record.id;
         let (core, name) = (Arc::clone(&self.core), name.to_owned());
-        let removed = Core::whole(async move {
+        let removed = work::whole(async move {
             let (claimed, _closed) = core.making.closed().await;
             let used = core.table.all().into_iter().filter_map(|handle| handle.view().fixed.image_id);
             let in_use = used.chain(claimed).collect();
             let store = Arc::clone(&core.store);
-            Core::blocking(move || store.remove_image(&name, force, &in_use)).await
+            work::blocking(move || store.remove_image(&name, force, &in_use)).await
         })
         .await?;
         let mut done = Vec::new();

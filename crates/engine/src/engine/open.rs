@@ -19,6 +19,7 @@ use crate::networks::fabric::Fabric;
 use crate::networks::host::Host;
 use crate::networks::{Networks, Settings};
 use crate::spec::rootless::Rootless;
+use crate::work;
 
 /// Where the one engine is that a machine usually has.
 const DEFAULT_ROOT: &str = "/var/lib/tare";
@@ -64,12 +65,12 @@ impl Engine {
         let nobody = ContainerId::from_bytes([0; 32]);
         let networks = Arc::clone(&self.core.networks);
         // It tells by itself what it cannot do.
-        let _ = Core::blocking(move || Ok(networks.retire())).await;
+        let _ = work::blocking(move || Ok(networks.retire())).await;
         if let Err(e) = self.core.monitors.cleanup(&nobody, &parent, Vec::new()).await {
             tracing::debug!("remove the group {parent}: {e}");
         }
         let core = Arc::clone(&self.core);
-        if let Err(e) = Core::blocking(move || core.store.containers().give_ids_back()).await {
+        if let Err(e) = work::blocking(move || core.store.containers().give_ids_back()).await {
             tracing::warn!("{e}");
         }
     }
@@ -119,7 +120,7 @@ pub(super) async fn open_store(config: &EngineConfig) -> Result<Arc<Store>> {
         run_dir: config.run_dir.clone(),
         ids: tare_store::IDS.into(),
     };
-    Core::blocking(move || Ok(Arc::new(Store::open(&store)?))).await
+    work::blocking(move || Ok(Arc::new(Store::open(&store)?))).await
 }
 
 /// Where the networks of an engine are. Of several on a machine each has a bridge of its own.

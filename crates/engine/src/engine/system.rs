@@ -5,9 +5,9 @@ use tare_model::{ErrorKind, Result, Status};
 use super::Engine;
 use crate::api::stream::EventStream;
 use crate::api::system::{Info, StatsSample, Top, Version};
-use crate::lifecycle::core::Core;
 use crate::lifecycle::rules::Op;
 use crate::spec::rootless::NO_GROUPS;
+use crate::work;
 use crate::{clock, host, ps};
 
 // === impl Engine ===
@@ -22,7 +22,7 @@ impl Engine {
         let form = ps::Form::parse(ps_args)?;
         let (state, monitor) = self.live(key, Op::Top)?;
         let pids = self.settled(key, &state, monitor.processes().await).await?;
-        Core::blocking(move || Ok(ps::top(&pids, form))).await
+        work::blocking(move || Ok(ps::top(&pids, form))).await
     }
 
     /// What it uses now. For one that does not run, empty figures.

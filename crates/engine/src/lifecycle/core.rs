@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tare_model::{Error, Result};
 use tare_store::Store;
 
 use super::making::Making;
@@ -46,27 +45,6 @@ pub(crate) struct Core {
 // === impl Core ===
 
 impl Core {
-    /// Runs something that blocks on the disk, on a thread that may.
-    pub(crate) async fn blocking<T: Send + 'static>(
-        work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(e) => Err(Error::system(format!("a worker of the engine failed: {e}"))),
-        }
-    }
-
-    /// Does something whole, even if nobody waits for the answer any more: a face drops what it waits for when its
-    /// client hangs up, and a future that is dropped stops wherever it happens to be.
-    pub(crate) async fn whole<T: Send + 'static>(
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        match tokio::spawn(work).await {
-            Ok(result) => result,
-            Err(e) => Err(Error::system(format!("a task of the engine failed: {e}"))),
-        }
-    }
-
     /// Tells listeners what happened to a container.
     pub(crate) fn tell(&self, view: &ContainerView, action: Action, extra: &[(&str, String)]) {
         let mut attributes: BTreeMap<String, String> = view.fixed.process.labels.clone();

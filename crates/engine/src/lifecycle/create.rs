@@ -20,6 +20,7 @@ use crate::assets::{self, Base};
 use crate::spec::rootless::Rootless;
 use crate::spec::userns::{self, Choice};
 use crate::spec::{merge, mounts, plan, security, tmpfs};
+use crate::work;
 use crate::{clock, names};
 
 /// What a container on the default network is told where there is none.
@@ -55,7 +56,7 @@ impl Core {
         if let Some(owner) = name.as_ref().and_then(|name| self.table.named(name)) {
             return Err(name_taken(name.as_ref().map_or("", |n| n.as_str()), &owner));
         }
-        let id = ContainerId::from_bytes(random()?);
+        let id = ContainerId::from_bytes(work::random()?);
         let source = base.source.clone();
         // Held until the record has them.
         let (user_namespace, _held) = self.user_namespace(&config, &base)?;
@@ -220,7 +221,7 @@ impl Core {
             if record.durability == tare_store::Durability::Process {
                 return core.store.containers().put(&record);
             }
-            Self::blocking(move || core.store.containers().put(&record)).await
+            work::blocking(move || core.store.containers().put(&record)).await
         }
     }
 
@@ -237,7 +238,7 @@ impl Core {
                 return Ok(());
             }
             // The image's content is copied into new volumes: as much work as there is content.
-            Self::blocking(move || {
+            work::blocking(move || {
                 for volume in &volumes {
                     core.store.create_volume(&tare_store::NewVolume {
                         id: volume.id.clone(),
@@ -264,7 +265,7 @@ impl Core {
 
     fn free_name(&self, attempt: usize) -> Result<ContainerName> {
         for n in attempt..attempt + NAME_ATTEMPTS {
-            let bytes: [u8; 32] = random()?;
+            let bytes: [u8; 32] = work::random()?;
             let mut eight = [0; 8];
             eight.copy_from_slice(&bytes[..8]);
             let name = names::draw(eight, n)?;
@@ -325,7 +326,7 @@ fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<
     let mut volumes = Vec::new();
     for MountConfig { target, source, readonly, .. } in &mut config.mounts {
         if let MountSource::Volume { id, no_copy } = source {
-            let fresh = VolumeId::from_bytes(random()?);
+            let fresh = VolumeId::from_bytes(work::random()?);
             *id = Some(fresh.clone());
             let target = mounts::clean(target);
             volumes.push(NewVolume { id: fresh, target, readonly: *readonly, copies: !*no_copy });
@@ -334,7 +335,7 @@ fn new_volumes(config: &mut ContainerConfig, declared: &[String]) -> Result<Vec<
     let taken: BTreeSet<String> = config.mounts.iter().map(|m| mounts::clean(&m.target)).collect();
     for target in declared.iter().filter(|path| !taken.contains(*path)) {
         volumes.push(NewVolume {
-            id: VolumeId::from_bytes(random()?),
+            id: VolumeId::from_bytes(work::random()?),
             target: target.clone(),
             readonly: false,
             copies: true,
@@ -364,15 +365,4 @@ fn name_taken(name: &str, owner: &ContainerId) -> Error {
         "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
          rename) that container to be able to reuse that name."
     ))
-}
-
-/// Random bytes for an id.
-pub(crate) fn random() -> Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    // Up to 256 bytes come whole once the kernel's source is ready.
-    match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()) {
-        Ok(32) => Ok(bytes),
-        Ok(n) => Err(Error::system(format!("getrandom: {n} bytes instead of 32"))),
-        Err(e) => Err(Error::system(format!("getrandom: {e}"))),
-    }
 }

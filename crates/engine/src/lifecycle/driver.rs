@@ -18,6 +18,7 @@ use crate::api::view::{ContainerView, StateView};
 use crate::clock;
 use crate::monitors::{Link, Monitor};
 use crate::networks::Attached;
+use crate::work;
 
 /// Attachments that may wait for a start; the most that one message carries.
 const WAITING_MAX: usize = 60;
@@ -347,7 +348,7 @@ impl Driver {
                 // A small file in memory: quicker than to hand it to another thread.
                 return core.store.containers().put(&record);
             }
-            Core::blocking(move || core.store.containers().put(&record)).await
+            work::blocking(move || core.store.containers().put(&record)).await
         }
     }
 

@@ -2,11 +2,11 @@
 
 use tare_model::{Error, ExitRecord, Result, Status};
 
-use super::core::Core;
 use super::driver::{Driver, answer};
 use super::ending::Then;
 use crate::api::event::Action;
 use crate::assets;
+use crate::work;
 
 // === impl Driver ===
 
@@ -88,7 +88,7 @@ impl Driver {
         match self.me.durability() {
             // Renames and unlinks in memory and on warm directories: quicker than to hand them to another thread.
             tare_store::Durability::Process => work(),
-            tare_store::Durability::Disk => Core::blocking(work).await,
+            tare_store::Durability::Disk => work::blocking(work).await,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::spec::{
     self, DeviceNode, GeneratedFiles, Input, ResolvedMount, ResolvedNamespaces, ResolvedSource, files,
     namespaces, tmpfs, userns,
 };
+use crate::work;
 
 /// What `/dev` of the host has that a privileged container makes itself.
 const OWN_DEV: &[&str] = &["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"];
@@ -206,7 +207,7 @@ pub(super) async fn bind_sources(config: &ContainerConfig, create: bool) -> Resu
     if sources.is_empty() {
         return Ok(());
     }
-    Core::blocking(move || sources.iter().try_for_each(|(path, create)| bind_source(path, *create))).await
+    work::blocking(move || sources.iter().try_for_each(|(path, create)| bind_source(path, *create))).await
 }
 
 /// The source of a bind mount must exist; for `-v` a missing one is made, as Docker does.
@@ -367,7 +368,7 @@ mod tests {
             all[0].push(begin.elapsed());
             let begin = std::time::Instant::now();
             let path = path.clone();
-            tokio::spawn(async move { Core::blocking(move || bind_source(&path, false)).await })
+            tokio::spawn(async move { work::blocking(move || bind_source(&path, false)).await })
                 .await
                 .expect("runs")
                 .expect("there");

@@ -26,6 +26,7 @@ use super::driver::{Driver, Found, enlist};
 use crate::clock;
 use crate::networks::Attached;
 use crate::spec::plan::cgroups_path;
+use crate::work;
 
 /// Containers looked at side by side.
 const SIDE_BY_SIDE: usize = 64;
@@ -53,7 +54,7 @@ enum Fate {
 /// The database or the run directory cannot be read.
 pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     let store = Arc::clone(&core.store);
-    let records = Core::blocking(move || store.containers().all()).await?;
+    let records = work::blocking(move || store.containers().all()).await?;
     let mut present = run_directories(&core.run_dir)?;
     let mut containers = Vec::new();
     for record in records {
@@ -76,7 +77,7 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     let running = running.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (networks, all) = (Arc::clone(&core.networks), running.clone());
     // Without its rules nothing of a container's is safe: an engine that cannot restore them does not start.
-    Core::blocking(move || networks.restore(&all)).await?;
+    work::blocking(move || networks.restore(&all)).await?;
     futures_util::stream::iter(running)
         .for_each_concurrent(SIDE_BY_SIDE, |(id, attached)| async move {
             if let Err(e) = serve_names(core, &id, &attached).await {

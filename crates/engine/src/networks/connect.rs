@@ -8,7 +8,7 @@ use tare_model::{Error, Result};
 
 use super::{Attached, Networks, Party, forbidden, plan, resolver};
 use crate::api::network::PortChange;
-use crate::lifecycle::core::Core;
+use crate::work;
 
 // === impl Networks ===
 
@@ -49,7 +49,7 @@ impl Networks {
         let done = match self.ready(&only).await {
             Ok(()) => {
                 let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
-                Core::blocking(move || {
+                work::blocking(move || {
                     let fabric = this.fabric()?;
                     fabric.attach(&this.joins(&id, &only), &sockets)?;
                     let joins = this.joins(&id, &all);
@@ -105,7 +105,7 @@ impl Networks {
         let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
         let (leaving, unpublished) =
             (Attached { joins: vec![left.clone()], ..Attached::default() }, gone.clone());
-        Core::blocking(move || {
+        work::blocking(move || {
             let fabric = this.fabric()?;
             if !unpublished.is_empty() {
                 fabric.unpublish(&unpublished)?;
@@ -150,7 +150,7 @@ impl Networks {
             self.lock().publish(party, &change.add, before, fabric.as_ref())?
         };
         let (this, new, old) = (Arc::clone(self), added.clone(), removed.clone());
-        let done = Core::blocking(move || {
+        let done = work::blocking(move || {
             if !new.is_empty() {
                 this.fabric()?.publish(&new)?;
             }

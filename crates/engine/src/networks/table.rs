@@ -13,6 +13,7 @@ use super::fabric::{Fabric, Join};
 use super::ports::{Ports, Target};
 use super::{Attached, Attachment, Party, bindings, forbidden, plan};
 use crate::api::network::{Member, NetworkView};
+use crate::work;
 
 /// See the head of this file.
 pub(super) struct Table {
@@ -384,8 +385,7 @@ impl Entry {
         let mac = config.mac.or_else(|| addresses.first().map(|address| mac_of(address.addr())));
         let gateway = |address: &IpNet| self.network.pool_of(address.addr())?.gateway;
         let gateways = addresses.iter().filter_map(gateway).collect();
-        let id = crate::lifecycle::create::random()
-            .map(|bytes| NetworkId::from_bytes(bytes).as_str().to_owned())?;
+        let id = work::random().map(|bytes| NetworkId::from_bytes(bytes).as_str().to_owned())?;
         Ok(Endpoint {
             network: self.network.id.clone(),
             id,
