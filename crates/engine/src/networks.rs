@@ -255,9 +255,14 @@ impl Networks {
     /// Checks at the creation of a container that its networks are there.
     pub(crate) fn check(&self, config: &ContainerConfig) -> Result<()> {
         let table = self.lock();
+        let has_default = table.find(plan::DEFAULT).is_ok();
         for (key, _) in plan::memberships(config)? {
-            if key != plan::DEFAULT || self.fabric.is_some() && table.find(plan::DEFAULT).is_ok() {
+            if key != plan::DEFAULT || has_default {
                 table.find(&key)?;
+            } else if config.networking.publish_all || !config.networking.ports.is_empty() {
+                return Err(Error::invalid(
+                    "cannot publish ports (PortBindings): this engine has no default network; name one with --network",
+                ));
             }
         }
         Ok(())

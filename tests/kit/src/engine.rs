@@ -167,7 +167,12 @@ impl Engine {
                 command.arg(program("tared"));
                 command
             }
-            false => Command::new(program("tared")),
+            // On the machine's own network it makes no link and no rule.
+            false => {
+                let mut command = Command::new(program("tared"));
+                command.args(["--bridge", "none"]);
+                command
+            }
         };
         command.arg("--root").arg(self.root()).arg("--run-dir").arg(self.run_dir());
         command.arg("--socket").arg(self.socket());

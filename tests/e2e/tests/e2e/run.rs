@@ -380,7 +380,7 @@ fn flags_that_are_not_there_yet_are_refused_by_name() {
         return;
     }
     let engine = Engine::start();
-    for (flag, value) in [("--gpus", "all"), ("--publish", "80:80"), ("--link", "other")] {
+    for (flag, value) in [("--gpus", "all"), ("--publish", "80:80"), ("--storage-opt", "size=1G")] {
         let why = engine.tare(["run", "--rm", flag, value, BUSYBOX, "true"]).fails(125);
         assert!(why.contains(flag.trim_start_matches('-')), "{flag}: {why}");
     }
