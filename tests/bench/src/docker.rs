@@ -33,9 +33,10 @@ impl Docker {
         let file = |name: &str| dir.join(name);
         fs::write(file("daemon.json"), "{}").map_err(|e| format!("cannot write {}: {e}", dir.display()))?;
         let log = File::create(file("log")).map_err(|e| format!("cannot write {}: {e}", dir.display()))?;
-        // `unshare --net` keeps bridges, rules and addresses away from the machine; /sys stays the host's, as it needs.
+        // `unshare --net` keeps bridges, rules and addresses away from the machine; /sys stays the host's, as it needs. It has
+        // its bridge and not its rules, which take programs that a machine need not have: that is to its advantage.
         let daemon = Command::new("unshare")
-            .args(["--net", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(["--net", "dockerd", "--iptables=false", "--ip6tables=false"])
             .arg("--host")
             .arg(format!("unix://{}", file("docker.sock").display()))
             .arg("--config-file")

@@ -72,7 +72,7 @@ fn run(options: &Options) -> Done {
     let bundle = work::bundle(place.path())?;
     let docker = docker::Docker::start(&place.path().join("docker"), options.peer.as_deref())?;
     let peer = docker.subject();
-    let engine = if options.peer_only { None } else { Some(tare_kit::Engine::empty()) };
+    let engine = if options.peer_only { None } else { Some(tare_kit::Engine::apart()) };
     let ours = engine.as_ref().map(subject::ours);
     let subjects: Vec<_> = ours.iter().chain([&peer]).collect();
     let floor = floor::Floor::start(place.path(), &bundle.join("rootfs"))?;

@@ -59,7 +59,7 @@ type Values = Vec<Vec<f64>>;
 impl Bench<'_> {
     /// Measures everything.
     pub(crate) fn all(&mut self) -> Done<Vec<Row>> {
-        let mut rows = vec![self.command_line()?];
+        let mut rows = vec![self.command_line()?, self.bridged()?];
         rows.extend(self.phases()?);
         rows.push(self.exec()?);
         rows.extend(self.oci()?);
@@ -112,6 +112,13 @@ impl Bench<'_> {
         );
         row.floor = Some(summary(floors));
         Ok(row)
+    }
+
+    fn bridged(&self) -> Done<Row> {
+        let values =
+            self.in_turn(self.runs, |subject| subject.time_client(&["run", "--rm", IMAGE, "true"]))?;
+        let what = "`run --rm IMAGE true` on the default bridge (Docker without its firewall), command line";
+        Ok(self.row(what, "ms", Some(Goal::AtMost(1.0 / 25.0)), values))
     }
 
     fn phases(&self) -> Done<Vec<Row>> {
