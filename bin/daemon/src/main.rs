@@ -16,6 +16,7 @@ mod ready;
 mod socket;
 mod user;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,10 @@ use ready::Ready;
 use socket::Socket;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == tare_engine::NETWORK_KEEPER) {
+        return keep_network(words);
+    }
     let args = Args::parse();
     process::log_to_stderr(args.log_level.filter());
     let mut ready = Ready::new(args.ready_fd);
@@ -39,6 +44,18 @@ fn main() -> ExitCode {
         Err(e) => {
             tracing::error!("{e}");
             ready.failed(&e);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Is not a daemon but what keeps the network of one.
+fn keep_network(words: impl Iterator<Item = OsString>) -> ExitCode {
+    process::log_to_stderr(tracing::level_filters::LevelFilter::INFO);
+    match tare_engine::network_keeper(words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("keep the network: {e}");
             ExitCode::FAILURE
         }
     }
@@ -57,6 +74,7 @@ fn run(args: &Args, ready: &mut Ready) -> Result<()> {
         root: args.root(),
         run_dir,
         libexec: process::libexec()?,
+        keeper: process::own_path()?,
         bridge: args.bridge.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

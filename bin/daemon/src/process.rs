@@ -27,6 +27,14 @@ pub(crate) fn settle() -> Result<()> {
     setrlimit(Resource::Nofile, raised).map_err(|e| Error::system(format!("setrlimit(NOFILE): {e}")))
 }
 
+/// This program.
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn own_path() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|e| Error::system(format!("readlink(/proc/self/exe): {e}")))
+}
+
 /// Where `tare-shim` is: `TARE_LIBEXEC`, else beside this program.
 ///
 /// # Errors
@@ -37,6 +45,5 @@ pub(crate) fn libexec() -> Result<PathBuf> {
     if let Some(dir) = named {
         return Ok(dir);
     }
-    let me = std::env::current_exe().map_err(|e| Error::system(format!("readlink(/proc/self/exe): {e}")))?;
-    Ok(me.parent().map(PathBuf::from).unwrap_or_default())
+    Ok(own_path()?.parent().map(PathBuf::from).unwrap_or_default())
 }

@@ -45,6 +45,8 @@ pub struct EngineConfig {
     pub run_dir: PathBuf,
     /// Where `tare-shim` is.
     pub libexec: PathBuf,
+    /// What is executed to keep an ordinary user's network, by [`crate::network_keeper`].
+    pub keeper: PathBuf,
     /// Name of the default network's bridge, or `none` for no default network; absent: one of this engine's own.
     pub bridge: Option<String>,
 }

@@ -37,5 +37,6 @@ pub use api::view::{
 };
 pub use engine::{Engine, EngineConfig};
 pub use lifecycle::handle::Change;
+pub use networks::user::keeper::{WORD as NETWORK_KEEPER, main as network_keeper};
 pub use spec::defaults::{MASKED_PATHS, READONLY_PATHS};
 pub use tare_shim::rootless::is_inside as is_rootless;

@@ -22,6 +22,7 @@ pub(crate) mod plan;
 mod ports;
 pub(crate) mod resolver;
 mod table;
+pub(crate) mod user;
 
 pub(crate) use connect::means as connect_means;
 
@@ -337,7 +338,8 @@ impl Networks {
             fabric.serve_names(&joins, resolver, sockets)?;
         }
         if !attached.published.is_empty() {
-            fabric.publish(&attached.published)?;
+            let held = self.lock().ports.sockets(&attached.published);
+            fabric.publish(&attached.published, held)?;
         }
         Ok(ready)
     }
@@ -409,18 +411,16 @@ impl Networks {
         }
     }
 
-    /// After a restart, when every container was adopted: the kernel is told what there is, if there is anything.
+    /// After a restart, when every container was adopted: the kernel is told what there is.
     pub(crate) fn restore(&self, running: &[(ContainerId, Attached)]) -> Result<()> {
         let joins: Vec<Join> = running.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect();
-        if joins.is_empty() {
-            return Ok(());
-        }
+        let Some(fabric) = &self.fabric else { return Ok(()) };
         let published: Vec<Published> =
             running.iter().flat_map(|(_, attached)| attached.published.clone()).collect();
         let on: BTreeSet<&NetworkId> = joins.iter().map(|join| &join.endpoint.network).collect();
         let networks: Vec<Arc<Network>> =
             self.lock().all().into_iter().filter(|network| on.contains(&network.id)).collect();
-        self.fabric()?.restore(&networks, &joins, &published)?;
+        fabric.restore(&networks, &joins, &published)?;
         networks.iter().for_each(|network| self.lock().made(&network.id));
         Ok(())
     }
@@ -457,9 +457,7 @@ impl Networks {
     }
 
     fn fabric(&self) -> Result<&Arc<dyn Fabric>> {
-        self.fabric.as_ref().ok_or_else(|| {
-            Error::unsupported("an engine of an ordinary user's has no networks but \"none\" and \"host\"")
-        })
+        self.fabric.as_ref().ok_or_else(|| Error::unsupported(user::MISSING))
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -23,6 +23,7 @@
 //!
 //! End of file without `Ready` means that the child was killed during set-up.
 
+use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -61,7 +62,11 @@ const LONGEST_PIECES: usize = 64 << 10;
 
 /// The parent's end.
 #[derive(Debug)]
-pub(crate) struct Launch(OwnedFd);
+pub(crate) struct Launch {
+    socket: OwnedFd,
+    /// Sockets that came before it was asked for them.
+    early: RefCell<Option<NetworkSockets>>,
+}
 
 /// The child's end.
 #[derive(Debug)]
@@ -97,7 +102,7 @@ pub(crate) struct Started {
 pub(crate) fn pair() -> Result<(Launch, Report)> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
-    Ok((Launch(ours), Report(theirs)))
+    Ok((Launch { socket: ours, early: RefCell::default() }, Report(theirs)))
 }
 
 /// A child that goes on in the place of another.
@@ -128,20 +133,24 @@ impl Launch {
 
     /// The child that goes on is known.
     pub(crate) fn go_on(&self) -> Result<()> {
-        send(self.0.as_fd(), GO_ON, &[], &[])
+        send(self.socket.as_fd(), GO_ON, &[], &[])
     }
 
     /// The user namespace has its ids.
     pub(crate) fn mapped(&self) -> Result<()> {
-        send(self.0.as_fd(), MAPPED, &[], &[])
+        send(self.socket.as_fd(), MAPPED, &[], &[])
     }
 
     /// Waits until the child has made what comes first.
     pub(crate) fn turn(&self) -> Result<()> {
-        match self.receive()?.0.split_first() {
-            Some((&TURN, _)) => Ok(()),
-            Some((&FAILED, text)) => Err(decode(text)),
-            _ => Err(killed()),
+        loop {
+            let (message, fds) = receive(self.socket.as_fd(), LONGEST)?;
+            match message.split_first() {
+                Some((&TURN, _)) => return Ok(()),
+                Some((&NETWORK, _)) => *self.early.borrow_mut() = NetworkSockets::from_descriptors(fds),
+                Some((&FAILED, text)) => return Err(decode(text)),
+                _ => return Err(killed()),
+            }
         }
     }
 
@@ -159,7 +168,7 @@ impl Launch {
                 .map_err(|e| Error::invalid(format!("launch channel: places of mounts: {e}")))?;
             let fds: Vec<BorrowedFd<'_>> = now.iter().map(|(_, piece)| piece.mount.as_fd()).collect();
             let tag = if later.is_empty() { LAST } else { PIECES };
-            send(self.0.as_fd(), tag, &text, &fds)?;
+            send(self.socket.as_fd(), tag, &text, &fds)?;
             if later.is_empty() {
                 return Ok(());
             }
@@ -170,10 +179,10 @@ impl Launch {
     /// Waits until the program runs or failed to; or, with `Until::Ready`, only until it stands at the gate. The child's
     /// end must be closed here by now. `service` is what the child may wait for on its way.
     pub(crate) fn wait(&self, until: Until, service: &dyn Service) -> Result<Started> {
-        let mut started = Started::default();
+        let mut started = Started { network: self.early.take(), ..Started::default() };
         let mut ready = false;
         loop {
-            let (message, mut fds) = receive(self.0.as_fd(), LONGEST)?;
+            let (message, mut fds) = receive(self.socket.as_fd(), LONGEST)?;
             match message.split_first() {
                 None if ready => return Ok(started),
                 None => return Err(killed()),
@@ -185,7 +194,7 @@ impl Launch {
                     service.meet()?;
                     self.go_on()?;
                 }
-                Some((&COPY, _)) => send(self.0.as_fd(), COPY, &[], &[service.copy_mounts()?.as_fd()])?,
+                Some((&COPY, _)) => send(self.socket.as_fd(), COPY, &[], &[service.copy_mounts()?.as_fd()])?,
                 Some((_, text)) => return Err(decode(text)),
             }
         }
@@ -223,7 +232,7 @@ impl Launch {
     }
 
     fn receive(&self) -> Result<(Vec<u8>, Option<OwnedFd>)> {
-        let (message, mut fds) = receive(self.0.as_fd(), LONGEST)?;
+        let (message, mut fds) = receive(self.socket.as_fd(), LONGEST)?;
         Ok((message, fds.pop()))
     }
 }
@@ -332,7 +341,7 @@ impl Report {
 
 impl AsFd for Launch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -446,6 +455,17 @@ mod tests {
         report.ready().unwrap();
         drop(report);
         assert!(launch.wait(Until::Executed, &Parent(|| Ok(()))).unwrap().terminal.is_none());
+    }
+
+    #[test]
+    fn sockets_that_come_before_the_turn_are_not_lost() {
+        let (launch, report) = pair().unwrap();
+        let sockets = (0..4).map(|_| OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        report.network(&NetworkSockets::from_descriptors(sockets.collect()).unwrap()).unwrap();
+        report.turn().unwrap();
+        launch.turn().unwrap();
+        report.ready().unwrap();
+        assert!(launch.wait(Until::Ready, &Parent(|| Ok(()))).unwrap().network.is_some());
     }
 
     #[test]

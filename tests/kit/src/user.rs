@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -21,13 +22,20 @@ pub const SUBIDS: (u32, u32) = (700_000_000, 65_536);
 const NAME: &str = "tess";
 
 /// What runs in a mount namespace of its own, as root, before the user's program: arguments are the scratch directory, the
-/// directory of our programs, that of `newuidmap`, the user's cgroup, the id and the program.
+/// directory of our programs, that of `newuidmap`, that of `pasta`, the user's cgroup, the id and the program. Where no udev runs,
+/// /dev/net/tun is not everybody's, as it is elsewhere.
 const ENTER: &str = r#"set -e
 mount --bind "$1/etc" /etc
 mount --bind "$2" "$1/bin"
 if [ -n "$3" ]; then mount --bind "$3" "$1/uidmap"; fi
-if [ -n "$4" ]; then echo 0 > "$4/job/cgroup.procs"; fi
-uid=$5; shift 5
+case "$4" in
+    "") ;;
+    none) if [ -e /usr/bin/pasta ]; then mount --bind /dev/null /usr/bin/pasta; fi ;;
+    *) mount --bind "$4" "$1/pasta" ;;
+esac
+if [ -e /dev/net/tun ]; then mount --bind "$1/tun" /dev/net/tun; fi
+if [ -n "$5" ]; then echo 0 > "$5/job/cgroup.procs"; fi
+uid=$6; shift 6
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@""#;
 
 /// A user with a home, a runtime directory, ranges of ids and an engine that is started when it is first needed. The end
@@ -36,6 +44,8 @@ pub struct User {
     dir: TempDir,
     /// `newuidmap` is there.
     has_tools: bool,
+    /// `pasta` is there.
+    has_pasta: bool,
     /// A cgroup that is the user's to divide.
     group: Option<PathBuf>,
 }
@@ -85,14 +95,26 @@ impl User {
         for file in ["subuid", "subgid"] {
             fs::write(etc.join(file), subids).expect("writes");
         }
-        for (name, mode) in [("home", 0o755), ("run", 0o700), ("bin", 0o755), ("uidmap", 0o755)] {
+        for (name, mode) in
+            [("home", 0o755), ("run", 0o700), ("bin", 0o755), ("uidmap", 0o755), ("pasta", 0o755)]
+        {
             fs::create_dir(dir.path().join(name)).expect("makes");
             open(&dir.path().join(name), mode);
         }
         for own in ["home", "run"] {
             chown(dir.path().join(own), Some(UID), Some(UID)).expect("chown");
         }
-        User { dir, has_tools, group: None }
+        let tun = dir.path().join("tun");
+        let device = makedev(10, 200);
+        mknodat(CWD, &tun, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device).expect("mknod");
+        open(&tun, 0o666);
+        User { dir, has_tools, has_pasta: true, group: None }
+    }
+
+    /// The same, without pasta.
+    pub fn without_pasta(mut self) -> User {
+        self.has_pasta = false;
+        self
     }
 
     /// The scratch directory; everything of this user is in it.
@@ -119,7 +141,8 @@ impl User {
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Cmd {
         let programs = program("tare");
         let programs = programs.parent().expect("a directory");
-        let tools = if self.has_tools { tools() } else { String::new() };
+        let tools = if self.has_tools { package("uidmap", "newuidmap") } else { String::new() };
+        let pasta = if self.has_pasta { package("passt", "pasta") } else { "none".to_owned() };
         let at = self.dir().display();
         // The machine's own must not help out.
         let others = if self.has_tools { ":/usr/sbin:/usr/bin:/sbin:/bin" } else { "" };
@@ -127,10 +150,10 @@ impl User {
         Cmd::new("unshare")
             .args(["--mount", "--propagation=private", "sh", "-c", ENTER, "sh"])
             .args([self.dir(), programs])
-            .args([tools, group, UID.to_string()])
+            .args([tools, pasta, group, UID.to_string()])
             .args(["/usr/bin/env", "-i"])
             .args([
-                format!("PATH={at}/bin:{at}/uidmap{others}"),
+                format!("PATH={at}/bin:{at}/uidmap:{at}/pasta{others}"),
                 format!("HOME={at}/home"),
                 format!("XDG_RUNTIME_DIR={at}/run"),
             ])
@@ -191,13 +214,13 @@ impl User {
     }
 }
 
-/// The directory of `newuidmap`: empty for the machine's own, else that of Debian's, unpacked.
-fn tools() -> String {
-    if Path::new("/usr/bin/newuidmap").exists() {
+/// The directory of a program: empty for the machine's own, else that of Debian's package, unpacked.
+fn package(package: &str, program: &str) -> String {
+    if Path::new("/usr/bin").join(program).exists() {
         return String::new();
     }
-    let root = debs::unpacked("uidmap", &["uidmap"]);
-    let tool = debs::find(&root, "newuidmap").expect("newuidmap in Debian's uidmap");
+    let root = debs::unpacked(package, &[package]);
+    let tool = debs::find(&root, program).expect("the program in Debian's package");
     tool.parent().expect("a directory").display().to_string()
 }
 

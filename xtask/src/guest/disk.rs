@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "libpam-systemd",
     "nftables",
+    "passt",
     "passwd",
     "procps",
     "secilc",

@@ -17,6 +17,7 @@ use crate::lifecycle::table::Table;
 use crate::monitors::Monitors;
 use crate::networks::fabric::Fabric;
 use crate::networks::host::Host;
+use crate::networks::user::{MISSING, User};
 use crate::networks::{Networks, Settings};
 use crate::spec::rootless::Rootless;
 use crate::work;
@@ -50,8 +51,8 @@ impl Engine {
             below.map_or_else(|| group.clone(), |below| below.join(&group).to_string_lossy().into_owned());
         let nursery = Nursery::spawn(&shim, group)?;
         let table = format!("tare-{}", store.instance().get(..8).unwrap_or_default());
-        let fabric = Host::open(table)?;
-        Self::assemble(config, store, Arc::new(nursery), Some(Arc::new(fabric))).await
+        let fabric = fabric(&config, table).await?;
+        Self::assemble(config, store, Arc::new(nursery), fabric).await
     }
 
     /// Called by a daemon that stops in good order: if no container runs, takes away the group that theirs are in, and
@@ -96,7 +97,6 @@ impl Engine {
             Some(Rootless { cgroup: Some(below), .. }) => format!("{below}{own}"),
             Some(Rootless { cgroup: None, .. }) => String::new(),
         };
-        let fabric = fabric.filter(|_| host.rootless.is_none());
         let settings = settings(&config, store.instance());
         let networks = Arc::new(Networks::open(Arc::clone(&store), fabric, &settings)?);
         let core = Arc::new(Core {
@@ -115,6 +115,19 @@ impl Engine {
         recover::recover(&core).await?;
         Ok(Arc::new(Self { config, core, machine: host::machine() }))
     }
+}
+
+/// The kernel's networks, or an ordinary user's.
+async fn fabric(config: &EngineConfig, table: String) -> Result<Option<Arc<dyn Fabric>>> {
+    if !tare_shim::rootless::is_inside() {
+        return Ok(Some(Arc::new(Host::open(table)?)));
+    }
+    let (keeper, run_dir) = (config.keeper.clone(), absolute(&config.run_dir)?);
+    let user = work::blocking(move || User::open(keeper, &run_dir, table)).await?;
+    if user.is_none() {
+        tracing::warn!("{MISSING}");
+    }
+    Ok(user.map(|user| Arc::new(user) as Arc<dyn Fabric>))
 }
 
 /// The store of an engine that lives there.

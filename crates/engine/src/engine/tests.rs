@@ -34,6 +34,7 @@ impl Room {
             root: scratch.path().join("root"),
             run_dir: scratch.path().join("run"),
             libexec: scratch.path().into(),
+            keeper: scratch.path().into(),
             bridge: None,
         };
         std::fs::create_dir_all(&config.run_dir).expect("run directory");

@@ -24,8 +24,8 @@ use crate::work;
 use crate::{clock, names};
 
 /// What a container on the default network is told where there is none.
-const NO_NETWORK: &str = "this engine has no default network (it is an ordinary user's, or was started with --bridge none): \
-                          the container has a loopback interface only, as with --network none (which avoids this warning); \
+const NO_NETWORK: &str = "this engine has no default network (it was started with --bridge none, or is an ordinary user's and \
+                          found no pasta, of package passt): the container has a loopback interface only, as with --network none (which avoids this warning); \
                           --network host shares the engine's";
 /// How many random names are tried.
 const NAME_ATTEMPTS: usize = 64;

@@ -152,7 +152,8 @@ impl Networks {
         let (this, new, old) = (Arc::clone(self), added.clone(), removed.clone());
         let done = work::blocking(move || {
             if !new.is_empty() {
-                this.fabric()?.publish(&new)?;
+                let held = this.lock().ports.sockets(&new);
+                this.fabric()?.publish(&new, held)?;
             }
             if old.is_empty() { Ok(()) } else { this.fabric()?.unpublish(&old) }
         })

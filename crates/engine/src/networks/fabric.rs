@@ -65,8 +65,8 @@ pub(crate) trait Fabric: Send + Sync + 'static {
     /// The last of them: their addresses may be given to others after this. Takes its time.
     fn forget_connections(&self, joins: &[Join]) -> Result<()>;
 
-    /// Leads ports of the host to containers on a network.
-    fn publish(&self, published: &[Published]) -> Result<()>;
+    /// Leads ports of the host to containers on a network. With each comes what [`Fabric::hold`] gave for it.
+    fn publish(&self, published: &[Published], held: Vec<Option<OwnedFd>>) -> Result<()>;
 
     /// Leads them nowhere again.
     fn unpublish(&self, published: &[Published]) -> Result<()>;
@@ -74,8 +74,9 @@ pub(crate) trait Fabric: Send + Sync + 'static {
     /// After a restart: these networks, containers and ports are there, and nothing else is.
     fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()>;
 
-    /// Holds a port of the host, so that nobody else takes it, until the descriptor is closed.
-    fn hold(&self, protocol: Protocol, address: SocketAddr) -> std::io::Result<OwnedFd>;
+    /// Holds a port of the host, so that nobody else takes it, until the descriptor is closed. None: it is held already, until
+    /// it is unpublished.
+    fn hold(&self, protocol: Protocol, address: SocketAddr) -> std::io::Result<Option<OwnedFd>>;
 
     /// The ports that are given where none is asked for, first and last.
     fn ephemeral_ports(&self) -> (u16, u16);

@@ -259,7 +259,7 @@ impl Fabric for Host {
         }
     }
 
-    fn publish(&self, published: &[Published]) -> Result<()> {
+    fn publish(&self, published: &[Published], _: Vec<Option<OwnedFd>>) -> Result<()> {
         self.firewall(Ruleset::default)?.publish(published)
     }
 
@@ -268,6 +268,9 @@ impl Fabric for Host {
     }
 
     fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()> {
+        if joins.is_empty() {
+            return Ok(());
+        }
         for network in networks {
             self.make_links(network)?;
         }
@@ -287,20 +290,12 @@ impl Fabric for Host {
         self.firewall(|| rules).map(drop)
     }
 
-    fn hold(&self, protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
-        match bind(protocol, address) {
-            // Connections of a program that has ended may linger: where one can listen, nobody else does.
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && protocol == Protocol::Tcp => {
-                TcpListener::bind(address).map(OwnedFd::from)
-            }
-            bound => bound,
-        }
+    fn hold(&self, protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
+        hold(protocol, address).map(Some)
     }
 
     fn ephemeral_ports(&self) -> (u16, u16) {
-        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-        let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
-        numbers.next().zip(numbers.next()).filter(|(first, last)| first <= last).unwrap_or((32_768, 60_999))
+        ephemeral_ports()
     }
 
     fn retire(&self, networks: &[Arc<Network>]) {
@@ -316,6 +311,24 @@ impl Fabric for Host {
             tracing::error!("remove the firewall's tables: {e}");
         }
     }
+}
+
+/// See [`Fabric::hold`]; of the calling thread's network namespace.
+pub(super) fn hold(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
+    match bind(protocol, address) {
+        // Connections of a program that has ended may linger: where one can listen, nobody else does.
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && protocol == Protocol::Tcp => {
+            TcpListener::bind(address).map(OwnedFd::from)
+        }
+        bound => bound,
+    }
+}
+
+/// See [`Fabric::ephemeral_ports`]; of the calling thread's network namespace.
+pub(super) fn ephemeral_ports() -> (u16, u16) {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
+    numbers.next().zip(numbers.next()).filter(|(first, last)| first <= last).unwrap_or((32_768, 60_999))
 }
 
 /// Bound and nothing else: who connects past our rules is refused.

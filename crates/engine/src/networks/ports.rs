@@ -23,7 +23,7 @@ struct Held {
     host: IpAddr,
     owner: ContainerId,
     name: String,
-    _socket: Option<OwnedFd>,
+    socket: Option<OwnedFd>,
 }
 
 /// A container that publishes, and where it is reached.
@@ -131,7 +131,7 @@ impl Ports {
                     host: *host,
                     owner: target.id.clone(),
                     name: target.name.to_owned(),
-                    _socket: Some(fd),
+                    socket: fd,
                 }),
                 Err(e) if e.kind() == Io::AddrInUse => {
                     let who = super::holder::of(protocol, socket);
@@ -172,10 +172,24 @@ impl Ports {
             if let Err(e) = &socket {
                 tracing::warn!(container = id.as_str(), "hold its port {address}/{}: {e}", one.protocol);
             }
-            let held =
-                Held { host: one.host, owner: id.clone(), name: name.to_owned(), _socket: socket.ok() };
+            let held = Held {
+                host: one.host,
+                owner: id.clone(),
+                name: name.to_owned(),
+                socket: socket.ok().flatten(),
+            };
             self.held.entry((one.protocol, one.host_port)).or_default().push(held);
         }
+    }
+
+    /// What holds these ports, in their order.
+    pub(super) fn sockets(&self, published: &[Published]) -> Vec<Option<OwnedFd>> {
+        let socket = |one: &Published| {
+            let held = self.held.get(&(one.protocol, one.host_port))?;
+            // Where descriptors are used up, who needs it says so.
+            held.iter().find(|held| held.host == one.host)?.socket.as_ref()?.try_clone().ok()
+        };
+        published.iter().map(socket).collect()
     }
 
     /// Gives ports back.

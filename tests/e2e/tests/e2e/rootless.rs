@@ -1,7 +1,10 @@
 //! An ordinary user's engine: root of a user namespace, without any right over the machine.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
 use serde_json::Value;
 use tare_kit::engine::{BUSYBOX, program};
@@ -147,7 +150,7 @@ fn nothing_of_the_machine_is_within_reach() {
 }
 
 #[test]
-fn the_networks_are_none_and_the_hosts() {
+fn no_network_and_the_hosts_are_what_they_are_called() {
     if !ours() {
         return;
     }
@@ -166,6 +169,122 @@ fn the_networks_are_none_and_the_hosts() {
     });
     assert_eq!(there.as_deref(), Some("here"));
     assert_eq!(sh(&user, &["--ipc", &shared], "cat /dev/shm/f"), "here");
+}
+
+/// A web server that says who it is.
+const SERVE: &str = "mkdir /www; hostname >/www/index.html; echo up; exec httpd -f -p 80 -h /www";
+
+fn web(user: &User, name: &str, flags: &[&str]) {
+    let start = ["run", "-d", "--name", name, "--hostname", name];
+    user.tare([&start, flags, &[BUSYBOX, "sh", "-c", SERVE]].concat()).ok();
+    let is_up = || user.tare(["logs", name]).ok().contains("up").then_some(());
+    wait::until(wait::PATIENCE, is_up).expect("it starts");
+}
+
+/// What the port of the machine answers; nothing if nobody does.
+fn get(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(wait::PATIENCE)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).ok()?;
+    said.lines().last().map(str::to_owned)
+}
+
+fn reached(address: &str) -> String {
+    wait::until(wait::PATIENCE, || get(address)).expect("it answers")
+}
+
+#[test]
+fn ports_are_published_on_the_machine_and_outlive_the_users_daemon() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    web(&user, "one", &["-p", "18471:80", "-p", "127.0.0.1:18472:80"]);
+    assert_eq!(reached("127.0.0.1:18471"), "one");
+    assert_eq!(reached("[::1]:18471"), "one");
+    assert_eq!(reached("127.0.0.1:18472"), "one");
+    assert_eq!(get("[::1]:18472"), None);
+    let said = user.tare(["run", "--rm", "-p", "18471:80", BUSYBOX, "true"]).fails(125);
+    assert!(said.contains("18471 failed: port is already allocated by container one"), "{said}");
+    let mine = TcpListener::bind("0.0.0.0:18473").unwrap();
+    let said = user.tare(["run", "--rm", "-p", "18473:80", BUSYBOX, "true"]).fails(125);
+    assert!(said.contains("18473 failed: port is already allocated by"), "{said}");
+    drop(mine);
+    let said = user.tare(["run", "--rm", "-p", "80:80", BUSYBOX, "true"]).fails(125);
+    assert!(said.contains("ip_unprivileged_port_start"), "{said}");
+    user.tare(["port", "add", "one", "18473:80"]).ok();
+    assert_eq!(reached("127.0.0.1:18473"), "one");
+    user.tare(["port", "rm", "one", "18473:80"]).ok();
+    assert_eq!(get("127.0.0.1:18473"), None);
+    user.kill_daemon();
+    assert_eq!(reached("127.0.0.1:18471"), "one", "without a daemon");
+    assert!(user.tare(["port", "one"]).ok().contains("127.0.0.1:18472"));
+    assert_eq!(reached("127.0.0.1:18471"), "one", "with another one");
+    user.tare(["restart", "-t", "0", "one"]).ok();
+    assert_eq!(reached("127.0.0.1:18471"), "one");
+    user.tare(["rm", "-f", "one"]).ok();
+    TcpListener::bind("0.0.0.0:18471").expect("the port is free again");
+}
+
+#[test]
+fn packets_of_udp_come_and_are_answered() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    let echo = "echo up; exec nc -u -l -p 53 -e sh -c 'read word; echo $word back'";
+    user.tare(["run", "-d", "--name", "echo", "-p", "127.0.0.1:18474:53/udp", BUSYBOX, "sh", "-c", echo])
+        .ok();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut packet = [0; 100];
+    let answered = wait::until(wait::PATIENCE, || {
+        socket.send_to(b"there\n", "127.0.0.1:18474").unwrap();
+        let (length, from) = socket.recv_from(&mut packet).ok()?;
+        Some((String::from_utf8_lossy(&packet[..length]).into_owned(), from.port()))
+    });
+    assert_eq!(answered, Some(("there back\n".to_owned(), 18474)));
+}
+
+#[test]
+fn containers_of_a_user_find_each_other_by_name_and_others_are_kept_apart() {
+    if !ours() {
+        return;
+    }
+    let user = user();
+    user.tare(["network", "create", "front"]).ok();
+    web(&user, "one", &["--network", "front"]);
+    let wget = |network: &str, url: &str| {
+        let words = ["run", "--rm", "--network", network, BUSYBOX, "wget", "-T", "2", "-qO-", url];
+        let said = user.tare(words).run();
+        (said.code == 0).then(|| said.out())
+    };
+    assert_eq!(wget("front", "http://one/").as_deref(), Some("one"));
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = user.tare(["inspect", "--format", format, "one"]).ok();
+    assert_eq!(wget("front", &format!("http://{address}/")).as_deref(), Some("one"));
+    assert_eq!(wget("bridge", &format!("http://{address}/")), None, "from another network");
+    user.kill_daemon();
+    assert_eq!(wget("front", "http://one/").as_deref(), Some("one"), "after a crash");
+    user.tare(["rm", "-f", "one"]).ok();
+    user.tare(["network", "rm", "front"]).ok();
+    let said = user.tare(["network", "create", "-d", "macvlan", "-o", "parent=eth0", "mac"]).fails(1);
+    assert!(said.contains("ordinary user's"), "{said}");
+}
+
+#[test]
+fn without_pasta_the_networks_are_none_and_host_and_the_package_is_named() {
+    if !ours() {
+        return;
+    }
+    let user = User::new().without_pasta();
+    load(&user, &Image::busybox(BUSYBOX));
+    let said = user.tare(["run", "--rm", BUSYBOX, "ls", "/sys/class/net"]).run();
+    assert!(said.code == 0 && said.out() == "lo" && said.err().contains("passt"), "{said}");
+    let said = user.tare(["network", "create", "front"]).fails(1);
+    assert!(said.contains("package passt"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,335 @@
+//! The networks of an ordinary user's engine: the same as the machine's, in one network namespace that all its containers share.
+//!
+//! ```text
+//!   the host's network                          │ the shared namespace
+//!   tared ── binds published ports ──▶ keeper ══╪══▶ bridges, firewall, containers
+//!   pasta ◀═════════ the way out ═══════════════╪═══ its link
+//! ```
+//!
+//! The daemon stays in the host's namespace, where ports are taken and names are asked for. What is done in the shared one
+//! is done by a thread that enters it, does one thing and ends. The namespace, its way out and what comes in by published
+//! ports are the [`keeper`]'s, a process that outlives the daemon as containers do.
+
+mod call;
+mod forward;
+pub(crate) mod keeper;
+mod outside;
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fs, thread};
+
+use ipnet::IpNet;
+use tare_model::network::{Driver, Network, Protocol, Published};
+use tare_model::sandbox::{NetworkReady, NetworkSockets};
+use tare_model::{Error, NetworkId, Result};
+use tare_net::link;
+use tare_sys::netlink::{self, Socket};
+use tare_sys::process::{Namespaces, setns};
+
+use super::Resolver;
+use super::fabric::{Fabric, Join};
+use super::host::{self, Host};
+use call::Call;
+pub(crate) use outside::MISSING;
+
+/// Of the keeper's socket, in the run directory.
+const SOCKET: &str = "net.sock";
+
+/// See the head of this file.
+pub(crate) struct User {
+    /// Is the keeper, if asked to be.
+    program: PathBuf,
+    pasta: PathBuf,
+    socket: PathBuf,
+    table: String,
+    world: Mutex<Option<Arc<World>>>,
+    /// What the keeper forwards; it holds these ports.
+    forwarded: Mutex<HashSet<(Protocol, SocketAddr)>>,
+}
+
+/// The shared namespace for as long as its keeper lives.
+struct World {
+    host: Host,
+    namespace: OwnedFd,
+    /// Closed by the keeper's end.
+    keeper: OwnedFd,
+    made: Mutex<HashSet<NetworkId>>,
+}
+
+// === impl User ===
+
+impl User {
+    /// Takes over from a daemon before, if its keeper lives and is within reach. `None` where pasta is not installed.
+    ///
+    /// # Errors
+    /// Outside of a tokio runtime; a keeper of before that does not answer.
+    pub(crate) fn open(program: PathBuf, run_dir: &Path, table: String) -> Result<Option<Self>> {
+        let Some(pasta) = outside::find() else { return Ok(None) };
+        let socket = run_dir.join(SOCKET);
+        let user =
+            Self { program, pasta, socket, table, world: Mutex::default(), forwarded: Mutex::default() };
+        if let Ok(keeper) = call::connect(&user.socket) {
+            match World::of(keeper, user.table.clone()) {
+                Ok(world) => user.adopt(world)?,
+                // Its user namespace was another daemon's, none of whose containers live.
+                Err(_) => user.end_keeper()?,
+            }
+        }
+        Ok(Some(user))
+    }
+
+    fn adopt(&self, world: World) -> Result<()> {
+        let forwarded = call::call(&self.socket, &Call::List, None)?;
+        lock(&self.forwarded).extend(forwarded.iter().map(place));
+        *lock(&self.world) = Some(Arc::new(world));
+        Ok(())
+    }
+
+    fn end_keeper(&self) -> Result<()> {
+        call::call(&self.socket, &Call::End, None).map(drop)
+    }
+
+    /// The shared namespace, made if there is none.
+    fn world(&self) -> Result<Arc<World>> {
+        let mut world = lock(&self.world);
+        if let Some(world) = world.as_ref().filter(|world| world.is_alive()) {
+            return Ok(Arc::clone(world));
+        }
+        if world.take().is_some() {
+            tracing::error!(
+                "the keeper of the network has ended: running containers have none until they are restarted"
+            );
+        }
+        lock(&self.forwarded).clear();
+        keeper::spawn(&self.program, &self.socket, &self.pasta)?;
+        let keeper = call::connect(&self.socket)
+            .map_err(|e| Error::system(format!("connect({}): {e}", self.socket.display())))?;
+        let made = Arc::new(World::of(keeper, self.table.clone())?);
+        *world = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn known(&self) -> Option<Arc<World>> {
+        lock(&self.world).clone()
+    }
+
+    /// In the shared namespace, if there is one.
+    fn if_known(&self, work: impl FnOnce(&Host) -> Result<()> + Send) -> Result<()> {
+        self.known().map_or(Ok(()), |world| world.inside(work))
+    }
+
+    fn forward(&self, published: &[Published], held: Vec<Option<OwnedFd>>) -> Result<()> {
+        for (one, socket) in published.iter().zip(held) {
+            // Without a socket it is forwarded already.
+            let Some(socket) = socket else { continue };
+            call::call(&self.socket, &Call::Publish(one.clone()), Some(socket.as_fd()))?;
+            lock(&self.forwarded).insert(place(one));
+        }
+        Ok(())
+    }
+}
+
+impl Fabric for User {
+    fn routes(&self) -> Result<Vec<IpNet>> {
+        let mut host = Socket::open(netlink::Protocol::Route)
+            .map_err(|e| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {e}")))?;
+        link::destinations(&mut host)
+    }
+
+    fn ensure(&self, network: &Network) -> Result<()> {
+        if !matches!(network.config.driver, Driver::Bridge) {
+            return Err(Error::unsupported(format!(
+                "driver {}: this engine is an ordinary user's, and links of the machine are not its to share; want bridge",
+                network.config.driver.name()
+            )));
+        }
+        self.world()?.ensure(network)
+    }
+
+    fn remove(&self, network: &Network) -> Result<()> {
+        let Some(world) = self.known() else { return Ok(()) };
+        lock(&world.made).remove(&network.id);
+        world.inside(|host| host.remove(network))
+    }
+
+    fn attach(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<NetworkReady> {
+        let world = self.world()?;
+        for join in joins {
+            // The keeper may be another one than that of the first use.
+            if !lock(&world.made).contains(&join.network.id) {
+                world.ensure(&join.network)?;
+            }
+        }
+        world.inside(|host| host.attach(joins, sockets))
+    }
+
+    fn serve_names(&self, joins: &[Join], resolver: &Resolver, sockets: &NetworkSockets) -> Result<()> {
+        self.world()?.host.serve_names(joins, resolver, sockets)
+    }
+
+    fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {
+        self.world()?.inside(|host| host.detach(join, sockets))
+    }
+
+    fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()> {
+        self.world()?.host.route(joins, sockets)
+    }
+
+    fn rename(&self, joins: &[Join]) {
+        if let Some(world) = self.known() {
+            world.host.rename(joins);
+        }
+    }
+
+    fn forget(&self, joins: &[Join]) -> Result<()> {
+        self.if_known(|host| host.forget(joins))
+    }
+
+    fn forget_connections(&self, joins: &[Join]) -> Result<()> {
+        self.if_known(|host| host.forget_connections(joins))
+    }
+
+    /// By the firewall too: to a container, an address of the host is one of the shared namespace.
+    fn publish(&self, published: &[Published], held: Vec<Option<OwnedFd>>) -> Result<()> {
+        self.world()?.inside(|host| host.publish(published, Vec::new()))?;
+        let forwarded = self.forward(published, held);
+        if forwarded.is_err() {
+            // The first error is the one to tell.
+            let _ = self.unpublish(published);
+        }
+        forwarded
+    }
+
+    fn unpublish(&self, published: &[Published]) -> Result<()> {
+        let mut first = self.if_known(|host| host.unpublish(published));
+        for one in published {
+            if lock(&self.forwarded).remove(&place(one)) {
+                first = first.and(call::call(&self.socket, &Call::Unpublish(one.clone()), None).map(drop));
+            }
+        }
+        first
+    }
+
+    fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()> {
+        if joins.is_empty() {
+            self.retire(networks);
+            return Ok(());
+        }
+        let Some(world) = self.known() else {
+            tracing::error!(
+                "the keeper of the network has ended: running containers have none until they are restarted"
+            );
+            return Ok(());
+        };
+        for one in call::call(&self.socket, &Call::List, None)? {
+            if !published.contains(&one) {
+                call::call(&self.socket, &Call::Unpublish(one.clone()), None)?;
+                lock(&self.forwarded).remove(&place(&one));
+            }
+        }
+        world.inside(|host| host.restore(networks, joins, published))?;
+        lock(&world.made).extend(networks.iter().map(|network| network.id.clone()));
+        Ok(())
+    }
+
+    fn hold(&self, protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
+        if lock(&self.forwarded).contains(&(protocol, address)) {
+            return Ok(None);
+        }
+        if protocol == Protocol::Sctp {
+            let why = "an ordinary user's engine publishes ports of TCP and UDP only";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        host::hold(protocol, address).map(Some).map_err(|e| match e.kind() {
+            io::ErrorKind::PermissionDenied => io::Error::new(
+                e.kind(),
+                format!(
+                    "{e}: ports below {} are root's (sysctl net.ipv4.ip_unprivileged_port_start)",
+                    first_port()
+                ),
+            ),
+            _ => e,
+        })
+    }
+
+    fn ephemeral_ports(&self) -> (u16, u16) {
+        host::ephemeral_ports()
+    }
+
+    /// All that there is goes with the namespace.
+    fn retire(&self, _: &[Arc<Network>]) {
+        let world = lock(&self.world).take();
+        lock(&self.forwarded).clear();
+        if world.is_some_and(|world| world.is_alive())
+            && let Err(e) = self.end_keeper()
+        {
+            tracing::error!("end the keeper of the network: {e}");
+        }
+    }
+}
+
+// === impl World ===
+
+impl World {
+    /// Of the keeper at the other end.
+    ///
+    /// # Errors
+    /// `System` if its namespace cannot be entered: it belongs to another user namespace than ours.
+    fn of(keeper: OwnedFd, table: String) -> Result<Self> {
+        let peer = rustix::net::sockopt::socket_peercred(&keeper)
+            .map_err(|e| Error::system(format!("getsockopt(SO_PEERCRED): {e}")))?;
+        let path = format!("/proc/{}/ns/net", peer.pid.as_raw_nonzero());
+        let namespace = fs::File::open(&path).map_err(|e| Error::system(format!("open({path}): {e}")))?;
+        let world =
+            Self { host: Host::open(table)?, namespace: namespace.into(), keeper, made: Mutex::default() };
+        world.inside(|_| Ok(()))?;
+        Ok(world)
+    }
+
+    fn is_alive(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.keeper, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)) == Ok(0)
+    }
+
+    fn ensure(&self, network: &Network) -> Result<()> {
+        self.inside(|host| host.ensure(network))?;
+        lock(&self.made).insert(network.id.clone());
+        Ok(())
+    }
+
+    /// On a thread of its own: a thread that has entered cannot come back, as the host's namespace is not this user's.
+    fn inside<T: Send>(&self, work: impl FnOnce(&Host) -> Result<T> + Send) -> Result<T> {
+        let run = || {
+            setns(self.namespace.as_fd(), Namespaces::NET).map_err(|e| {
+                Error::system(format!("setns(network namespace of this engine's containers): {e}"))
+            })?;
+            work(&self.host)
+        };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("network".into()).spawn_scoped(scope, run);
+            let thread =
+                thread.map_err(|e| Error::system(format!("start a thread for the shared network: {e}")))?;
+            thread.join().unwrap_or_else(|_| Err(Error::system("the thread in the shared network panicked")))
+        })
+    }
+}
+
+fn place(published: &Published) -> (Protocol, SocketAddr) {
+    (published.protocol, SocketAddr::new(published.host, published.host_port))
+}
+
+fn first_port() -> String {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.map_or_else(|_| "1024".into(), |text| text.trim().to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
