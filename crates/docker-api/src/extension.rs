@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `POST /containers/create` body | [`CreateExtension`]: what else the container is made of |
 //! | `GET /containers/{id}/json` answer | [`InspectExtension`]: the same, if it was given, and what became of it |
+//! | `POST /containers/{id}/update` body | [`UpdateExtension`]: other limits of its networks |
 //! | `POST /containers/{id}/ports` body | [`PortsRequest`]: ports to publish and to take back, of one that is there already |
 
 use bollard_stubs::models::{ContainerCreateBody, PortMap};
@@ -23,6 +24,37 @@ pub struct CreateExtension {
     /// Use this directory of the host as the root file system. `Image` must then be empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<RootfsDirectory>,
+    /// How fast it may be on each of its networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkLimits>,
+}
+
+/// Body of `POST /containers/{id}/update`: what is changed beside Docker's fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct UpdateExtension {
+    /// How fast it may be on each of its networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkLimits>,
+}
+
+/// Limits of a container on each of its networks; what is absent stays as it is, 0 takes a limit away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct NetworkLimits {
+    /// Bytes per second to the container, as frames are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_rate: Option<u64>,
+    /// The same from the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_rate: Option<u64>,
+    /// Bytes that pass at once after a pause, each way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
+    /// Its part of a network's own rate (the option `tare.network.rate`), in proportion to those of others: 1 to 10000, 100 if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u32>,
 }
 
 /// A directory of the host as root file system.
@@ -43,6 +75,9 @@ pub struct InspectExtension {
     /// As it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<RootfsDirectory>,
+    /// How fast it may be on its networks, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkLimits>,
     /// Whose user and group ids the container has.
     pub user_namespace: UserNamespace,
 }
@@ -100,7 +135,7 @@ mod tests {
         let rootfs = RootfsDirectory { path: "/srv/root".into(), writable: true };
         let request = CreateRequest {
             docker: ContainerCreateBody { cmd: Some(vec!["true".into()]), ..Default::default() },
-            tare: Some(CreateExtension { rootfs: Some(rootfs) }),
+            tare: Some(CreateExtension { rootfs: Some(rootfs), ..Default::default() }),
         };
         let text = serde_json::to_string(&request).expect("serializes");
         assert_eq!(text, r#"{"Cmd":["true"],"Tare":{"Rootfs":{"Path":"/srv/root","Writable":true}}}"#);

@@ -78,7 +78,9 @@ fn translate(
     version: Version,
 ) -> Result<Asked> {
     let host = body.host_config.take().unwrap_or_default();
-    let networks = networking::networking(&mut body, &host, mac, version)?;
+    let mut networks = networking::networking(&mut body, &host, mac, version)?;
+    let limits = extension.network.unwrap_or_default();
+    networks.networking.shaping.change(&networking::reshaping(limits))?;
     let config = ContainerConfig {
         image: image(body.image.take().unwrap_or_default(), extension)?,
         process: process::process(&mut body, &host)?,

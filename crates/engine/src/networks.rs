@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use tare_model::container::ContainerConfig;
 use tare_model::network::{Endpoint, Network, NetworkConfig, PortBinding, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
+use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
 use tare_net::pool::{self, Bases, Surroundings};
 use tare_store::Store;
@@ -84,6 +85,9 @@ pub(crate) struct Attachment {
     pub(crate) sysctls: BTreeMap<String, String>,
     /// What it has there.
     pub(crate) endpoint: Endpoint,
+    /// How fast it may be there.
+    #[serde(default)]
+    pub(crate) shaping: Shaping,
     /// Where default routes are considered.
     pub(crate) priority: i64,
     /// The default routes, of IPv4 and of IPv6, go here.
@@ -257,16 +261,35 @@ impl Networks {
     pub(crate) fn check(&self, config: &ContainerConfig) -> Result<()> {
         let table = self.lock();
         let has_default = table.find(plan::DEFAULT).is_ok();
+        let mut on = Vec::new();
         for (key, _) in plan::memberships(config)? {
             if key != plan::DEFAULT || has_default {
-                table.find(&key)?;
+                on.push(Arc::clone(&table.find(&key)?.network));
             } else if config.networking.publish_all || !config.networking.ports.is_empty() {
                 return Err(Error::invalid(
                     "cannot publish ports (PortBindings): this engine has no default network; name one with --network",
                 ));
             }
         }
-        Ok(())
+        let on: Vec<&Network> = on.iter().map(AsRef::as_ref).collect();
+        plan::shaping(&config.networking.shaping, &on)
+    }
+
+    /// These are the limits of a running container on its networks from now on.
+    ///
+    /// # Errors
+    /// What the kernel refused; some may hold then.
+    pub(crate) async fn reshape(
+        self: &Arc<Self>,
+        id: &ContainerId,
+        before: &Attached,
+        shaping: Shaping,
+    ) -> Result<Attached> {
+        let mut after = before.clone();
+        after.joins.iter_mut().for_each(|join| join.shaping = shaping);
+        let (this, joins) = (Arc::clone(self), self.joins(id, &after));
+        work::blocking(move || this.fabric()?.shape(&joins)).await?;
+        Ok(after)
     }
 
     /// Takes addresses and ports for a start; `None` for a container that is on no network.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::network::{EndpointConfig, PortBinding};
+use crate::shaping::Shaping;
 use crate::signal::Signal;
 
 /// Everything `create` was asked for. Absent options mean "the image's, or the engine's default".
@@ -307,6 +308,8 @@ pub struct Networking {
     pub ports: Vec<PortBinding>,
     /// Publish every exposed port as well, on any free one of the host's.
     pub publish_all: bool,
+    /// How fast it may be on each of its networks.
+    pub shaping: Shaping,
 }
 
 /// A namespace that another container may lend.

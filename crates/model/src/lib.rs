@@ -18,6 +18,7 @@ pub mod network;
 pub mod place;
 pub mod reference;
 pub mod sandbox;
+pub mod shaping;
 pub mod signal;
 pub mod state;
 

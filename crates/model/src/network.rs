@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::NetworkId;
+use crate::shaping::Rates;
 
 /// What a network is asked to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +138,8 @@ pub struct BridgeOptions {
     pub interface_prefix: Option<String>,
     /// Containers may send from MACs and addresses that were not given to them (`tare.network.spoofing`).
     pub spoofing: bool,
+    /// What all containers together may receive and send (`tare.network.rate`): they have it in proportion to their shares.
+    pub rates: Rates,
 }
 
 /// How packets leave a bridge network and come in.
@@ -287,6 +290,7 @@ impl Default for BridgeOptions {
             mtu: None,
             interface_prefix: None,
             spoofing: false,
+            rates: Rates::default(),
         }
     }
 }

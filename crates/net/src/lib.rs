@@ -4,6 +4,7 @@
 //!   pool ── subnets of networks, addresses of containers (pure)
 //!   link ── bridges, and a pair of interfaces for each container: netlink, through sockets of both namespaces
 //!   firewall ── one table of ours: an element of a map for each published port; what keeps networks apart
+//!   shape ── rates and shares: a tree of token buckets for each network that has any
 //!   dns ── names of containers and what is beyond, asked through sockets inside of containers
 //! ```
 //!
@@ -18,6 +19,7 @@ pub mod dns;
 pub mod firewall;
 pub mod link;
 pub mod pool;
+pub mod shape;
 mod span;
 
 pub use tare_model::sandbox::NetworkSockets as Sockets;

@@ -26,9 +26,9 @@
 
 mod bridge;
 mod endpoint;
-mod mark;
+pub(crate) mod mark;
 mod parent;
-mod refusal;
+pub(crate) mod refusal;
 mod route;
 mod settle;
 mod sysctl;
@@ -82,4 +82,4 @@ pub fn remove(host: &mut Socket, network: &Network) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

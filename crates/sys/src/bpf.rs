@@ -1,4 +1,5 @@
-//! eBPF programs that decide on devices: load one, attach it to a v2 group, list and detach what is attached.
+//! eBPF programs: those that decide on devices, loaded, attached to a v2 group, listed and detached; and those that classify
+//! packets, loaded.
 //!
 //! See [bpf(2)](https://man7.org/linux/man-pages/man2/bpf.2.html). Programs are made elsewhere.
 
@@ -33,6 +34,7 @@ const PROG_ATTACH: libc::c_int = 8;
 const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const PROG_QUERY: libc::c_int = 16;
+const TYPE_CLASSIFIER: u32 = 3;
 const TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_CGROUP_DEVICE: u32 = 6;
 const ALLOW_MULTI: u32 = 2;
@@ -87,11 +89,21 @@ struct ById {
 /// `EPERM` without `CAP_SYS_ADMIN` (or `CAP_BPF` and `CAP_NET_ADMIN`) in the initial user namespace; `EINVAL` or `EACCES` if the kernel's
 /// checker does not like it.
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd> {
+    load(TYPE_CGROUP_DEVICE, *b"tare_devices\0\0\0\0", program)
+}
+
+/// Loads a program that classifies packets, to be named in a traffic control filter.
+///
+/// # Errors
+/// As [`load_device_program`].
+pub fn load_classifier(program: &[Instruction]) -> Result<OwnedFd> {
+    load(TYPE_CLASSIFIER, *b"tare_shape\0\0\0\0\0\0", program)
+}
+
+fn load(kind: u32, name: [u8; 16], program: &[Instruction]) -> Result<OwnedFd> {
     let license = c"Apache-2.0";
-    let mut name = [0u8; 16];
-    name[..12].copy_from_slice(b"tare_devices");
     let mut attributes = Load {
-        kind: TYPE_CGROUP_DEVICE,
+        kind,
         count: u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?,
         instructions: program.as_ptr() as u64,
         license: license.as_ptr() as u64,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +33,8 @@ pub struct Engine {
     peer: Option<PathBuf>,
     /// The daemon has a network namespace of its own, which stands for the machine's.
     apart: bool,
+    /// That namespace, which lives on when the daemon is killed and is the next one's.
+    namespace: Option<File>,
 }
 
 impl Engine {
@@ -97,6 +100,7 @@ impl Engine {
             args: args.iter().map(|a| (*a).to_string()).collect(),
             peer,
             apart: false,
+            namespace: None,
         }
     }
 
@@ -149,6 +153,9 @@ impl Engine {
             // A byte or the end: either way the daemon has made up its mind.
             let _ = ready.read(&mut [0u8; 16]);
         }
+        if self.apart && self.namespace.is_none() {
+            self.namespace = File::open(format!("/proc/{}/ns/net", child.id())).ok();
+        }
         self.daemon = Some(child);
         if let Err(e) = UnixStream::connect(self.socket()) {
             panic!("tared does not answer: {e}; it said:\n{}", self.log());
@@ -159,16 +166,22 @@ impl Engine {
     fn spawn_daemon(&self) -> Child {
         let log =
             File::options().append(true).create(true).open(self.dir().join("tared.log")).expect("a log file");
-        let mut command = match self.apart {
-            // Each execs the next, so the daemon is the child.
-            true => {
+        // Each execs the next, so the daemon is the child.
+        let mut command = match (self.apart, &self.namespace) {
+            (true, Some(namespace)) => {
+                let mut command = Command::new("nsenter");
+                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+                command.args([&format!("--net={path}"), "--"]).arg(program("tared"));
+                command
+            }
+            (true, None) => {
                 let mut command = Command::new("unshare");
                 command.args(["--net", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
                 command.arg(program("tared"));
                 command
             }
             // On the machine's own network it makes no link and no rule.
-            false => {
+            (false, _) => {
                 let mut command = Command::new(program("tared"));
                 command.args(["--bridge", "none"]);
                 command

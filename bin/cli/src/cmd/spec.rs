@@ -83,7 +83,8 @@ pub(crate) fn create_request(given: &Given, around: &Surroundings<'_>) -> Parsed
         host_config: Some(HostConfig { network_mode: Some(mode), ..host_config(given, around)? }),
         ..ContainerCreateBody::default()
     };
-    Ok(CreateRequest { docker, tare: rootfs.map(|dir| CreateExtension { rootfs: Some(dir) }) })
+    let ours = CreateExtension { rootfs, network: resource::network_limits(given)? };
+    Ok(CreateRequest { docker, tare: (ours != CreateExtension::default()).then_some(ours) })
 }
 
 /// What says that the image's check is not wanted.

@@ -123,6 +123,15 @@ pub(crate) const LIMITS: &[Flag] = &[
     text("memory-reservation", None, "bytes", "Memory soft limit").checked(size::check_bytes),
     text("memory-swap", None, "bytes", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap")
         .checked(size::check_bytes_or_unlimited),
+    text(
+        "network-rate",
+        None,
+        "in=RATE,out=RATE",
+        "Limit the network's speed (10mbit, 5MB per second), burst=BYTES too",
+    )
+    .checked(resource::check_network_rate),
+    text("network-share", None, "int", "Share of a network's own rate (relative weight, 1 to 10000)")
+        .checked(integer),
     text("pids-limit", None, "int", "Tune container pids limit (set -1 for unlimited)").checked(integer),
     text("restart", None, "string", "Restart policy to apply when a container exits")
         .checked(resource::check_restart),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tare_docker_api::client::{Client, ClientError, Request};
+use tare_docker_api::extension::UpdateExtension;
 use tare_docker_api::models::{ContainerUpdateResponse, HostConfig, RestartPolicy};
 
 use crate::cmd::path_name;
@@ -18,6 +19,8 @@ struct Body {
     limits: HostConfig,
     #[serde(rename = "RestartPolicy", skip_serializing_if = "Option::is_none")]
     restart_policy: Option<RestartPolicy>,
+    #[serde(rename = "Tare", skip_serializing_if = "Option::is_none")]
+    tare: Option<UpdateExtension>,
 }
 
 /// `tare update`.
@@ -52,7 +55,12 @@ fn send(client: &mut Client, name: &str, body: &Body) -> Result<Vec<String>, Cli
 }
 
 fn body(given: &Given) -> Parsed<Body> {
-    Ok(Body { limits: resource::limits(given)?, restart_policy: resource::restart_policy(given)? })
+    let network = resource::network_limits(given)?;
+    Ok(Body {
+        limits: resource::limits(given)?,
+        restart_policy: resource::restart_policy(given)?,
+        tare: network.map(|limits| UpdateExtension { network: Some(limits) }),
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +85,11 @@ mod tests {
         for flag in LIMITS {
             let same = |f: &crate::flags::Flag| (f.name(), f.help) == (flag.name(), flag.help);
             assert!(run.syntax.flags.iter().flat_map(|table| table.iter()).any(same), "--{}", flag.long);
-            let value = if flag.long == "restart" { "no" } else { "100" };
+            let value = match flag.long {
+                "restart" => "no",
+                "network-rate" => "in=1MB",
+                _ => "100",
+            };
             let sent = sent(&format!("--{} {value} web", flag.long));
             let ignored = flag.long == "kernel-memory";
             assert_eq!(

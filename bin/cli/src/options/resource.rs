@@ -3,11 +3,13 @@
 
 use super::{Parsed, size};
 use crate::flags::Given;
+use tare_docker_api::extension::NetworkLimits;
 use tare_docker_api::models::{
     DeviceMapping, HostConfig, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum, ThrottleDevice,
 };
 use tare_docker_api::ulimit::is_known;
+use tare_model::shaping::Reshaping;
 
 /// `name=soft[:hard]`; -1 is no limit.
 pub(crate) fn ulimit(text: &str) -> Parsed<ResourcesUlimits> {
@@ -205,6 +207,28 @@ pub(crate) fn limits(given: &Given) -> Parsed<HostConfig> {
         pids_limit: given.number("pids-limit"),
         ..HostConfig::default()
     })
+}
+
+/// `--network-rate` and `--network-share`; absent if neither is given.
+pub(crate) fn network_limits(given: &Given) -> Parsed<Option<NetworkLimits>> {
+    let rate = given.one("network-rate").map(network_rate).transpose()?;
+    let share = given.number("network-share");
+    if rate.is_none() && share.is_none() {
+        return Ok(None);
+    }
+    let Reshaping { inward, outward, burst, .. } = rate.unwrap_or_default();
+    let bad = |_| "--network-share: want 1 to 10000".to_owned();
+    let share = share.map(u32::try_from).transpose().map_err(bad)?;
+    Ok(Some(NetworkLimits { in_rate: inward, out_rate: outward, burst, share }))
+}
+
+fn network_rate(text: &str) -> Parsed<Reshaping> {
+    text.parse().map_err(|e: tare_model::Error| e.to_string())
+}
+
+/// The check of `--network-rate`.
+pub(crate) fn check_network_rate(text: &str) -> Parsed<()> {
+    network_rate(text).map(drop)
 }
 
 /// The check of `--restart`.

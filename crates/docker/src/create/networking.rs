@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use tare_docker_api::Version;
+use tare_docker_api::extension::NetworkLimits;
 use tare_docker_api::models::{ContainerCreateBody, HostConfig, NetworkingConfig};
 use tare_model::container::{NetworkMode, Networking};
 use tare_model::network::{EndpointConfig, Mac};
+use tare_model::shaping::Reshaping;
 use tare_model::{Error, Result};
 
 use super::endpoint::{self, Place};
@@ -38,6 +40,7 @@ pub(super) fn networking(
         endpoints: endpoints(body.networking_config.take(), &mode, version)?,
         ports: ports::bindings(host.port_bindings.clone().unwrap_or_default())?,
         publish_all: host.publish_all_ports.unwrap_or_default(),
+        ..Networking::default()
     };
     container_mac(&mut networking, &mode, mac, version, &mut warnings)?;
     links(&mut networking, &mode, host.links.as_deref().unwrap_or_default())?;
@@ -54,6 +57,12 @@ pub(super) fn networking(
         networking.endpoints.remove(key);
     }
     Ok(Asked { mode, networking, warnings })
+}
+
+/// `Tare.Network`.
+pub(super) fn reshaping(limits: NetworkLimits) -> Reshaping {
+    let NetworkLimits { in_rate, out_rate, burst, share } = limits;
+    Reshaping { inward: in_rate, outward: out_rate, burst, share }
 }
 
 /// `NetworkDisabled`: loopback only.

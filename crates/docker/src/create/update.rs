@@ -4,11 +4,13 @@
 //! goes together holds for the whole. A field that is not there, or zero, changes nothing.
 
 use serde_json::{Map, Value};
+use tare_docker_api::extension::{self, UpdateExtension};
 use tare_docker_api::models::HostConfig;
 use tare_model::container::ContainerConfig;
+use tare_model::shaping::Reshaping;
 use tare_model::{Error, Result};
 
-use super::{FACE, fields, resources};
+use super::{FACE, fields, networking, resources};
 
 /// What an update can change.
 const KNOWN: &[&str] = &[
@@ -37,13 +39,21 @@ const HARMLESS: &[&str] = &["KernelMemory"];
 
 /// A request to change limits.
 #[derive(Debug)]
-pub(crate) struct Update(Map<String, Value>);
+pub(crate) struct Update {
+    docker: Map<String, Value>,
+    network: Reshaping,
+}
 
 /// Reads a request.
 ///
 /// # Errors
 /// Names the field that an update cannot change.
-pub(crate) fn read(body: Map<String, Value>) -> Result<Update> {
+pub(crate) fn read(mut body: Map<String, Value>) -> Result<Update> {
+    let ours: UpdateExtension = match body.remove(extension::FIELD).filter(|value| !value.is_null()) {
+        Some(value) => serde_json::from_value(value)
+            .map_err(|e| Error::invalid(format!("invalid {}: {e}", extension::FIELD)))?,
+        None => UpdateExtension::default(),
+    };
     let mut asked = Map::new();
     for (name, value) in body {
         let is = |known: &&&str| known.eq_ignore_ascii_case(&name);
@@ -58,7 +68,7 @@ pub(crate) fn read(body: Map<String, Value>) -> Result<Update> {
             refuse(&name)?;
         }
     }
-    Ok(Update(asked))
+    Ok(Update { docker: asked, network: networking::reshaping(ours.network.unwrap_or_default()) })
 }
 
 /// There are no restart policies yet, so there is none to change.
@@ -87,11 +97,12 @@ impl Update {
     pub(crate) fn apply(self, config: &mut ContainerConfig) -> Result<()> {
         let known = config.face.get(FACE).and_then(|face| face.get("HostConfig")).and_then(Value::as_object);
         let mut host = known.cloned().unwrap_or_default();
-        contradictions(&host, &self.0)?;
-        host.extend(self.0);
+        contradictions(&host, &self.docker)?;
+        host.extend(self.docker);
         let typed: HostConfig = serde_json::from_value(Value::Object(host.clone()))
             .map_err(|e| Error::invalid(format!("invalid JSON: {e}")))?;
         config.resources = resources::resources(&typed)?;
+        config.networking.shaping.change(&self.network)?;
         let face = config.face.entry(FACE.to_owned()).or_insert_with(|| Value::Object(Map::new()));
         if let Some(face) = face.as_object_mut() {
             face.insert("HostConfig".to_owned(), Value::Object(host));
@@ -171,6 +182,27 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_networks_are_in_our_own_object() {
+        let mut config = container(json!({}));
+        let body = json!({"Tare": {"Network": {"InRate": 5000, "Share": 80}}});
+        read(object(body)).expect("valid").apply(&mut config).expect("valid");
+        let shaping = config.networking.shaping;
+        assert_eq!(
+            (shaping.rates.inward, shaping.rates.outward, shaping.share),
+            (Some(5000), None, Some(80))
+        );
+        read(object(json!({"Tare": {"Network": {"InRate": 0}}})))
+            .expect("valid")
+            .apply(&mut config)
+            .expect("valid");
+        assert_eq!(
+            (config.networking.shaping.rates.inward, config.networking.shaping.share),
+            (None, Some(80))
+        );
+        assert!(read(object(json!({"Tare": {"Network": {"Weather": 1}}}))).is_err());
+    }
+
+    #[test]
     fn what_an_update_cannot_change_is_refused_by_name() {
         for (update, name) in [
             (json!({"Privileged": true}), "Privileged"),
@@ -183,7 +215,7 @@ mod tests {
         }
         let nothing =
             json!({"RestartPolicy": {"Name": "no"}, "Devices": null, "KernelMemory": 5, "Weather": 1});
-        assert!(read(object(nothing)).expect("valid").0.is_empty());
+        assert!(read(object(nothing)).expect("valid").docker.is_empty());
     }
 
     #[test]

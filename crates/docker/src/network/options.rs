@@ -104,6 +104,9 @@ fn bridge(name: &str, value: &str, options: &mut BridgeOptions) -> Result<()> {
         "com.docker.network.bridge.trusted_host_interfaces" if !value.is_empty() => {
             return Err(refused(name, value, "use gateway mode \"routed\" to be reached from other links"));
         }
+        "tare.network.rate" => {
+            options.rates = value.parse().map_err(|e: Error| e.context(format!("Options.{name}")))?;
+        }
         other if other.starts_with("tare.network.") => {
             return Err(refused(name, value, "there is no such option"));
         }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tare_docker_api::extension::{self, InspectExtension, RootfsDirectory};
+use tare_docker_api::extension::{self, InspectExtension, NetworkLimits, RootfsDirectory};
 use tare_docker_api::models::{
     ContainerConfig as WireConfig, ContainerInspectResponse, DriverData, HealthConfig, MountPoint,
 };
 use tare_docker_api::{Version, stamp};
 use tare_engine::{ContainerView, Fixed, MountKind, MountView, UserNamespace};
 use tare_model::container::ImageSource;
+use tare_model::shaping::Shaping;
 
 use super::{host_config, networking, object, state};
 
@@ -84,7 +85,10 @@ fn ours(fixed: &Fixed) -> InspectExtension {
             ..Default::default()
         },
     };
-    InspectExtension { rootfs, user_namespace }
+    let Shaping { rates, share } = fixed.config.networking.shaping;
+    let limits = NetworkLimits { in_rate: rates.inward, out_rate: rates.outward, burst: rates.burst, share };
+    let network = (limits != NetworkLimits::default()).then_some(limits);
+    InspectExtension { rootfs, network, user_namespace }
 }
 
 fn path(path: &Path) -> String {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tare_model::container::{ContainerConfig, Networking};
 use tare_model::network::{EndpointConfig, PortBinding, Published};
+use tare_model::shaping::Shaping;
 use tare_model::{Error, ErrorKind, Result};
 
 use super::container::{Container, Made};
@@ -202,6 +203,16 @@ impl Driver {
         }
         self.keep_config(config).await?;
         self.tell_network(Action::NetworkDisconnect, &name, network.as_str());
+        Ok(())
+    }
+
+    /// Other limits on its networks, if it is on any: in force and noted.
+    pub(super) async fn reshape(&mut self, shaping: Shaping) -> Result<()> {
+        let (true, Some(attached)) = (self.status.is_live(), &self.attached) else { return Ok(()) };
+        let networks = Arc::clone(&self.core.networks);
+        let after = networks.reshape(&self.me.id, attached, shaping).await?;
+        self.note(&after)?;
+        self.attached = Some(after);
         Ok(())
     }
 

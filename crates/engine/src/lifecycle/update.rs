@@ -23,16 +23,30 @@ impl Driver {
         let mut config = old.fixed.config.clone();
         change(&mut config)?;
         let mut warnings = limits::check(&mut config.resources, &self.core.host)?;
+        let (was, shaping) = (old.fixed.config.networking.shaping, config.networking.shaping);
+        if was != shaping {
+            self.core.networks.check(&config)?;
+        }
         let (before, after) = (&old.fixed.config.resources, &config.resources);
         let read = |r: Resources| limits::resources(&r, limits::Absent::Stays, block_device);
         let (forth, back) = (read(difference(before, after))?, read(difference(after, before))?);
         if self.status.is_live() {
             warnings.extend(self.monitor()?.update(forth).await?);
         }
+        let reshaped = if was == shaping { Ok(()) } else { self.reshape(shaping).await };
         let fixed = Fixed { config, ..Fixed::clone(&old.fixed) };
         self.me.made = Arc::new(Made { fixed: Arc::new(fixed), ..Made::clone(&old) });
-        if let Err(e) = self.save().await {
+        let saved = match reshaped {
+            Ok(()) => self.save().await,
+            refused => refused,
+        };
+        if let Err(e) = saved {
             self.me.made = old;
+            if was != shaping
+                && let Err(worse) = self.reshape(was).await
+            {
+                tracing::error!(container = self.me.id.as_str(), "take its network limits back: {worse}");
+            }
             if self.status.is_live()
                 && let Err(worse) = self.monitor()?.update(back).await
             {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tare_model::network::{Endpoint, Network, Protocol, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
+use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, Result};
 
 use super::Resolver;
@@ -31,6 +32,8 @@ pub(crate) struct Join {
     pub(crate) links: Vec<(String, String)>,
     /// Parameters of the interface: path below /proc/sys, and value.
     pub(crate) sysctls: BTreeMap<String, String>,
+    /// How fast it may be there.
+    pub(crate) shaping: Shaping,
 }
 
 /// See the head of this file.
@@ -49,6 +52,9 @@ pub(crate) trait Fabric: Send + Sync + 'static {
 
     /// Answers the questions of a container about names from now on, or answers them otherwise: these are all its networks.
     fn serve_names(&self, joins: &[Join], resolver: &Resolver, sockets: &NetworkSockets) -> Result<()>;
+
+    /// Limits of running containers on these networks are these from now on.
+    fn shape(&self, joins: &[Join]) -> Result<()>;
 
     /// Takes a running container off a network.
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()>;

@@ -17,6 +17,7 @@ use tare_model::{Error, NetworkId, Result};
 use tare_net::dns::{self, Directory, Dns};
 use tare_net::firewall::{Admitted, Bridge, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
 use tare_net::link::{self, Attach, Doomed, Way};
+use tare_net::shape::{Shaped, Shaper};
 use tare_sys::netlink::{self, Socket};
 
 use super::Resolver;
@@ -31,6 +32,7 @@ pub(crate) struct Host {
     links: Mutex<HashMap<NetworkId, Arc<link::Fabric>>>,
     /// The host's ends of containers' interfaces, by the endpoint.
     ends: Mutex<HashMap<String, u32>>,
+    shaper: Shaper,
     firewall: OnceLock<(Arc<Firewall>, Watch)>,
     opening: Mutex<()>,
     table: String,
@@ -52,6 +54,7 @@ impl Host {
             sockets: Mutex::default(),
             links: Mutex::default(),
             ends: Mutex::default(),
+            shaper: Shaper::default(),
             firewall: OnceLock::new(),
             opening: Mutex::default(),
             table,
@@ -126,11 +129,47 @@ impl Host {
             default_ipv6: join.default_routes.1,
         };
         let context = |e: Error| e.context(format!("network {}", join.network.config.name));
+        tare_net::shape::check(&join.network, &join.shaping)?;
         let end = self.with_socket(|host| link::attach(host, inside, &what)).map_err(context)?;
         if let Some(end) = end {
             lock(&self.ends).insert(join.endpoint.id.clone(), end);
         }
+        if let Err(error) = self.shape_one(join) {
+            // Without its limits it is not to be there; the first error is the one to tell.
+            let _ = self.forget_ends(std::slice::from_ref(join));
+            let _ = link::detach(inside, &join.endpoint).map(|doomed| doomed.map(|link| link.delete(inside)));
+            return Err(context(error));
+        }
         Ok(end)
+    }
+
+    fn shape_one(&self, join: &Join) -> Result<()> {
+        match self.shaped(join) {
+            Some(shaped) => self.with_socket(|host| self.shaper.shape(host, &shaped)),
+            // Without a host's end there is nothing that could be limited; it was refused before.
+            None => tare_net::shape::check(&join.network, &join.shaping),
+        }
+    }
+
+    fn shaped<'a>(&self, join: &'a Join) -> Option<Shaped<'a>> {
+        let end = *lock(&self.ends).get(&join.endpoint.id)?;
+        Some(Shaped { network: &join.network, endpoint: &join.endpoint.id, end, shaping: &join.shaping })
+    }
+
+    /// Classes of containers that are gone, or leave.
+    fn unshape(&self, joins: &[Join]) -> Result<()> {
+        let leave =
+            |join: &Join| self.with_socket(|host| self.shaper.leave(host, &join.network, &join.endpoint.id));
+        joins.iter().map(leave).fold(Ok(()), Result::and)
+    }
+
+    fn restore_shapes(&self, networks: &[Arc<Network>], joins: &[Join]) -> Result<()> {
+        for network in networks.iter().filter(|network| network.config.driver == Driver::Bridge) {
+            let on = joins.iter().filter(|join| join.network.id == network.id);
+            let all: Vec<Shaped<'_>> = on.filter_map(|join| self.shaped(join)).collect();
+            self.with_socket(|host| self.shaper.restore(host, network, &all))?;
+        }
+        Ok(())
     }
 
     /// What may be sent from the links of these joins.
@@ -185,7 +224,8 @@ impl Fabric for Host {
         };
         lock(&self.links).remove(&network.id);
         self.directory.remove_network(&network.id);
-        self.with_socket(|host| link::remove(host, network)).and(rules)
+        let shapes = self.with_socket(|host| self.shaper.remove(host, network));
+        self.with_socket(|host| link::remove(host, network)).and(rules).and(shapes)
     }
 
     fn attach(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<NetworkReady> {
@@ -209,6 +249,12 @@ impl Fabric for Host {
         dns::redirect(dup(&sockets.netfilter)?, udp, tcp).map(drop)
     }
 
+    fn shape(&self, joins: &[Join]) -> Result<()> {
+        joins.iter().try_for_each(|join| {
+            self.shape_one(join).map_err(|e| e.context(format!("network {}", join.network.config.name)))
+        })
+    }
+
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {
         let mut inside = inside(sockets)?;
         self.directory.leave(&join.network.id, &join.container);
@@ -221,7 +267,7 @@ impl Fabric for Host {
             }
             None => Ok(()),
         };
-        deleted.and(dismissed)
+        deleted.and(dismissed).and(self.unshape(std::slice::from_ref(join)))
     }
 
     fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()> {
@@ -246,10 +292,11 @@ impl Fabric for Host {
             self.directory.leave(&join.network.id, &join.container);
         }
         let ends = self.forget_ends(joins);
-        match self.firewall.get() {
+        let dismissed = match self.firewall.get() {
             Some((firewall, _)) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
             _ => Ok(()),
-        }
+        };
+        dismissed.and(self.unshape(joins))
     }
 
     fn forget_connections(&self, joins: &[Join]) -> Result<()> {
@@ -283,6 +330,7 @@ impl Fabric for Host {
                 lock(&self.ends).insert(join.endpoint.id.clone(), *index);
             }
         }
+        self.restore_shapes(networks, joins)?;
         self.join_names(joins);
         let bridges = networks.iter().filter(|network| network.config.driver == Driver::Bridge);
         let bridges: Vec<Bridge> = bridges.map(|network| Bridge::of(network)).collect();
@@ -301,7 +349,8 @@ impl Fabric for Host {
     fn retire(&self, networks: &[Arc<Network>]) {
         let made: Vec<NetworkId> = lock(&self.links).keys().cloned().collect();
         for network in networks.iter().filter(|network| made.contains(&network.id)) {
-            if let Err(e) = self.with_socket(|host| link::remove(host, network)) {
+            let shapes = self.with_socket(|host| self.shaper.remove(host, network));
+            if let Err(e) = self.with_socket(|host| link::remove(host, network)).and(shapes) {
                 tracing::error!("remove network {}: {e}", network.config.name);
             }
         }

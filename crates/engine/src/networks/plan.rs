@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tare_model::container::{ContainerConfig, NetworkMode};
 use tare_model::network::{EndpointConfig, GatewayMode, Network};
+use tare_model::shaping::Shaping;
 use tare_model::{Error, Result};
 
 /// Docker's name of the engine's default network.
@@ -73,6 +74,31 @@ pub(crate) fn default_routes(on: &[(&Network, i64)]) -> (Option<usize>, Option<u
             .map(|(at, _)| at)
     };
     (best(true), best(false))
+}
+
+/// Limits can be had on these networks.
+///
+/// # Errors
+/// `Unsupported` for a network where nothing can be limited, `InvalidInput` for limits without a network, and for a share of
+/// nothing.
+pub(crate) fn shaping(shaping: &Shaping, on: &[&Network]) -> Result<()> {
+    if shaping.is_default() {
+        return Ok(());
+    }
+    if on.is_empty() {
+        return Err(Error::invalid(
+            "network rates and shares need a network of the container's own: not those of the host, of another container, or none",
+        ));
+    }
+    on.iter().try_for_each(|network| tare_net::shape::check(network, shaping))?;
+    if shaping.share.is_some() && on.iter().all(|network| network.config.bridge.rates.is_unlimited()) {
+        let names: Vec<&str> = on.iter().map(|network| network.config.name.as_str()).collect();
+        return Err(Error::invalid(format!(
+            "network share: network {} has no rate to be shared: create one with --opt tare.network.rate=in=RATE,out=RATE",
+            names.join(", ")
+        )));
+    }
+    Ok(())
 }
 
 /// Names of the interfaces, in order: as asked for, else the prefix of the network and the lowest number that is free.
@@ -162,6 +188,23 @@ mod tests {
         config.networking.endpoints =
             endpoints.iter().map(|name| ((*name).to_owned(), EndpointConfig::default())).collect();
         config
+    }
+
+    #[test]
+    fn limits_need_a_network_that_has_them() {
+        let (plain, mut rated) = (network("plain", &[]), network("rated", &[]));
+        rated.config.bridge.rates.inward = Some(1_000_000);
+        let mut parent = network("parent", &[]);
+        parent.config.driver = tare_model::network::Driver::Macvlan;
+        let rate = Shaping { rates: "in=1MB".parse().unwrap(), share: None };
+        let share = Shaping { share: Some(80), ..Shaping::default() };
+        assert!(
+            shaping(&Shaping::default(), &[]).is_ok() && shaping(&Shaping::default(), &[&parent]).is_ok()
+        );
+        assert!(shaping(&rate, &[&plain]).is_ok() && shaping(&share, &[&plain, &rated]).is_ok());
+        for (limits, on) in [(&rate, vec![]), (&rate, vec![&plain, &parent]), (&share, vec![&plain])] {
+            assert!(shaping(limits, &on).is_err(), "{limits:?}");
+        }
     }
 
     #[test]

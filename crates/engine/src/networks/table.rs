@@ -227,6 +227,7 @@ impl Table {
             links: config.links.clone(),
             sysctls,
             endpoint,
+            shaping: party.config.networking.shaping,
             priority: config.gateway_priority,
             default_routes: (false, false),
         })
@@ -337,6 +338,7 @@ impl Table {
                 names: own.chain(join.aliases.iter().cloned()).collect(),
                 links: join.links.iter().map(split).collect(),
                 sysctls: join.sysctls.clone(),
+                shaping: join.shaping,
                 endpoint: join.endpoint.clone(),
                 default_routes: join.default_routes,
             })

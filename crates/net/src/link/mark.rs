@@ -30,8 +30,13 @@ pub(super) fn dummy(network: &Network) -> String {
     format!("dm-{}", network.id.short())
 }
 
+/// Of the link through which what is limited on a network passes.
+pub(crate) fn shaper(network: &Network) -> String {
+    format!("ts{}", network.id.short())
+}
+
 /// What the alias of a network's links says.
-pub(super) fn alias(network: &Network) -> String {
+pub(crate) fn alias(network: &Network) -> String {
     format!("tare network {}", network.id)
 }
 

@@ -7,7 +7,7 @@ use tare_model::error::{Error, ErrorKind, Result};
 use tare_sys::netlink;
 
 /// Says what was being done to a refusal.
-pub(super) trait Refused<T> {
+pub(crate) trait Refused<T> {
     /// Puts `what`, which names the request and its object, before the kernel's words.
     fn refused<D: Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }
@@ -36,7 +36,7 @@ fn kind(error: &netlink::Error) -> ErrorKind {
 }
 
 /// No error if it is one of those.
-pub(super) fn but(outcome: netlink::Result<()>, fine: &[Errno]) -> netlink::Result<()> {
+pub(crate) fn but(outcome: netlink::Result<()>, fine: &[Errno]) -> netlink::Result<()> {
     match outcome {
         Err(error) if fine.contains(&error.errno()) => Ok(()),
         outcome => outcome,
@@ -44,7 +44,7 @@ pub(super) fn but(outcome: netlink::Result<()>, fine: &[Errno]) -> netlink::Resu
 }
 
 /// One error of all.
-pub(super) fn gather(outcomes: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+pub(crate) fn gather(outcomes: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     let mut errors = outcomes.into_iter().filter_map(Result::err);
     let Some(first) = errors.next() else { return Ok(()) };
     let words = errors.fold(first.message().to_owned(), |words, error| format!("{words}; {error}"));

@@ -10,7 +10,9 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::address::{self, Address};
 use super::link::{self, Change, Kind, NewLink, Port, Which};
 use super::route::{self, Route};
+use super::traffic::{self, Class, Hook};
 use super::{Attributes, Messages, Protocol, Request, Socket};
+use crate::bpf::{Instruction, load_classifier};
 
 /// Runs `test` on a thread that is alone in a new network namespace, which ends with it.
 fn alone<T: Send + 'static>(test: impl FnOnce(&mut Socket) -> T + Send + 'static) -> T {
@@ -255,4 +257,63 @@ fn broken_answers_end_the_reading() {
     assert_eq!(Attributes::new(&[0; 64]).count(), 0);
     assert_eq!(Attributes::new(&[3, 0, 1, 0]).count(), 0);
     assert_eq!(Attributes::new(&[5, 0, 1, 0, 9]).collect::<Vec<_>>(), [(1, &[9][..])]);
+}
+
+#[test]
+fn a_tree_of_classes_is_made_changed_and_read_back() {
+    alone(|socket| {
+        link::create(socket, &NewLink { up: true, ..NewLink::new("shape", Some(Kind::Ifb)) }).unwrap();
+        let link = link::find(socket, "shape").unwrap().index;
+        socket.call(traffic::tree(link, 0x7a7e)).unwrap();
+        assert_eq!(socket.call(traffic::tree(link, 0x7a7e)).unwrap_err().errno(), Errno::EXIST);
+        let whole = Class {
+            link,
+            id: 0x7a7e_0001,
+            parent: None,
+            rate: 10_000_000_000,
+            ceiling: 10_000_000_000,
+            burst: 1 << 20,
+            quantum: 60_000,
+        };
+        let part = Class { id: 0x7a7e_0002, parent: Some(whole.id), rate: 1_250_000, ..whole };
+        socket.all(vec![whole.request(), part.request(), traffic::queue(link, part.id, 100_000)]).unwrap();
+        let read = |socket: &mut Socket| {
+            let mut found = traffic::classes(socket, link).unwrap();
+            found.sort_by_key(|class| class.id);
+            // Bursts are counted in ticks: what comes back is rounded.
+            found
+                .into_iter()
+                .map(|class| Class { burst: (class.burst + 2048) >> 12 << 12, ..class })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(read(socket), [whole, part]);
+        let part = Class { rate: 2_500_000, ceiling: 5_000_000, ..part };
+        socket.all(vec![part.request(), traffic::queue(link, part.id, 200_000)]).unwrap();
+        assert_eq!(read(socket), [whole, part]);
+        socket.call(part.deletion()).unwrap();
+        assert_eq!(read(socket), [whole]);
+    });
+}
+
+#[test]
+fn a_filter_at_a_hook_is_made_replaced_and_taken_away() {
+    alone(|socket| {
+        for (name, kind) in [("shape", Kind::Ifb), ("from", Kind::Bridge)] {
+            link::create(socket, &NewLink { up: true, ..NewLink::new(name, Some(kind)) }).unwrap();
+        }
+        let [to, from] = ["shape", "from"].map(|name| link::find(socket, name).unwrap().index);
+        let program =
+            load_classifier(&[Instruction::new(0xb7, 0, 0, 0, -1), Instruction::new(0x95, 0, 0, 0, 0)])
+                .unwrap();
+        socket.call(traffic::hooks(from)).unwrap();
+        for hook in [Hook::Ingress, Hook::Egress] {
+            for _ in 0..2 {
+                socket.call(traffic::redirect(from, hook, program.as_fd(), to)).unwrap();
+            }
+            traffic::pass(socket, from, hook).unwrap();
+            assert!(traffic::pass(socket, from, hook).is_err());
+        }
+        traffic::remove_hooks(socket, from).unwrap();
+        assert!(traffic::remove_hooks(socket, from).is_err());
+    });
 }

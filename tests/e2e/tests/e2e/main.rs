@@ -22,6 +22,7 @@ mod mounts;
 mod networks;
 mod oci;
 mod oci_peers;
+mod rates;
 mod rootless;
 mod rows;
 mod run;

@@ -22,7 +22,7 @@ use crate::pool::{Bases, Surroundings, choose};
 const PORT: u16 = 7777;
 
 /// Runs `test` on a thread that is alone in a new network namespace, which ends with it.
-fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let apart = thread::spawn(move || {
         unshare(Namespaces::NET).expect("needs root");
         test()
@@ -31,24 +31,24 @@ fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 /// A namespace with what a container's first process makes in it.
-struct Container {
-    id: ContainerId,
-    inside: Socket,
-    udp: [UdpSocket; 2],
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    pub(crate) inside: Socket,
+    pub(crate) udp: [UdpSocket; 2],
 }
 
 /// A network and who has which address.
-struct Net {
-    network: Network,
+pub(crate) struct Net {
+    pub(crate) network: Network,
     addresses: Addresses,
     fabric: Fabric,
 }
 
-fn host() -> Socket {
+pub(crate) fn host() -> Socket {
     Socket::open(Protocol::Route).unwrap()
 }
 
-fn udp() -> [UdpSocket; 2] {
+pub(crate) fn udp() -> [UdpSocket; 2] {
     let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     any.map(|ip| {
         let socket = v6_only(ip);
@@ -98,7 +98,7 @@ fn is_cut_off(from: &[UdpSocket; 2], to: &[UdpSocket; 2], address: IpAddr) -> bo
     !reached
 }
 
-fn config(name: &str) -> NetworkConfig {
+pub(crate) fn config(name: &str) -> NetworkConfig {
     NetworkConfig { name: name.into(), ipv4: true, ipv6: true, ..Default::default() }
 }
 
@@ -114,18 +114,18 @@ fn network(number: u8, config: NetworkConfig) -> Network {
 }
 
 impl Net {
-    fn new(number: u8, config: NetworkConfig) -> Self {
+    pub(crate) fn new(number: u8, config: NetworkConfig) -> Self {
         let network = network(number, config);
         let fabric = super::ensure(&mut host(), &network).unwrap();
         Self { addresses: Addresses::new(&network), network, fabric }
     }
 
-    fn gateway(&self, family: Family) -> IpAddr {
+    pub(crate) fn gateway(&self, family: Family) -> IpAddr {
         self.network.pools.iter().filter_map(|p| p.gateway).find(|ip| Family::of(*ip) == family).unwrap()
     }
 
     /// An endpoint with addresses of its own.
-    fn endpoint(&mut self, interface: &str) -> Endpoint {
+    pub(crate) fn endpoint(&mut self, interface: &str) -> Endpoint {
         let mut take = |family| self.addresses.take(family).unwrap();
         let addresses: Vec<IpNet> = [Family::V4, Family::V6].into_iter().filter_map(&mut take).collect();
         let gateways = self.network.pools.iter().filter_map(|pool| pool.gateway).collect();
@@ -141,13 +141,13 @@ impl Net {
         }
     }
 
-    fn attach(&mut self, container: &mut Container, interface: &str, default: bool) -> Endpoint {
+    pub(crate) fn attach(&mut self, container: &mut Container, interface: &str, default: bool) -> Endpoint {
         let endpoint = self.endpoint(interface);
         self.put(container, &endpoint, default).unwrap();
         endpoint
     }
 
-    fn put(
+    pub(crate) fn put(
         &self,
         container: &mut Container,
         endpoint: &Endpoint,
@@ -160,7 +160,7 @@ impl Net {
     }
 }
 
-fn of(endpoint: &Endpoint, family: Family) -> IpAddr {
+pub(crate) fn of(endpoint: &Endpoint, family: Family) -> IpAddr {
     endpoint.addresses.iter().map(IpNet::addr).find(|ip| Family::of(*ip) == family).unwrap()
 }
 

@@ -1,0 +1,191 @@
+//! Trees in the kernel: the device, its classes, and the hooks that lead packets there.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use tare_model::error::{Error, Result};
+use tare_model::network::Network;
+use tare_sys::bpf::{Instruction, load_classifier};
+use tare_sys::netlink::link::{self, Change, Kind, NewLink, Which};
+use tare_sys::netlink::traffic::{self, Class, Hook};
+use tare_sys::netlink::{self, Socket};
+
+use super::plan::{Direction, Member, Planned, TREE};
+use crate::link::mark;
+use crate::link::refusal::{Refused, but};
+
+/// Place of the priority in `struct __sk_buff`, which programs are given.
+const PRIORITY: i16 = 32;
+
+/// Index of a network's device, if it has one.
+pub(super) fn find(host: &mut Socket, network: &Network) -> Result<Option<u32>> {
+    let name = mark::shaper(network);
+    match link::find(host, &name) {
+        Err(error) if error.errno() == Errno::NODEV => Ok(None),
+        found => {
+            let found = found.refused(|| format!("RTM_GETLINK({name})"))?;
+            if found.kind != "ifb" {
+                return Err(Error::conflict(format!(
+                    "network {}: link {name} is not this engine's: rename or remove it",
+                    network.config.name
+                )));
+            }
+            Ok(Some(found.index))
+        }
+    }
+}
+
+/// A network's device, with an empty tree or the one that it has.
+pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
+    let name = mark::shaper(network);
+    let index = match find(host, network)? {
+        Some(index) => index,
+        None => {
+            let new = NewLink { queues: Some(1), ..NewLink::new(&name, Some(Kind::Ifb)) };
+            lacks(but(link::create(host, &new), &[Errno::EXIST]), network, "ifb devices (CONFIG_IFB)")?;
+            find(host, network)?.ok_or_else(|| Error::system(format!("RTM_GETLINK({name}): it is gone")))?
+        }
+    };
+    let which = Which::Index(index);
+    let alias = mark::alias(network);
+    let change = Change { alias: Some(&alias), no_ipv6_address: true, ..Change::default() };
+    let up = Change { up: Some(true), ..Change::default() };
+    host.all(vec![change.request(which), up.request(which)])
+        .refused(|| format!("RTM_SETLINK({name}, up)"))?;
+    let tree = but(host.call(traffic::tree(index, TREE)), &[Errno::EXIST]);
+    lacks(tree, network, "the queueing discipline htb (CONFIG_NET_SCH_HTB)")?;
+    Ok(index)
+}
+
+/// The classes that a device has.
+pub(super) fn classes(host: &mut Socket, link: u32) -> Result<BTreeMap<u32, Planned>> {
+    let found = traffic::classes(host, link).refused(|| format!("RTM_GETTCLASS(link {link})"))?;
+    let known = |class: Class| {
+        // What may wait in it is not read: so it differs from every plan and is set again.
+        let Class { parent, rate, ceiling, burst, quantum, .. } = class;
+        (class.id, Planned { parent, rate, ceiling, burst, quantum, queue: Some(0) })
+    };
+    Ok(found.into_iter().map(known).collect())
+}
+
+/// Makes and changes classes, in one packet.
+pub(super) fn make(
+    host: &mut Socket,
+    network: &Network,
+    link: u32,
+    current: &mut BTreeMap<u32, Planned>,
+    wanted: &BTreeMap<u32, Planned>,
+) -> Result<()> {
+    let mut requests = Vec::new();
+    for (id, class) in wanted.iter().filter(|(id, class)| current.get(id) != Some(class)) {
+        requests.push(typed(link, *id, class).request());
+        if let Some(bytes) = class.queue {
+            requests.push(traffic::queue(link, *id, bytes));
+        }
+    }
+    host.all(requests).refused(|| format!("network {}: RTM_NEWTCLASS(htb)", network.config.name))?;
+    current.extend(wanted);
+    Ok(())
+}
+
+/// Takes classes away that are not wanted any more.
+pub(super) fn unmake(
+    host: &mut Socket,
+    network: &Network,
+    link: u32,
+    current: &mut BTreeMap<u32, Planned>,
+    wanted: &BTreeMap<u32, Planned>,
+) -> Result<()> {
+    // Those that others borrow from have the lowest numbers: they go last.
+    let gone: Vec<u32> = current.keys().copied().filter(|id| !wanted.contains_key(id)).rev().collect();
+    for id in gone {
+        let class = typed(link, id, &current[&id]);
+        but(host.call(class.deletion()), &[Errno::NOENT])
+            .refused(|| format!("network {}: RTM_DELTCLASS({id:#x})", network.config.name))?;
+        current.remove(&id);
+    }
+    Ok(())
+}
+
+fn typed(link: u32, id: u32, class: &Planned) -> Class {
+    let Planned { parent, rate, ceiling, burst, quantum, .. } = *class;
+    Class { link, id, parent, rate, ceiling, burst, quantum }
+}
+
+/// Leads packets of a member to its classes, in those directions and no others.
+pub(super) fn hook(
+    host: &mut Socket,
+    network: &Network,
+    link: u32,
+    member: &mut Member,
+    wanted: [bool; 2],
+) -> Result<()> {
+    if member.hooked == wanted {
+        return Ok(());
+    }
+    let hooks = but(host.call(traffic::hooks(member.end)), &[Errno::EXIST, Errno::NODEV]);
+    lacks(hooks, network, "the hooks clsact (CONFIG_NET_SCH_INGRESS)")?;
+    for (place, direction) in Direction::BOTH.into_iter().enumerate() {
+        let at = at(direction);
+        if wanted[place] {
+            let program = program(direction.class(member.slot))?;
+            // A link that is gone has nothing to be led.
+            let request = traffic::redirect(member.end, at, program.as_fd(), link);
+            let led = but(host.call(request), &[Errno::NODEV]);
+            lacks(
+                led,
+                network,
+                "the classifier bpf or the action mirred (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED)",
+            )?;
+        } else if member.hooked[place] {
+            but(traffic::pass(host, member.end, at), &[Errno::NOENT, Errno::INVAL, Errno::NODEV])
+                .refused(|| format!("RTM_DELTFILTER(link {})", member.end))?;
+        }
+        member.hooked[place] = wanted[place];
+    }
+    Ok(())
+}
+
+/// Leads nothing any more; that nothing was led is no error.
+pub(super) fn unhook(host: &mut Socket, end: u32) -> Result<()> {
+    let gone = but(traffic::remove_hooks(host, end), &[Errno::NOENT, Errno::INVAL, Errno::NODEV]);
+    gone.refused(|| format!("RTM_DELQDISC(link {end}, clsact)"))
+}
+
+/// Takes a network's device away, with its tree.
+pub(super) fn remove(host: &mut Socket, network: &Network) -> Result<()> {
+    let Some(index) = find(host, network)? else { return Ok(()) };
+    but(link::delete(host, index), &[Errno::NODEV])
+        .refused(|| format!("RTM_DELLINK({})", mark::shaper(network)))
+}
+
+/// What a container receives is what the host sends.
+fn at(direction: Direction) -> Hook {
+    match direction {
+        Direction::In => Hook::Egress,
+        Direction::Out => Hook::Ingress,
+    }
+}
+
+/// Writes a class into the packet's priority and answers with the filter's own verdict, which is to send it elsewhere.
+fn program(class: u32) -> Result<OwnedFd> {
+    let instructions = [
+        Instruction::new(0xb4, 2, 0, 0, class.cast_signed()),
+        Instruction::new(0x63, 1, 2, PRIORITY, 0),
+        Instruction::new(0xb7, 0, 0, 0, -1),
+        Instruction::new(0x95, 0, 0, 0, 0),
+    ];
+    load_classifier(&instructions).map_err(|e| Error::system(format!("bpf(BPF_PROG_LOAD, classifier): {e}")))
+}
+
+/// A refusal because the kernel was built without something names it.
+fn lacks(outcome: netlink::Result<()>, network: &Network, what: &str) -> Result<()> {
+    outcome.map_err(|error| match error.errno() {
+        Errno::OPNOTSUPP | Errno::NOENT => Error::unsupported(format!(
+            "network {}: rates and shares need {what}, which this kernel lacks: {error}",
+            network.config.name
+        )),
+        _ => Error::system(format!("network {}: set up {what}: {error}", network.config.name)),
+    })
+}

@@ -1,0 +1,234 @@
+//! Rates and shares in the real kernel: streams of TCP between namespaces say how fast one is.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+use tare_model::id::ContainerId;
+use tare_model::network::{Endpoint, NetworkConfig};
+use tare_sys::netlink::{link, traffic};
+
+use super::*;
+use crate::addresses::Family;
+use crate::link::mark;
+use crate::link::tests::{Container, Net, alone, config, host, of, udp};
+
+/// Payload in a frame of 1514 bytes that Ethernet carries of TCP over IPv4 with time stamps.
+const PAYLOAD: f64 = 1448.0 / 1514.0;
+/// Long against the bytes that wait: after a loss a receiver gets what came behind it all at once.
+const WARM_UP: Duration = Duration::from_millis(1500);
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// A container on a network, with sockets that were made in it.
+struct Peer {
+    container: Container,
+    sockets: Vec<OwnedFd>,
+    endpoint: Endpoint,
+    end: u32,
+}
+
+fn tcp() -> OwnedFd {
+    socket(AddressFamily::INET, SocketType::STREAM, None).unwrap()
+}
+
+impl Peer {
+    fn new(net: &mut Net, number: u8) -> Self {
+        let (inside, udp, sockets) = alone(|| (host(), udp(), (0..12).map(|_| tcp()).collect()));
+        let mut container = Container { id: ContainerId::from_bytes([number; 32]), inside, udp };
+        let endpoint = net.endpoint("eth0");
+        let end = net.put(&mut container, &endpoint, true).unwrap().unwrap();
+        Self { container, sockets, endpoint, end }
+    }
+
+    fn address(&self) -> IpAddr {
+        of(&self.endpoint, Family::V4)
+    }
+
+    fn socket(&mut self) -> OwnedFd {
+        self.sockets.pop().unwrap()
+    }
+
+    fn shape(&self, shaper: &Shaper, net: &Net, rates: &str, share: Option<u32>) {
+        let rates = if rates.is_empty() { Default::default() } else { rates.parse().unwrap() };
+        let shaping = Shaping { rates, share };
+        shaper.shape(&mut host(), &self.shaped(net, &shaping)).unwrap();
+    }
+
+    fn shaped<'a>(&'a self, net: &'a Net, shaping: &'a Shaping) -> Shaped<'a> {
+        Shaped { network: &net.network, endpoint: &self.endpoint.id, end: self.end, shaping }
+    }
+}
+
+/// A stream from one socket to another, which is bound to `address`.
+struct Stream {
+    from: TcpStream,
+    to: TcpStream,
+}
+
+fn stream(from: OwnedFd, to: OwnedFd, address: IpAddr) -> Stream {
+    bind(&to, &SocketAddr::new(address, 0)).unwrap();
+    listen(&to, 1).unwrap();
+    let listener = TcpListener::from(to);
+    rustix::net::connect(&from, &listener.local_addr().unwrap()).unwrap();
+    Stream { from: from.into(), to: listener.accept().unwrap().0 }
+}
+
+/// Bytes per second in frames that each stream carries while all send what they can.
+fn speeds<const N: usize>(streams: [&Stream; N]) -> [f64; N] {
+    let counts: [AtomicU64; N] = std::array::from_fn(|_| AtomicU64::new(0));
+    thread::scope(|scope| {
+        for (stream, count) in streams.iter().zip(&counts) {
+            scope.spawn(move || while (&stream.from).write(&[7; 16 << 10]).is_ok() {});
+            scope.spawn(move || {
+                let mut buffer = [0; 64 << 10];
+                while let Ok(length @ 1..) = (&stream.to).read(&mut buffer) {
+                    count.fetch_add(length as u64, Ordering::Relaxed);
+                }
+            });
+        }
+        let read = || counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        thread::sleep(WARM_UP);
+        let (before, started) = (read(), Instant::now());
+        thread::sleep(WINDOW);
+        let (after, took) = (read(), started.elapsed().as_secs_f64());
+        for stream in streams {
+            let _ = stream.from.shutdown(Shutdown::Both);
+            let _ = stream.to.shutdown(Shutdown::Both);
+        }
+        std::array::from_fn(|at| (after[at] - before[at]) as f64 / took / PAYLOAD)
+    })
+}
+
+#[track_caller]
+fn is_near(measured: f64, wanted: f64, tolerance: f64) {
+    println!("{measured:.0} of {wanted:.0} bytes/s: {:+.2} %", (measured / wanted - 1.0) * 100.0);
+    let error = (measured / wanted - 1.0).abs();
+    assert!(error <= tolerance, "{measured:.0} bytes/s is not {wanted:.0} within {tolerance}");
+}
+
+fn to(peer: &mut Peer) -> Stream {
+    let address = peer.address();
+    stream(tcp(), peer.socket(), address)
+}
+
+fn out_of(peer: &mut Peer, gateway: IpAddr) -> Stream {
+    stream(peer.socket(), tcp(), gateway)
+}
+
+#[test]
+fn caps_hold_in_both_directions_and_change_while_it_runs() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let gateway = net.gateway(Family::V4);
+        let mut one = Peer::new(&mut net, 1);
+        one.shape(&shaper, &net, "in=40mbit,out=5MB", None);
+        is_near(speeds([&to(&mut one)])[0], 5e6, 0.05);
+        is_near(speeds([&out_of(&mut one, gateway)])[0], 5e6, 0.05);
+        one.shape(&shaper, &net, "in=200mbit,out=4MB", None);
+        is_near(speeds([&to(&mut one)])[0], 25e6, 0.05);
+        is_near(speeds([&out_of(&mut one, gateway)])[0], 4e6, 0.05);
+        one.shape(&shaper, &net, "in=1MB", None);
+        assert!(speeds([&out_of(&mut one, gateway)])[0] > 50e6, "a limit was taken away");
+        one.shape(&shaper, &net, "", None);
+        assert!(speeds([&to(&mut one)])[0] > 50e6, "all limits were taken away");
+    });
+}
+
+fn shared(number: u8) -> Net {
+    let mut config: NetworkConfig = config("web");
+    config.bridge.rates = "in=10MB,out=10MB".parse().unwrap();
+    Net::new(number, config)
+}
+
+#[test]
+fn eighty_twenty_holds_and_an_idle_partner_lends_everything() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), shared(1));
+        let gateway = net.gateway(Family::V4);
+        let (mut one, mut two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
+        one.shape(&shaper, &net, "", Some(80));
+        two.shape(&shaper, &net, "", Some(20));
+        let split = |speeds: [f64; 2], percent: f64| {
+            let sum = speeds[0] + speeds[1];
+            println!("split {:.2} of {percent}", speeds[0] / sum * 100.0);
+            is_near(sum, 10e6, 0.05);
+            assert!((speeds[0] / sum * 100.0 - percent).abs() <= 3.0, "{speeds:?}");
+        };
+        split(speeds([&to(&mut one), &to(&mut two)]), 80.0);
+        split(speeds([&out_of(&mut one, gateway), &out_of(&mut two, gateway)]), 80.0);
+        is_near(speeds([&to(&mut two)])[0], 10e6, 0.05);
+        is_near(speeds([&out_of(&mut two, gateway)])[0], 10e6, 0.05);
+        one.shape(&shaper, &net, "", Some(20));
+        split(speeds([&to(&mut one), &to(&mut two)]), 50.0);
+    });
+}
+
+#[test]
+fn a_limit_of_its_own_leaves_the_rest_to_the_others() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), shared(1));
+        let (mut one, mut two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
+        one.shape(&shaper, &net, "in=2MB", Some(80));
+        two.shape(&shaper, &net, "", Some(20));
+        let [first, second] = speeds([&to(&mut one), &to(&mut two)]);
+        is_near(first, 2e6, 0.05);
+        is_near(second, 8e6, 0.05);
+    });
+}
+
+fn ids(net: &Net) -> Vec<u32> {
+    let link = link::find(&mut host(), &mark::shaper(&net.network)).unwrap().index;
+    let mut ids: Vec<u32> =
+        traffic::classes(&mut host(), link).unwrap().iter().map(|class| class.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn another_shaper_finds_or_makes_what_should_be_there() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), shared(1));
+        let (mut one, two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
+        let shaping = Shaping { rates: "in=8MB".parse().unwrap(), share: None };
+        one.shape(&shaper, &net, "in=8MB", None);
+        two.shape(&shaper, &net, "", None);
+        let before = ids(&net);
+        let later = Shaper::default();
+        later.restore(&mut host(), &net.network, &[one.shaped(&net, &shaping)]).unwrap();
+        let after = ids(&net);
+        assert_eq!((before.len(), after.len()), (6, 4), "{before:x?} {after:x?}");
+        is_near(speeds([&to(&mut one)])[0], 8e6, 0.05);
+        // Everything was taken away behind its back.
+        let device = link::find(&mut host(), &mark::shaper(&net.network)).unwrap().index;
+        link::delete(&mut host(), device).unwrap();
+        traffic::remove_hooks(&mut host(), one.end).unwrap();
+        let last = Shaper::default();
+        last.restore(&mut host(), &net.network, &[one.shaped(&net, &shaping)]).unwrap();
+        assert_eq!(ids(&net), after);
+        is_near(speeds([&to(&mut one)])[0], 8e6, 0.05);
+    });
+}
+
+#[test]
+fn ends_leave_no_class_and_networks_no_device() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let (one, two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
+        two.shape(&shaper, &net, "", None);
+        assert!(link::find(&mut host(), &mark::shaper(&net.network)).is_err(), "nobody asked for a limit");
+        one.shape(&shaper, &net, "in=1MB,out=1MB", None);
+        assert_eq!(ids(&net).len(), 2);
+        let id = one.endpoint.id.clone();
+        link::delete(&mut host(), one.end).unwrap();
+        drop(one.container);
+        shaper.leave(&mut host(), &net.network, &id).unwrap();
+        assert_eq!(ids(&net), [0u32; 0]);
+        shaper.remove(&mut host(), &net.network).unwrap();
+        shaper.remove(&mut host(), &net.network).unwrap();
+        assert!(link::find(&mut host(), &mark::shaper(&net.network)).is_err());
+    });
+}

@@ -1,0 +1,238 @@
+//! Traffic control: queueing disciplines, classes and filters of links.
+//!
+//! As much of it as shaping needs: a tree of token buckets (`htb`) with a queue of bytes (`bfifo`) in each leaf, and the hook
+//! (`clsact`) at which packets of another link are led there by a classifier.
+//!
+//! See [tc(8)](https://man7.org/linux/man-pages/man8/tc.8.html), [tc-htb(8)](https://man7.org/linux/man-pages/man8/tc-htb.8.html)
+//! and `linux/pkt_sched.h`.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Attributes, Message, Request, Result, Socket};
+
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_NEWTCLASS: u16 = 40;
+const RTM_DELTCLASS: u16 = 41;
+const RTM_GETTCLASS: u16 = 42;
+const RTM_NEWTFILTER: u16 = 44;
+const RTM_DELTFILTER: u16 = 45;
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_HTB_PARMS: u16 = 1;
+const TCA_HTB_INIT: u16 = 2;
+const TCA_HTB_RATE64: u16 = 6;
+const TCA_HTB_CEIL64: u16 = 7;
+const TCA_BPF_ACT: u16 = 1;
+const TCA_BPF_FD: u16 = 6;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_ACT_KIND: u16 = 1;
+const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_MIRRED_PARMS: u16 = 2;
+const TCA_EGRESS_REDIR: u32 = 1;
+const TC_ACT_STOLEN: u32 = 4;
+const ROOT: u32 = 0xffff_ffff;
+const CLSACT: u32 = 0xffff_fff1;
+const CLSACT_HANDLE: u32 = 0xffff_0000;
+const HTB_VERSION: u32 = 3;
+/// `TC_LINKLAYER_ETHERNET`: with it the kernel wants no table of rates.
+const ETHERNET: u8 = 1;
+/// The kernel counts bursts in these.
+const TICK_NS: u128 = 64;
+/// Bytes of `struct tcmsg`.
+const FIXED: usize = 20;
+/// Place of a filter of ours in its hook: `prio 1`, `protocol all`.
+const FILTER_INFO: u32 = 1 << 16 | (libc::ETH_P_ALL as u16).to_be() as u32;
+const FILTER_HANDLE: u32 = 1;
+
+/// Where packets of a link meet a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// Those that it receives.
+    Ingress,
+    /// Those that it sends.
+    Egress,
+}
+
+/// A class of a tree of token buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Index of the link.
+    pub link: u32,
+    /// Number of the tree, 16 bits, and of the class in it, 16 bits.
+    pub id: u32,
+    /// The class that it borrows from; absent: none.
+    pub parent: Option<u32>,
+    /// Bytes per second that it has at any time.
+    pub rate: u64,
+    /// Bytes per second that it has at most, what is borrowed included.
+    pub ceiling: u64,
+    /// Bytes that it sends at once after a pause.
+    pub burst: u32,
+    /// Bytes that it sends in its turn when several borrow.
+    pub quantum: u32,
+}
+
+// === impl Hook ===
+
+impl Hook {
+    fn parent(self) -> u32 {
+        match self {
+            Self::Ingress => 0xffff_fff2,
+            Self::Egress => 0xffff_fff3,
+        }
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    /// Asks for it to be made, or to be as given if it is there; a class keeps its parent.
+    pub fn request(&self) -> Request {
+        let head = head(self.link, self.id, self.parent.unwrap_or(ROOT), 0);
+        let mut request = Request::new(RTM_NEWTCLASS, Request::CREATE, &head);
+        request.put_str(TCA_KIND, "htb");
+        request.nest(TCA_OPTIONS, |options| {
+            options.put(TCA_HTB_PARMS, &self.parameters());
+            for (kind, rate) in [(TCA_HTB_RATE64, self.rate), (TCA_HTB_CEIL64, self.ceiling)] {
+                if rate > u64::from(u32::MAX) {
+                    options.put(kind, &rate.to_ne_bytes());
+                }
+            }
+        });
+        request
+    }
+
+    /// Asks for it to be taken away, with what waits in it.
+    pub fn deletion(&self) -> Request {
+        Request::new(RTM_DELTCLASS, 0, &head(self.link, self.id, 0, 0))
+    }
+
+    /// `struct tc_htb_opt`.
+    fn parameters(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(44);
+        for rate in [self.rate, self.ceiling] {
+            bytes.extend_from_slice(&[0, ETHERNET, 0, 0, 0, 0, 0, 0]);
+            bytes.extend_from_slice(&u32::try_from(rate).unwrap_or(u32::MAX).to_ne_bytes());
+        }
+        let numbers = [ticks(self.burst, self.rate), ticks(self.burst, self.ceiling), self.quantum, 0, 0];
+        numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_ne_bytes()));
+        bytes
+    }
+
+    fn read(message: Message<'_>) -> Option<Self> {
+        let head = message.body.get(..FIXED).filter(|_| message.kind == RTM_NEWTCLASS)?;
+        let number = |at: usize| Some(u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?));
+        let options: Attributes<'_> = message.attributes(FIXED).nested(TCA_OPTIONS);
+        let parameters = options.find(TCA_HTB_PARMS)?;
+        let parameter = |at: usize| Some(u32::from_ne_bytes(parameters.get(at..at + 4)?.try_into().ok()?));
+        let long = |kind| options.find(kind).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
+        let rate = long(TCA_HTB_RATE64).unwrap_or(parameter(8)?.into());
+        let burst = u128::from(parameter(24)?) * TICK_NS * u128::from(rate) / 1_000_000_000;
+        Some(Self {
+            link: number(4)?,
+            id: number(8)?,
+            parent: number(12).filter(|parent| *parent != ROOT),
+            rate,
+            ceiling: long(TCA_HTB_CEIL64).unwrap_or(parameter(20)?.into()),
+            burst: u32::try_from(burst).unwrap_or(u32::MAX),
+            quantum: parameter(32)?,
+        })
+    }
+}
+
+/// Asks for a link to send through a tree of token buckets of that number, which has no class yet: what belongs to none passes
+/// at once. A packet belongs to the class that its priority names.
+pub fn tree(link: u32, number: u16) -> Request {
+    let head = head(link, u32::from(number) << 16, ROOT, 0);
+    let mut request = Request::new(RTM_NEWQDISC, Request::CREATE | Request::EXCLUSIVE, &head);
+    request.put_str(TCA_KIND, "htb");
+    request.nest(TCA_OPTIONS, |options| {
+        // `struct tc_htb_glob`: version, bytes per second and byte of a quantum, class of the rest, and two outputs.
+        let glob: Vec<u8> = [HTB_VERSION, 10, 0, 0, 0].iter().flat_map(|n| n.to_ne_bytes()).collect();
+        options.put(TCA_HTB_INIT, &glob);
+    });
+    request
+}
+
+/// Asks for packets of a class to wait in a queue of at most `bytes`; others are dropped.
+pub fn queue(link: u32, class: u32, bytes: u32) -> Request {
+    let mut request =
+        Request::new(RTM_NEWQDISC, Request::CREATE | Request::REPLACE, &head(link, 0, class, 0));
+    request.put_str(TCA_KIND, "bfifo").put_u32(TCA_OPTIONS, bytes);
+    request
+}
+
+/// Asks for filters to be possible at both hooks of a link.
+pub fn hooks(link: u32) -> Request {
+    let head = head(link, CLSACT_HANDLE, CLSACT, 0);
+    let mut request = Request::new(RTM_NEWQDISC, Request::CREATE | Request::EXCLUSIVE, &head);
+    request.put_str(TCA_KIND, "clsact");
+    request
+}
+
+/// Asks for packets at a hook to be seen by `program`, an eBPF classifier, and those that it does not answer with 0 to be sent
+/// by `to` instead. Takes the place of what was asked for there before.
+pub fn redirect(link: u32, hook: Hook, program: BorrowedFd<'_>, to: u32) -> Request {
+    let head = head(link, FILTER_HANDLE, hook.parent(), FILTER_INFO);
+    let mut request = Request::new(RTM_NEWTFILTER, Request::CREATE | Request::REPLACE, &head);
+    request.put_str(TCA_KIND, "bpf");
+    request.nest(TCA_OPTIONS, |options| {
+        options.nest(TCA_BPF_ACT, |actions| {
+            actions.nest(1, |action| {
+                action.put_str(TCA_ACT_KIND, "mirred");
+                action.nest(TCA_ACT_OPTIONS, |mirred| {
+                    // `struct tc_mirred`: index, capabilities, verdict, two counts, what to do, link.
+                    let numbers = [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, to];
+                    let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
+                    mirred.put(TCA_MIRRED_PARMS, &bytes);
+                });
+            });
+        });
+        options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
+        options.put_str(TCA_BPF_NAME, "tare_shape");
+    });
+    request
+}
+
+/// Takes the filter of [`redirect`] away.
+///
+/// # Errors
+/// `ENOENT` or `EINVAL` if there is none.
+pub fn pass(socket: &mut Socket, link: u32, hook: Hook) -> Result<()> {
+    let head = head(link, FILTER_HANDLE, hook.parent(), FILTER_INFO);
+    let mut request = Request::new(RTM_DELTFILTER, 0, &head);
+    request.put_str(TCA_KIND, "bpf");
+    socket.call(request)
+}
+
+/// Takes both hooks of a link away, with their filters.
+///
+/// # Errors
+/// `ENOENT` or `EINVAL` if there are none, `ENODEV` if there is no such link.
+pub fn remove_hooks(socket: &mut Socket, link: u32) -> Result<()> {
+    socket.call(Request::new(RTM_DELQDISC, 0, &head(link, CLSACT_HANDLE, CLSACT, 0)))
+}
+
+/// The classes of a link's trees of token buckets.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn classes(socket: &mut Socket, link: u32) -> Result<Vec<Class>> {
+    socket.dump(&Request::new(RTM_GETTCLASS, 0, &head(link, 0, 0, 0)), Class::read)
+}
+
+/// How long `bytes` take, as the kernel counts it.
+fn ticks(bytes: u32, rate: u64) -> u32 {
+    let ticks = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1)) / TICK_NS;
+    u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+/// `struct tcmsg`.
+fn head(link: u32, handle: u32, parent: u32, info: u32) -> [u8; FIXED] {
+    let mut head = [0; FIXED];
+    for (place, number) in [link, handle, parent, info].into_iter().enumerate() {
+        head[4 + place * 4..8 + place * 4].copy_from_slice(&number.to_ne_bytes());
+    }
+    head
+}
