@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +33,9 @@ pub struct Engine {
     peer: Option<PathBuf>,
     /// The daemon has a network namespace of its own, which stands for the machine's.
     apart: bool,
+    /// That namespace, which outlives daemons; and what is there before the first.
+    namespace: Option<File>,
+    before: String,
 }
 
 impl Engine {
@@ -50,8 +54,15 @@ impl Engine {
     /// Starts an engine that has the busybox image, in a network namespace of its own: what it does to links, addresses
     /// and rules is none of the machine's. [`Engine::outside`] runs what a user of that machine would.
     pub fn apart() -> Engine {
-        let mut engine = Engine::prepared(&[]);
+        Engine::apart_on("true", &[])
+    }
+
+    /// The same on a machine where the commands `before` (of `sh`) have made links, routes and rules, with more arguments
+    /// for the daemon.
+    pub fn apart_on(before: &str, args: &[&str]) -> Engine {
+        let mut engine = Engine::prepared(args);
         engine.apart = engine.peer.is_none();
+        engine.before = before.into();
         match engine.apart {
             true => engine.start_daemon(),
             false => engine.remove_containers(),
@@ -97,6 +108,8 @@ impl Engine {
             args: args.iter().map(|a| (*a).to_string()).collect(),
             peer,
             apart: false,
+            namespace: None,
+            before: String::new(),
         }
     }
 
@@ -149,6 +162,9 @@ impl Engine {
             // A byte or the end: either way the daemon has made up its mind.
             let _ = ready.read(&mut [0u8; 16]);
         }
+        if self.apart && self.namespace.is_none() {
+            self.namespace = File::open(format!("/proc/{}/ns/net", child.id())).ok();
+        }
         self.daemon = Some(child);
         if let Err(e) = UnixStream::connect(self.socket()) {
             panic!("tared does not answer: {e}; it said:\n{}", self.log());
@@ -159,15 +175,21 @@ impl Engine {
     fn spawn_daemon(&self) -> Child {
         let log =
             File::options().append(true).create(true).open(self.dir().join("tared.log")).expect("a log file");
-        let mut command = match self.apart {
-            // Each execs the next, so the daemon is the child.
-            true => {
-                let mut command = Command::new("unshare");
-                command.args(["--net", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-                command.arg(program("tared"));
+        // Each execs the next, so the daemon is the child.
+        let mut command = match (self.apart, &self.namespace) {
+            (false, _) => Command::new(program("tared")),
+            (true, Some(namespace)) => {
+                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={path}")).arg("--").arg(program("tared"));
                 command
             }
-            false => Command::new(program("tared")),
+            (true, None) => {
+                let script = format!("set -e; ip link set lo up; {}; exec \"$@\"", self.before);
+                let mut command = Command::new("unshare");
+                command.args(["--net", "--", "sh", "-c", &script, "sh"]).arg(program("tared"));
+                command
+            }
         };
         command.arg("--root").arg(self.root()).arg("--run-dir").arg(self.run_dir());
         command.arg("--socket").arg(self.socket());
