@@ -33,8 +33,9 @@ pub struct Engine {
     peer: Option<PathBuf>,
     /// The daemon has a network namespace of its own, which stands for the machine's.
     apart: bool,
-    /// That namespace, which lives on when the daemon is killed and is the next one's.
+    /// That namespace, which outlives daemons; and what is there before the first.
     namespace: Option<File>,
+    before: String,
 }
 
 impl Engine {
@@ -53,8 +54,15 @@ impl Engine {
     /// Starts an engine that has the busybox image, in a network namespace of its own: what it does to links, addresses
     /// and rules is none of the machine's. [`Engine::outside`] runs what a user of that machine would.
     pub fn apart() -> Engine {
-        let mut engine = Engine::prepared(&[]);
+        Engine::apart_on("true", &[])
+    }
+
+    /// The same on a machine where the commands `before` (of `sh`) have made links, routes and rules, with more arguments
+    /// for the daemon.
+    pub fn apart_on(before: &str, args: &[&str]) -> Engine {
+        let mut engine = Engine::prepared(args);
         engine.apart = engine.peer.is_none();
+        engine.before = before.into();
         match engine.apart {
             true => engine.start_daemon(),
             false => engine.remove_containers(),
@@ -101,6 +109,7 @@ impl Engine {
             peer,
             apart: false,
             namespace: None,
+            before: String::new(),
         }
     }
 
@@ -168,22 +177,22 @@ impl Engine {
             File::options().append(true).create(true).open(self.dir().join("tared.log")).expect("a log file");
         // Each execs the next, so the daemon is the child.
         let mut command = match (self.apart, &self.namespace) {
-            (true, Some(namespace)) => {
-                let mut command = Command::new("nsenter");
-                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-                command.args([&format!("--net={path}"), "--"]).arg(program("tared"));
-                command
-            }
-            (true, None) => {
-                let mut command = Command::new("unshare");
-                command.args(["--net", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-                command.arg(program("tared"));
-                command
-            }
             // On the machine's own network it makes no link and no rule.
             (false, _) => {
                 let mut command = Command::new(program("tared"));
                 command.args(["--bridge", "none"]);
+                command
+            }
+            (true, Some(namespace)) => {
+                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={path}")).arg("--").arg(program("tared"));
+                command
+            }
+            (true, None) => {
+                let script = format!("set -e; ip link set lo up; {}; exec \"$@\"", self.before);
+                let mut command = Command::new("unshare");
+                command.args(["--net", "--", "sh", "-c", &script, "sh"]).arg(program("tared"));
                 command
             }
         };

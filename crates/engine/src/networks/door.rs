@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
     recvmsg, send, socketpair,
@@ -28,7 +29,16 @@ impl Door {
     /// # Errors
     /// The kernel's refusal (descriptors used up).
     pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
-        let failed = |e: io::Error| Error::system(format!("socketpair(AF_UNIX, SOCK_SEQPACKET): {e}"));
+        let failed = |e: io::Error| {
+            let hint = match e.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::MFILE) => {
+                    ": tared has used up its descriptors, of which each container on a network takes three and each \
+                     published port one: raise its hard limit (LimitNOFILE= of its service)"
+                }
+                _ => "",
+            };
+            Error::system(format!("socketpair(AF_UNIX, SOCK_SEQPACKET): {e}{hint}"))
+        };
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|e| failed(e.into()))?;

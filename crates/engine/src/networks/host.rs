@@ -321,15 +321,8 @@ impl Fabric for Host {
         for network in networks {
             self.make_links(network)?;
         }
-        let links = self.with_socket(|host| {
-            netlink::link::list(host).map_err(|e| Error::system(format!("RTM_GETLINK(dump): {e}")))
-        })?;
-        let by_name: HashMap<&str, u32> = links.iter().map(|link| (link.name.as_str(), link.index)).collect();
-        for join in joins {
-            if let Some(index) = by_name.get(link::host_name(&join.endpoint.id).as_str()) {
-                lock(&self.ends).insert(join.endpoint.id.clone(), *index);
-            }
-        }
+        let ends = self.with_socket(|host| ends_of(host, joins))?;
+        lock(&self.ends).extend(ends);
         self.restore_shapes(networks, joins)?;
         self.join_names(joins);
         let bridges = networks.iter().filter(|network| network.config.driver == Driver::Bridge);
@@ -395,6 +388,20 @@ fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
     }
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// The host's ends of interfaces that are there, by the endpoint.
+fn ends_of(host: &mut Socket, joins: &[Join]) -> Result<HashMap<String, u32>> {
+    let refused = |e| Error::system(format!("RTM_GETLINK(dump): {e}"));
+    let seen: HashMap<String, u32> = netlink::link::names(host).map_err(refused)?.into_iter().collect();
+    let mut ends = HashMap::new();
+    for join in joins.iter().filter(|join| join.network.config.driver == Driver::Bridge) {
+        let name = link::host_name(&join.endpoint.id);
+        // One that was not seen may have been passed by while containers end around it.
+        let index = seen.get(&name).copied().or_else(|| Some(netlink::link::find(host, &name).ok()?.index));
+        ends.extend(index.map(|index| (join.endpoint.id.clone(), index)));
+    }
+    Ok(ends)
 }
 
 fn inside(sockets: &NetworkSockets) -> Result<Socket> {

@@ -172,6 +172,10 @@ impl Fabric for User {
         self.world()?.host.serve_names(joins, resolver, sockets)
     }
 
+    fn shape(&self, joins: &[Join]) -> Result<()> {
+        self.world()?.inside(|host| host.shape(joins))
+    }
+
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {
         self.world()?.inside(|host| host.detach(join, sockets))
     }

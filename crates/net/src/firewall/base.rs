@@ -60,6 +60,8 @@ fn sets() -> Vec<Step> {
         set(Place::Frames, "apart", &[Link]),
         set(Place::Frames, "senders4", &[Link, Ether, Ip]),
         set(Place::Frames, "senders6", &[Link, Ether, Ip6]),
+        set(Place::Frames, "owners4", &[Link, Ip]),
+        set(Place::Frames, "owners6", &[Link, Ip6]),
     ]
 }
 
@@ -99,6 +101,8 @@ fn chains() -> Vec<Step> {
         chain(Place::Nat, "inward", None),
         hooked(Place::Frames, "prerouting", "filter", PREROUTING, BRIDGE_EARLY),
         hooked(Place::Frames, "forward", "filter", FORWARD, BRIDGE_FILTER),
+        hooked(Place::Frames, "output", "filter", OUTPUT, BRIDGE_FILTER),
+        chain(Place::Frames, "asked", None),
         chain(Place::Frames, "sent", None),
         chain(Place::Frames, "sent_arp", None),
         chain(Place::Frames, "sent_ip", None),

@@ -136,13 +136,18 @@ pub(super) fn of_admitted(rules: &Ruleset, one: &Admitted) -> Vec<Member> {
         let set = if address.is_ipv4() { "senders4" } else { "senders6" };
         frames(set, [&link[..], &one.mac.0, &[0; 2], &octets(address)].concat())
     };
+    let owner = |address: &IpAddr| {
+        let set = if address.is_ipv4() { "owners4" } else { "owners6" };
+        frames(set, [&link[..], &octets(*address)].concat())
+    };
     let mut addresses = one.addresses.clone();
-    if addresses.iter().any(IpAddr::is_ipv6) {
-        // As nobody it may only ask whether an address is taken; the rules see to that.
-        addresses.extend([link_local(one.mac), Ipv6Addr::UNSPECIFIED].map(IpAddr::V6));
-    }
+    let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
+    addresses.extend(has_ipv6.then(|| IpAddr::V6(link_local(one.mac))));
     addresses.sort_unstable();
     addresses.dedup();
+    members.extend(addresses.iter().map(owner));
+    // As nobody it may only ask whether an address is taken; the rules see to that.
+    addresses.extend(has_ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
     members.extend(addresses.into_iter().map(sender));
     members
 }

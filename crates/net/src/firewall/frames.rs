@@ -1,6 +1,9 @@
 //! Rules for frames: a container sends as itself. Whatever is not known to be in order is dropped.
+//!
+//! Who is asked for by ARP or neighbour discovery hears it, and nobody else: a bridge tells all ports, and with more than a
+//! thousand of them the kernel's queue for such copies (`netdev_max_backlog`) overflows and takes the answers along.
 
-use tare_sys::nftables::{Meta, Payload};
+use tare_sys::nftables::{Expression, Meta, Payload};
 
 use super::base::rules;
 use super::element::{Place, Step};
@@ -10,6 +13,10 @@ const ETHER_IP: [u8; 2] = [0x08, 0x00];
 const ETHER_ARP: [u8; 2] = [0x08, 0x06];
 const ETHER_IP6: [u8; 2] = [0x86, 0xdd];
 const ICMP6: u8 = 58;
+const ARP_REQUEST: [u8; 2] = [0, 1];
+/// Queries are not among them: who wants to know listens.
+const LISTENER_REPORTS: [u8; 3] = [131, 132, 143];
+const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
@@ -26,7 +33,13 @@ pub(super) fn senders() -> Vec<Step> {
             "prerouting",
             [when().key(&[Part::Of(Meta::InputIndex)]).within("links").goto("sent")],
         ),
-        rules(Place::Frames, "forward", [between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop()]),
+        rules(
+            Place::Frames,
+            "forward",
+            [between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop(), to_container()],
+        ),
+        rules(Place::Frames, "output", [to_container()]),
+        asked(),
         rules(
             Place::Frames,
             "sent",
@@ -42,6 +55,33 @@ pub(super) fn senders() -> Vec<Step> {
         ip6(),
     ];
     parts.into_iter().flatten().collect()
+}
+
+fn to_container() -> Vec<Expression> {
+    when().key(&[Part::Of(Meta::OutputIndex)]).within("links").goto("asked")
+}
+
+/// A question for a neighbour on its way to a container. The uplinks of a network's bridges are not among the links.
+fn asked() -> Vec<Step> {
+    let arp = when().payload(Payload::ETHER_TYPE, ETHER_ARP).payload(Payload::ARP_OPERATION, ARP_REQUEST);
+    let icmp = |kind: u8| {
+        let ip6 = when().payload(Payload::ETHER_TYPE, ETHER_IP6).meta(Meta::Transport, [ICMP6]);
+        ip6.payload(Payload::ICMP_TYPE, [kind])
+    };
+    let for_other = |rule: Rule, target, owners: &str| {
+        rule.key(&[Part::Of(Meta::OutputIndex), Part::In(target)]).outside(owners).drop()
+    };
+    let [report, done, report2] = LISTENER_REPORTS.map(|kind| icmp(kind).drop());
+    let all = [
+        for_other(arp, Payload::ARP_IP_TARGET, "owners4"),
+        for_other(icmp(NEIGHBOUR_SOLICITATION), Payload::ND_TARGET, "owners6"),
+        // No container is a router, and no bridge of ours counts listeners.
+        icmp(ROUTER_SOLICITATION).drop(),
+        report,
+        done,
+        report2,
+    ];
+    rules(Place::Frames, "asked", all)
 }
 
 /// Both the frame and what it says are from the container.

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tare_model::error::{Error, Result};
 use tare_sys::nftables::Monitor;
 
-use super::Firewall;
+use super::{Firewall, Hold};
 
 /// After how long a failed repair is tried again.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -86,12 +86,14 @@ fn run(firewall: &Firewall, mut monitor: Monitor, stop: &OwnedFd, report: impl F
     }
 }
 
-/// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost.
+/// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost and somebody could have.
+/// Tables with an owner nobody else can change.
 fn heard(firewall: &Firewall, monitor: &mut Monitor, stop: &OwnedFd) -> bool {
     let mut ours = false;
     loop {
         let read = monitor.wait(|news| ours |= firewall.concerns(news));
-        ours |= read.is_err();
+        // News may be lost to a large repair of our own: another one for that would never end.
+        ours |= read.is_err() && firewall.hold() != Hold::Lasting;
         if wait(monitor, stop, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Some(true) {
             return ours;
         }

@@ -33,6 +33,8 @@ pub struct Bridge {
     limits: Limits,
     /// The root and its leaves. Never held over a system call.
     segments: Mutex<Vec<Segment>>,
+    /// Held by the one that looks for room when none is known: what it finds or makes is for all who wait meanwhile.
+    search: Mutex<()>,
 }
 
 /// One of the bridges.
@@ -61,6 +63,7 @@ impl Bridge {
             index: root.index,
             limits,
             segments: Mutex::new(vec![Segment { index: root.index, ports: limits.root }]),
+            search: Mutex::default(),
         };
         for number in 0..MOST_LEAVES {
             let Some(leaf) = find(host, &mark::leaf(network, number).bridge)? else { break };
@@ -75,6 +78,10 @@ impl Bridge {
 
     /// A bridge with room for one more port, which is counted as taken.
     pub(super) fn seat(&self, host: &mut Socket, network: &Network) -> Result<u32> {
+        if let Some(index) = self.free_seat() {
+            return Ok(index);
+        }
+        let _one = self.search.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = self.free_seat() {
             return Ok(index);
         }
@@ -205,6 +212,8 @@ fn make(host: &mut Socket, network: &Network, name: &str, leaf: Option<usize>) -
         mac: Some(mark::mac(network, leaf).0),
         mtu: mtu.filter(|mtu| *mtu != link.mtu),
         alias: Some(&alias),
+        // A leaf would answer for the gateway, with a MAC that leads past what the firewall knows of the root.
+        no_arp: leaf.is_some(),
         ..Change::default()
     };
     link::change(host, link.index, &change).refused(|| format!("RTM_SETLINK({name})"))?;

@@ -6,6 +6,9 @@
 use tare_model::network::{Mac, Network};
 use tare_sys::netlink::link::Link;
 
+/// What names of leaves begin with: the firewall knows them by it.
+pub(crate) const LEAF: &str = "tleaf";
+
 /// A leaf's own name, and those of the ends of its uplink at the root and at the leaf.
 pub(super) struct Leaf {
     pub(super) bridge: String,
@@ -21,8 +24,10 @@ pub fn host_name(endpoint_id: &str) -> String {
 
 /// Of a network's leaf.
 pub(super) fn leaf(network: &Network, number: usize) -> Leaf {
-    let name = |kind| format!("t{kind}{}{number:02x}", &network.id.as_str()[..10]);
-    Leaf { bridge: name('l'), at_root: name('u'), at_leaf: name('d') }
+    let id = network.id.as_str();
+    let name = |kind| format!("t{kind}{}{number:02x}", &id[..10]);
+    let bridge = format!("{LEAF}{}{number:02x}", &id[..8]);
+    Leaf { bridge, at_root: name('u'), at_leaf: name('d') }
 }
 
 /// Of the link that leads nowhere, on which a network without a parent is.

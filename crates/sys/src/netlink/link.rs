@@ -41,6 +41,7 @@ const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
 /// `IF_OPER_UP` of RFC 2863.
 const OPERATIONAL: u8 = 6;
 
@@ -116,6 +117,8 @@ pub struct NewLink<'a> {
 pub struct Change<'a> {
     /// Up or down.
     pub up: Option<bool>,
+    /// It asks for no neighbours of IPv4 and answers nobody who does.
+    pub no_arp: bool,
     /// Another name; only while it is down on older kernels.
     pub name: Option<&'a str>,
     /// Another hardware address.
@@ -255,8 +258,9 @@ impl Change<'_> {
     /// Asks for it to be made.
     pub fn request(&self, which: Which<'_>) -> Request {
         let (up, mask) = self.up.map_or((0, 0), |up| (flags(up), IFF_UP));
+        let no_arp = if self.no_arp { IFF_NOARP } else { 0 };
         let index = if let Which::Index(index) = which { index } else { 0 };
-        let mut request = Request::new(RTM_NEWLINK, 0, &head(index, up, mask));
+        let mut request = Request::new(RTM_NEWLINK, 0, &head(index, up | no_arp, mask | no_arp));
         // With an index a name is the new one, without it says which.
         let named = if let Which::Name(name) = which { Some(name) } else { self.name };
         for (kind, text) in [(IFLA_IFNAME, named), (IFLA_IFALIAS, self.alias)] {
@@ -457,7 +461,18 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>> {
     socket.dump(&Request::new(RTM_GETLINK, 0, &head(0, 0, 0)), Link::read)
 }
 
-/// The links that are ports of a bridge, without their counters.
+/// Name and index of all links, as [`Socket::glance`] has it: some may be missing.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn names(socket: &mut Socket) -> Result<Vec<(String, u32)>> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    socket.glance(&request, |message| Link::read(message).map(|link| (link.name, link.index)))
+}
+
+/// The links that are ports of a bridge, without their counters, each once; as [`Socket::glance`] has it: some may be
+/// missing.
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -465,7 +480,11 @@ pub fn ports(socket: &mut Socket, bridge: u32) -> Result<Vec<Link>> {
     let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
     request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS).put_u32(IFLA_MASTER, bridge);
     // A kernel that does not know the filter tells of all.
-    socket.dump(&request, |message| Link::read(message).filter(|link| link.master == Some(bridge)))
+    let is_port = |link: &Link| link.master == Some(bridge);
+    let mut ports = socket.glance(&request, |message| Link::read(message).filter(is_port))?;
+    ports.sort_by_key(|port| port.index);
+    ports.dedup_by_key(|port| port.index);
+    Ok(ports)
 }
 
 fn flags(up: bool) -> u32 {

@@ -169,6 +169,23 @@ impl Socket {
         Err(Errno::INTR.into())
     }
 
+    /// Asks for all objects once and gives what `read` makes of them. If the list changes meanwhile, which where containers
+    /// come and go it always does, objects may be missing or there twice.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn glance<T>(
+        &mut self,
+        request: &Request,
+        read: impl Fn(Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let sequence = self.next_sequence();
+        self.send(&request.clone().finish(F_DUMP, sequence)?)?;
+        let mut found = Vec::new();
+        self.collect(sequence, |message| found.extend(read(message)))?;
+        Ok(found)
+    }
+
     /// Sends requests about links, addresses and routes in one packet. The kernel does them in this order, each by itself:
     /// those behind a refused one are tried too.
     ///

@@ -214,6 +214,10 @@ impl Payload {
     pub const ARP_ETHER_SOURCE: Self = Self::network(8, 6);
     /// The sender's IPv4 address as an ARP packet has it.
     pub const ARP_IP_SOURCE: Self = Self::network(14, 4);
+    /// `ARPOP_*`.
+    pub const ARP_OPERATION: Self = Self::network(6, 2);
+    /// The IPv4 address that an ARP packet asks for.
+    pub const ARP_IP_TARGET: Self = Self::network(24, 4);
     /// `ICMP_*` or `ICMPV6_*`.
     pub const ICMP_TYPE: Self = Self::transport(0, 1);
     /// The address that neighbour discovery is about.

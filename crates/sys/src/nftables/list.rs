@@ -29,6 +29,8 @@ pub struct News<'a> {
     pub sender: u32,
 }
 
+const NEWS_BUFFER: usize = 64 << 20;
+
 // === impl Monitor ===
 
 impl Monitor {
@@ -38,6 +40,8 @@ impl Monitor {
     /// The kernel's refusal.
     pub fn open() -> Result<Self> {
         let socket = Socket::open(Protocol::Netfilter)?;
+        // One transaction over thousands of containers is megabytes of news. Not taken unless used.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, NEWS_BUFFER);
         socket.subscribe(NEWS_OF_NFTABLES)?;
         Ok(Self(socket))
     }

@@ -20,6 +20,7 @@ mod limits;
 mod logs;
 mod mounts;
 mod networks;
+mod networks_crowd;
 mod oci;
 mod oci_peers;
 mod rates;

@@ -63,7 +63,12 @@ fn discovery(kind: u8, target: IpAddr) -> Vec<u8> {
 }
 
 fn arp(mac: Mac, sender: IpAddr, target: IpAddr) -> Vec<u8> {
-    [&[0, 1, 8, 0, 6, 4, 0, 2][..], &mac.0, &octets(sender), &[0; 6], &octets(target)].concat()
+    arp_that(2, mac, sender, target)
+}
+
+/// A question (1) or an answer (2).
+fn arp_that(operation: u8, mac: Mac, sender: IpAddr, target: IpAddr) -> Vec<u8> {
+    [&[0, 1, 8, 0, 6, 4, 0, operation][..], &mac.0, &octets(sender), &[0; 6], &octets(target)].concat()
 }
 
 /// What `a` may send to `b`, and what not, with a name for each.
@@ -85,9 +90,9 @@ fn cases(a: &Container, b: &Container) -> (Vec<Case>, Vec<Case>) {
         ("IPv6", send(IP6, &udp)),
         ("IPv6 from the link's address", send(IP6, &ip6_packet(local, b.ip6, UDP, &[0; 8]))),
         ("solicitation", icmp(a.ip6, &discovery(135, b.ip6))),
-        ("solicitation from nobody", icmp(nobody, &discovery(135, a.ip6))),
+        ("solicitation from nobody", icmp(nobody, &discovery(135, b.ip6))),
+        ("ARP question", send(ARP, &arp_that(1, own, a.ip, b.ip))),
         ("advertisement", icmp(a.ip6, &discovery(136, a.ip6))),
-        ("router solicitation", icmp(local, &[133, 0, 0, 0, 0, 0, 0, 0])),
         ("echo", icmp(a.ip6, &[128, 0, 0, 0, 0, 0, 0, 0])),
     ];
     let bad = vec![
@@ -99,6 +104,10 @@ fn cases(a: &Container, b: &Container) -> (Vec<Case>, Vec<Case>) {
         ("ARP for the gateway", send(ARP, &arp(own, ip("172.30.1.1"), b.ip))),
         ("ARP with another MAC inside", send(ARP, &arp(fake, a.ip, b.ip))),
         ("ARP from another MAC", frame(other, fake, ARP, &arp(own, a.ip, b.ip))),
+        ("ARP question for another", send(ARP, &arp_that(1, own, a.ip, ip("172.30.1.9")))),
+        ("solicitation of another", icmp(a.ip6, &discovery(135, ip("fd30:1::9")))),
+        ("router solicitation", icmp(local, &[133, 0, 0, 0, 0, 0, 0, 0])),
+        ("report of a listener", icmp(local, &[143, 0, 0, 0, 0, 0, 0, 0])),
         ("IPv6 from another MAC", frame(other, fake, IP6, &udp)),
         ("IPv6 from another address", send(IP6, &ip6_packet(ip("fd30:1::77"), b.ip6, UDP, &[0; 8]))),
         ("IPv6 from another link's address", send(IP6, &ip6_packet(ip("fe80::1"), b.ip6, UDP, &[0; 8]))),

@@ -85,6 +85,13 @@ fn a_tree_of_bridges_is_one_network() {
         }
         let leaves = links(&mut host()).iter().filter(|name| name.starts_with("tl")).count();
         assert_eq!(leaves, 3);
+        let shown = std::process::Command::new("ip").args(["-br", "link"]).output().unwrap().stdout;
+        let silent = |line: &&str| line.starts_with("tleaf") && line.contains("NOARP");
+        assert_eq!(
+            String::from_utf8(shown).unwrap().lines().filter(silent).count(),
+            3,
+            "one answers for the gateway"
+        );
         remove(&mut host(), &net.network).unwrap();
         assert!(links(&mut host()).iter().all(|name| name.starts_with("tv")), "{:?}", links(&mut host()));
     });

@@ -1,0 +1,207 @@
+//! Many containers on a network, many that come and go, and machines where others were first.
+//!
+//! Each has a small size, which always runs, and some a large one: `cargo test -p tare-e2e --test e2e -- --ignored crowd`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tare_kit::cmd::Cmd;
+use tare_kit::engine::BUSYBOX;
+use tare_kit::{Engine, debs, wait};
+
+use crate::{lines, ours};
+
+/// Calls side by side.
+const HANDS: usize = 4;
+const NETWORK: &str = "crowd";
+
+/// Does something for each number below `count`, on several threads.
+fn each(count: usize, work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..HANDS {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < count) {
+                    work(number);
+                }
+            });
+        }
+    });
+}
+
+fn start(engine: &Engine, name: &str, command: &Value) -> String {
+    let config = json!({"Image": BUSYBOX, "Cmd": command, "HostConfig": {"NetworkMode": NETWORK}});
+    let made = engine.post(&format!("/containers/create?name={name}"), &config).expect(201);
+    let id = made["Id"].as_str().expect("an id").to_owned();
+    engine.post(&format!("/containers/{id}/start"), &Value::Null).expect(204);
+    id
+}
+
+#[track_caller]
+fn reaches(engine: &Engine, from: usize, to: usize) {
+    let (from, to) = (format!("c{from}"), format!("c{to}"));
+    for family in ["-4", "-6"] {
+        engine.tare(["exec", &from, "ping", family, "-c", "1", "-W", "5", &to]).ok();
+    }
+}
+
+/// Starts so many on one network: all find the newest, some find each other, also after the daemon was killed.
+fn crowd(size: usize) {
+    let mut engine = Engine::apart();
+    engine.tare(["network", "create", "--subnet", "10.200.0.0/16", NETWORK]).ok();
+    each(size, |number| drop(start(&engine, &format!("c{number}"), &json!(["sleep", "100000"]))));
+    let newest = format!("c{}", size - 1);
+    each(size, |number| drop(engine.tare(["exec", &format!("c{number}"), "nslookup", &newest]).ok()));
+    let pair = |number: usize| (number * 7 % size, (number * 13 + size / 2) % size);
+    each(40, |number| reaches(&engine, pair(number).0, pair(number).1));
+    engine.kill_daemon();
+    let killed = Instant::now();
+    engine.start_daemon();
+    eprintln!("{size} containers: a new daemon took {:?}", killed.elapsed());
+    each(40, |number| reaches(&engine, pair(number).1, pair(number).0));
+    let said = engine.log();
+    assert!(!said.contains("changed this engine's firewall"), "nobody did: {said}");
+    each(size, |number| {
+        engine.request("DELETE", &format!("/containers/c{number}?force=1"), None).expect(204);
+    });
+}
+
+#[test]
+fn a_crowd_on_one_network_finds_and_reaches_each_other() {
+    crowd(60);
+}
+
+#[test]
+#[ignore = "2,100 containers: minutes"]
+fn a_crowd_of_two_thousand_finds_and_reaches_each_other() {
+    crowd(2100);
+}
+
+/// What the machine has of networks and the daemon of descriptors.
+#[derive(Debug, PartialEq, Eq)]
+struct Inventory {
+    links: BTreeSet<String>,
+    addresses: BTreeSet<String>,
+    elements: usize,
+    descriptors: usize,
+    mounts: usize,
+    directories: usize,
+}
+
+fn entries(dir: &Path) -> usize {
+    std::fs::read_dir(dir).map_or(0, |dir| dir.flatten().count())
+}
+
+fn nft(engine: &Engine, args: &[&str]) -> Cmd {
+    let root = debs::unpacked("nftables", &["nftables"]);
+    let program = debs::find(&root, "nft").expect("the package has its program");
+    let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let words = [program.as_os_str()].into_iter().chain(args.iter().map(std::ffi::OsStr::new));
+    engine.outside(words).env("LD_LIBRARY_PATH", libraries)
+}
+
+fn inventory(engine: &Engine) -> Inventory {
+    let set = |args: &[&str]| engine.outside(args).ok().lines().map(str::to_owned).collect();
+    let proc = PathBuf::from(format!("/proc/{}", engine.daemon_pid()));
+    let mounts = std::fs::read_to_string(proc.join("mountinfo")).expect("mounts of the daemon");
+    Inventory {
+        links: set(&["ip", "-br", "link"]),
+        addresses: set(&["ip", "-br", "address"]),
+        elements: nft(engine, &["list", "ruleset"]).ok().matches("\"tv").count(),
+        descriptors: entries(&proc.join("fd")),
+        mounts: mounts.lines().count(),
+        directories: entries(&engine.root().join("containers"))
+            + entries(&engine.run_dir().join("containers")),
+    }
+}
+
+fn cycle(engine: &Engine, number: usize) {
+    let id = start(engine, &format!("c{number}"), &json!(["true"]));
+    engine.post(&format!("/containers/{id}/wait"), &Value::Null).expect(200);
+    engine.request("DELETE", &format!("/containers/{id}"), None).expect(204);
+}
+
+/// Creates, starts and removes so many.
+fn cycles(count: usize) {
+    let engine = Engine::apart();
+    engine.tare(["network", "create", NETWORK]).ok();
+    // Sockets and threads that are kept for the next are there afterwards.
+    each(20, |number| cycle(&engine, number));
+    let settled = || {
+        let mut last = inventory(&engine);
+        wait::until(wait::PATIENCE, || {
+            wait::pause(Duration::from_millis(500));
+            let before = std::mem::replace(&mut last, inventory(&engine));
+            (before == last && last.elements == 0).then_some(())
+        });
+        last
+    };
+    let before = settled();
+    each(count, |number| cycle(&engine, number));
+    let after = settled();
+    // Of sockets for the kernel's links up to eight are kept.
+    assert!(after.descriptors <= before.descriptors + 8, "{before:?}\n{after:?}");
+    assert_eq!(Inventory { descriptors: 0, ..after }, Inventory { descriptors: 0, ..before });
+}
+
+#[test]
+fn containers_that_come_and_go_leave_nothing() {
+    if ours() {
+        cycles(100);
+    }
+}
+
+#[test]
+#[ignore = "5,000 containers: minutes"]
+fn a_crowd_of_five_thousand_that_come_and_go_leaves_nothing() {
+    cycles(5000);
+}
+
+/// Links, addresses, routes and rules of others, which tare's could be taken for or lie over.
+const OTHERS: &str = "\
+    ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0; ip link set docker0 up; \
+    ip link add vpn type dummy; ip link set vpn up; ip route add 10.0.0.0/8 dev vpn; ip route add 172.18.0.0/15 dev vpn; \
+    ip link add tare0 type dummy; ip link add tv0000000000000 type dummy; ip link add br-taken type dummy";
+
+#[test]
+fn a_machine_where_others_were_first_keeps_what_it_has() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::apart_on(OTHERS, &["--bridge", "tare0"]);
+    let rules =
+        "table inet mine { chain forward { type filter hook forward priority 0; policy accept; counter } }";
+    nft(&engine, &["add", "table", "inet", "tare"]).ok();
+    nft(&engine, &["-f", "-"]).input(rules).ok();
+    let list =
+        || nft(&engine, &["list", "table", "inet", "mine"]).ok().replace(|c: char| c.is_ascii_digit(), "");
+    let (links, mine) = (engine.outside(["ip", "-br", "link"]).ok(), list());
+    // The name of the default network's bridge is taken by somebody: that is said, and others work.
+    let taken = engine.tare(["run", "--rm", BUSYBOX, "true"]).run();
+    assert_ne!(taken.code, 0, "{taken}");
+    assert!(taken.err().contains("tare0 exists and is not this network's"), "{taken}");
+    let taken =
+        engine.tare(["network", "create", "-o", "com.docker.network.bridge.name=br-taken", "other"]).fails(1);
+    assert!(taken.contains("br-taken exists and is not this network's"), "{taken}");
+    let shadow = engine.tare(["network", "create", "--subnet", "10.9.0.0/16", "asked"]).run();
+    assert!(shadow.code == 0 && shadow.err().contains("10.0.0.0/8"), "{shadow}");
+    for name in ["one", "two", "three"] {
+        engine.tare(["network", "create", name]).ok();
+        let subnet =
+            engine.tare(["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", name]).ok();
+        let clear = ["172.17.", "172.18.", "172.19.", "10."].iter().all(|taken| !subnet.starts_with(taken));
+        assert!(clear, "{name}: {subnet}");
+        let script = "ip route | grep -q ^default && ping -c 1 -W 5 $(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')";
+        engine.tare(["run", "--rm", "--network", name, BUSYBOX, "sh", "-c", script]).ok();
+    }
+    for name in ["asked", "one", "two", "three"] {
+        engine.tare(["network", "rm", name]).ok();
+    }
+    let after = engine.outside(["ip", "-br", "link"]).ok();
+    assert_eq!(lines(&after), lines(&links), "links of others");
+    assert_eq!(list(), mine, "rules of others");
+    nft(&engine, &["list", "table", "inet", "tare"]).ok();
+}
