@@ -17,6 +17,7 @@ use crate::debs;
 use crate::http::{self, Body, Response};
 use crate::image::Image;
 use crate::leftovers::Traces;
+use crate::space::Space;
 use crate::wait;
 
 /// The image that most tests run: a shell and small programs.
@@ -30,8 +31,8 @@ pub struct Engine {
     args: Vec<String>,
     /// A reference daemon that was there before and stays.
     peer: Option<PathBuf>,
-    /// The daemon has a network namespace of its own, which stands for the machine's.
-    apart: bool,
+    /// A network namespace of its own, which stands for the machine's and outlives daemons.
+    apart: Option<Space>,
 }
 
 impl Engine {
@@ -51,24 +52,35 @@ impl Engine {
     /// and rules is none of the machine's. [`Engine::outside`] runs what a user of that machine would.
     pub fn apart() -> Engine {
         let mut engine = Engine::prepared(&[]);
-        engine.apart = engine.peer.is_none();
-        match engine.apart {
-            true => engine.start_daemon(),
-            false => engine.remove_containers(),
+        match engine.peer {
+            None => {
+                engine.apart = Some(Space::new());
+                engine.start_daemon();
+            }
+            Some(_) => engine.remove_containers(),
         }
         engine.have_busybox();
         engine
     }
 
-    /// A command on the machine as the engine sees it: in the daemon's network namespace.
+    /// A command on the machine as the engine sees it: in the daemon's network namespace, whether there is a daemon or not.
     pub fn outside<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        if !self.apart {
-            let mut args = args.into_iter();
-            let program = args.next().expect("a program");
-            return Cmd::new(program.as_ref()).args(args);
+        if let Some(space) = &self.apart {
+            return space.run(args);
         }
-        let pid = self.daemon_pid().to_string();
-        Cmd::new("nsenter").args(["--target", &pid, "--net", "--"]).args(args)
+        let mut args = args.into_iter();
+        let program = args.next().expect("a program");
+        Cmd::new(program.as_ref()).args(args)
+    }
+
+    /// The network namespace of an engine that is [`Engine::apart`].
+    pub fn space(&self) -> &Space {
+        self.apart.as_ref().expect("an engine in a namespace of its own")
+    }
+
+    /// A machine on a LAN with that of an engine that is [`Engine::apart`]. It has to go before the engine does.
+    pub fn neighbour(&self) -> Space {
+        self.space().neighbour()
     }
 
     /// Starts an engine with more arguments for the daemon.
@@ -91,13 +103,7 @@ impl Engine {
         );
         let dir = tempfile::Builder::new().prefix("tare-kit-").tempdir().expect("a temporary directory");
         let peer = std::env::var_os("TARE_TEST_PEER").map(PathBuf::from);
-        Engine {
-            dir,
-            daemon: None,
-            args: args.iter().map(|a| (*a).to_string()).collect(),
-            peer,
-            apart: false,
-        }
+        Engine { dir, daemon: None, args: args.iter().map(|a| (*a).to_string()).collect(), peer, apart: None }
     }
 
     /// True if the suite runs on a reference daemon and tests of our own features should step aside.
@@ -159,16 +165,11 @@ impl Engine {
     fn spawn_daemon(&self) -> Child {
         let log =
             File::options().append(true).create(true).open(self.dir().join("tared.log")).expect("a log file");
-        let mut command = match self.apart {
-            // Each execs the next, so the daemon is the child.
-            true => {
-                let mut command = Command::new("unshare");
-                command.args(["--net", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-                command.arg(program("tared"));
-                command
-            }
+        let mut command = match &self.apart {
+            // It execs what it is told, so the daemon is the child.
+            Some(space) => space.run([program("tared")]).into_command(),
             // On the machine's own network it makes no link and no rule.
-            false => {
+            None => {
                 let mut command = Command::new(program("tared"));
                 command.args(["--bridge", "none"]);
                 command
@@ -371,7 +372,9 @@ impl Engine {
         let traces = self.traces();
         self.remove_containers();
         self.stop_daemon();
-        traces.left()
+        let mut left = traces.left();
+        left.extend(self.apart.iter().flat_map(Space::left));
+        left
     }
 }
 
