@@ -11,18 +11,18 @@ use futures_util::future::BoxFuture;
 use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{ContainerId, ExecId, Result, Signal};
-use tare_shim::client::{Control, Events, Nursery};
+use tare_shim::client::{Control, Events, Network, Nursery};
 use tare_shim::protocol::{Event, ExecRequest, Snapshot, StartRequest, Started, Streams};
 
 /// Starts monitors, finds them again, cleans up after dead ones.
 pub(crate) trait Monitors: Send + Sync + 'static {
-    /// Starts a container under a new monitor; `streams` are the attachments of `request.attach`, `door` is the container's
-    /// end of the door behind which its network is set up, if it is.
+    /// Starts a container under a new monitor; `streams` are the attachments of `request.attach`, `network` is there if its
+    /// network is set up from here.
     fn start(
         &self,
         request: StartRequest,
         streams: Vec<OwnedFd>,
-        door: Option<OwnedFd>,
+        network: Option<Network>,
     ) -> BoxFuture<'_, Result<(Link, Started)>>;
 
     /// Connects to the monitor that listens at `socket`.
@@ -69,6 +69,8 @@ pub(crate) trait Monitor: Send + Sync + 'static {
     fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>>;
     /// Sockets of its network namespace, if that was set up from here.
     fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>>;
+    /// What it was given to keep for us at its start.
+    fn kept(&self) -> BoxFuture<'_, Result<OwnedFd>>;
     /// One [`Event::LogGrew`] when the log grows after this.
     fn watch_log(&self) -> BoxFuture<'_, Result<()>>;
 }
@@ -86,10 +88,10 @@ impl Monitors for Nursery {
         &self,
         request: StartRequest,
         streams: Vec<OwnedFd>,
-        door: Option<OwnedFd>,
+        network: Option<Network>,
     ) -> BoxFuture<'_, Result<(Link, Started)>> {
         Box::pin(async move {
-            let (control, events, started) = Nursery::start(self, request, streams, door).await?;
+            let (control, events, started) = Nursery::start(self, request, streams, network).await?;
             Ok((Link { monitor: Arc::new(control), events: Box::new(events) }, started))
         })
     }
@@ -144,6 +146,9 @@ impl Monitor for Control {
     }
     fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>> {
         Box::pin(Control::network(self))
+    }
+    fn kept(&self) -> BoxFuture<'_, Result<OwnedFd>> {
+        Box::pin(Control::kept(self))
     }
     fn watch_log(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(Control::watch_log(self))

@@ -28,6 +28,7 @@ pub(crate) use connect::means as connect_means;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -39,7 +40,7 @@ use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
 use tare_net::pool::{self, Bases, Surroundings};
 use tare_store::Store;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::api::network::{CreatedNetwork, NetworkView, PREDEFINED};
 use crate::clock;
@@ -126,12 +127,28 @@ pub(crate) struct Networks {
     making: tokio::sync::Mutex<()>,
     /// Containers that are gone and whose addresses are not free yet.
     gone: Mutex<Gone>,
+    /// Told when one of them has nothing left.
+    freed: Notify,
 }
 
 #[derive(Default)]
 struct Gone {
-    waiting: Vec<(ContainerId, Attached)>,
+    /// Who ended and has something yet, in this order.
+    under_way: BTreeMap<u64, ContainerId>,
+    next: u64,
+    waiting: Vec<(u64, ContainerId, Attached)>,
     is_served: bool,
+}
+
+// === impl Gone ===
+
+impl Gone {
+    fn begin(&mut self, id: &ContainerId) -> u64 {
+        let ticket = self.next;
+        self.next += 1;
+        self.under_way.insert(ticket, id.clone());
+        ticket
+    }
 }
 
 // === impl Networks ===
@@ -155,6 +172,7 @@ impl Networks {
             table: Mutex::new(Table::new(kept)),
             making: tokio::sync::Mutex::new(()),
             gone: Mutex::default(),
+            freed: Notify::new(),
         };
         networks.open_default(settings)?;
         Ok(networks)
@@ -243,6 +261,7 @@ impl Networks {
 
     /// Removes a network that nobody is on. Gives what it was.
     pub(crate) async fn remove(self: &Arc<Self>, key: &str) -> Result<Arc<Network>> {
+        self.settled().await;
         let network = self.lock().retire(key)?;
         let (this, gone) = (Arc::clone(self), Arc::clone(&network));
         let removed = work::blocking(move || {
@@ -292,11 +311,27 @@ impl Networks {
         Ok(after)
     }
 
+    /// Takes addresses and ports for a start, as soon as what those had who ended before is free; `None` for a container that
+    /// is on no network.
+    ///
+    /// # Errors
+    /// As [`Networks::take`].
+    pub(crate) async fn take_when_free(&self, party: Party<'_>) -> Result<Option<Attached>> {
+        self.ended(party.id).await;
+        match self.take(party) {
+            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Forbidden) => {
+                self.settled().await;
+                self.take(party)
+            }
+            taken => taken,
+        }
+    }
+
     /// Takes addresses and ports for a start; `None` for a container that is on no network.
     ///
     /// # Errors
     /// `NotFound` for a network; `Conflict`, `Forbidden`, `InvalidInput` for an address or a port. Nothing is taken then.
-    pub(crate) fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
+    fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
         let Some(fabric) = &self.fabric else { return Ok(None) };
         let mut asked = plan::memberships(party.config)?;
         let mut table = self.lock();
@@ -370,16 +405,45 @@ impl Networks {
     /// The end of a container, or a start that failed. When it returns its ports can be had again; the rest follows.
     pub(crate) async fn give_back(self: &Arc<Self>, id: &ContainerId, attached: Attached) {
         let publishes = !attached.published.is_empty();
+        let ticket = self.gone().begin(id);
+        self.lock().leave(id, &attached);
         let (this, id) = (Arc::clone(self), id.clone());
         let (sender, ports_are_free) = oneshot::channel();
-        tokio::task::spawn_blocking(move || this.withdraw(id, attached, sender));
+        tokio::task::spawn_blocking(move || this.withdraw(ticket, id, attached, sender));
         if publishes {
             // The sender is dropped as soon as they are.
             let _ = ports_are_free.await;
         }
     }
 
-    fn withdraw(&self, id: ContainerId, attached: Attached, ports_are_free: oneshot::Sender<()>) {
+    /// Waits until nothing is left of earlier runs of a container: what is done to end one must not end the next.
+    async fn ended(&self, id: &ContainerId) {
+        self.until(|gone| gone.under_way.values().all(|other| other != id)).await;
+    }
+
+    /// Waits until the addresses of all who have ended by now are free.
+    async fn settled(&self) {
+        let now = self.gone().next;
+        self.until(|gone| gone.under_way.first_key_value().is_none_or(|(ticket, _)| *ticket >= now)).await;
+    }
+
+    async fn until(&self, so: impl Fn(&Gone) -> bool) {
+        loop {
+            let freed = self.freed.notified();
+            if so(&self.gone()) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn withdraw(
+        &self,
+        ticket: u64,
+        id: ContainerId,
+        attached: Attached,
+        ports_are_free: oneshot::Sender<()>,
+    ) {
         let Ok(fabric) = self.fabric() else { return };
         let unpublished = match attached.published.as_slice() {
             [] => Ok(()),
@@ -393,7 +457,7 @@ impl Networks {
         }
         let is_first = {
             let mut gone = self.gone();
-            gone.waiting.push((id, attached));
+            gone.waiting.push((ticket, id, attached));
             !std::mem::replace(&mut gone.is_served, true)
         };
         if is_first {
@@ -412,14 +476,19 @@ impl Networks {
             if gone.is_empty() {
                 return;
             }
-            let joins: Vec<Join> = gone.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect();
+            let joins: Vec<Join> =
+                gone.iter().flat_map(|(_, id, attached)| self.joins(id, attached)).collect();
             if let Err(e) = fabric.forget_connections(&joins) {
                 tracing::error!("forget connections of containers that are gone: {e}");
             }
-            let mut table = self.lock();
-            for (id, attached) in &gone {
-                attached.joins.iter().for_each(|join| table.free(id, join));
+            {
+                let mut table = self.lock();
+                for (_, id, attached) in &gone {
+                    attached.joins.iter().for_each(|join| table.free(id, join));
+                }
             }
+            self.gone().under_way.retain(|ticket, _| gone.iter().all(|(done, ..)| done != ticket));
+            self.freed.notify_waiters();
         }
     }
 
@@ -434,17 +503,45 @@ impl Networks {
         }
     }
 
-    /// After a restart, when every container was adopted: the kernel is told what there is.
-    pub(crate) fn restore(&self, running: &[(ContainerId, Attached)]) -> Result<()> {
-        let joins: Vec<Join> = running.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect();
+    /// What a monitor is given to keep for the engine after us.
+    pub(crate) fn to_be_kept(&self) -> Option<OwnedFd> {
+        self.fabric.as_ref()?.to_be_kept()
+    }
+
+    /// After a restart, when every container was adopted: the kernel is told what there is. `gone` are those who ended while
+    /// no engine ran; their addresses and ports are free after this.
+    ///
+    /// # Errors
+    /// The kernel's refusal of what those who run need.
+    pub(crate) fn restore(
+        &self,
+        running: &[(ContainerId, Attached)],
+        gone: &[(ContainerId, Attached)],
+        kept: Option<OwnedFd>,
+    ) -> Result<()> {
         let Some(fabric) = &self.fabric else { return Ok(()) };
+        let joins = |of: &[(ContainerId, Attached)]| -> Vec<Join> {
+            of.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect()
+        };
+        let (joins, gone) = (joins(running), joins(gone));
         let published: Vec<Published> =
             running.iter().flat_map(|(_, attached)| attached.published.clone()).collect();
         let on: BTreeSet<&NetworkId> = joins.iter().map(|join| &join.endpoint.network).collect();
         let networks: Vec<Arc<Network>> =
             self.lock().all().into_iter().filter(|network| on.contains(&network.id)).collect();
-        fabric.restore(&networks, &joins, &published)?;
+        match fabric.restore(&networks, &joins, &published, kept) {
+            // Without nftables there are no networks, and nothing to restore.
+            Err(e) if joins.is_empty() && e.kind() != ErrorKind::Conflict => {
+                tracing::debug!("look for an earlier engine's firewall: {e}")
+            }
+            restored => restored?,
+        }
         networks.iter().for_each(|network| self.lock().made(&network.id));
+        if !gone.is_empty()
+            && let Err(e) = fabric.forget_connections(&gone)
+        {
+            tracing::error!("forget connections of containers that ended while no engine ran: {e}");
+        }
         Ok(())
     }
 

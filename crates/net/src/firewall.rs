@@ -133,6 +133,14 @@ impl Firewall {
         Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
     }
 
+    /// Whether the tables are there, whoever made them.
+    ///
+    /// # Errors
+    /// The kernel's refusal; that it has no nftables.
+    pub fn is_loaded(&self) -> Result<bool> {
+        self.lock().tables.comment().map(|comment| comment.is_some())
+    }
+
     /// The socket that owns the tables. While any copy of it is open nobody else can change or flush them, whether the
     /// daemon lives or not.
     ///

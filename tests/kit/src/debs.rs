@@ -40,6 +40,16 @@ pub fn docker(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("no {program} under {}", root.display()))
 }
 
+/// Debian's `nft`, run by `run`, which is given its path.
+pub fn nft(run: impl FnOnce(PathBuf) -> Cmd) -> Cmd {
+    let root = unpacked("nftables", &["nftables"]);
+    let nft = find(&root, "nft")
+        .or_else(|| on_path("nft"))
+        .unwrap_or_else(|| panic!("no nft under {}", root.display()));
+    let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    run(nft).env("LD_LIBRARY_PATH", libraries)
+}
+
 /// The root under which `docker.io` and what it needs were unpacked.
 pub fn docker_root() -> PathBuf {
     // Debian 13 has the client in a package of its own.

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +17,7 @@ use crate::debs;
 use crate::http::{self, Body, Response};
 use crate::image::Image;
 use crate::leftovers::Traces;
+use crate::space::Space;
 use crate::wait;
 
 /// The image that most tests run: a shell and small programs.
@@ -31,11 +31,8 @@ pub struct Engine {
     args: Vec<String>,
     /// A reference daemon that was there before and stays.
     peer: Option<PathBuf>,
-    /// The daemon has a network namespace of its own, which stands for the machine's.
-    apart: bool,
-    /// That namespace, which outlives daemons; and what is there before the first.
-    namespace: Option<File>,
-    before: String,
+    /// A network namespace of its own, which stands for the machine's and outlives daemons.
+    apart: Option<Space>,
 }
 
 impl Engine {
@@ -61,25 +58,37 @@ impl Engine {
     /// for the daemon.
     pub fn apart_on(before: &str, args: &[&str]) -> Engine {
         let mut engine = Engine::prepared(args);
-        engine.apart = engine.peer.is_none();
-        engine.before = before.into();
-        match engine.apart {
-            true => engine.start_daemon(),
-            false => engine.remove_containers(),
+        match engine.peer {
+            None => {
+                let space = Space::new();
+                space.run(["sh", "-e", "-c", before]).ok();
+                engine.apart = Some(space);
+                engine.start_daemon();
+            }
+            Some(_) => engine.remove_containers(),
         }
         engine.have_busybox();
         engine
     }
 
-    /// A command on the machine as the engine sees it: in the daemon's network namespace.
+    /// A command on the machine as the engine sees it: in the daemon's network namespace, whether there is a daemon or not.
     pub fn outside<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
-        if !self.apart {
-            let mut args = args.into_iter();
-            let program = args.next().expect("a program");
-            return Cmd::new(program.as_ref()).args(args);
+        if let Some(space) = &self.apart {
+            return space.run(args);
         }
-        let pid = self.daemon_pid().to_string();
-        Cmd::new("nsenter").args(["--target", &pid, "--net", "--"]).args(args)
+        let mut args = args.into_iter();
+        let program = args.next().expect("a program");
+        Cmd::new(program.as_ref()).args(args)
+    }
+
+    /// The network namespace of an engine that is [`Engine::apart`].
+    pub fn space(&self) -> &Space {
+        self.apart.as_ref().expect("an engine in a namespace of its own")
+    }
+
+    /// A machine on a LAN with that of an engine that is [`Engine::apart`]. It has to go before the engine does.
+    pub fn neighbour(&self) -> Space {
+        self.space().neighbour()
     }
 
     /// Starts an engine with more arguments for the daemon.
@@ -102,15 +111,7 @@ impl Engine {
         );
         let dir = tempfile::Builder::new().prefix("tare-kit-").tempdir().expect("a temporary directory");
         let peer = std::env::var_os("TARE_TEST_PEER").map(PathBuf::from);
-        Engine {
-            dir,
-            daemon: None,
-            args: args.iter().map(|a| (*a).to_string()).collect(),
-            peer,
-            apart: false,
-            namespace: None,
-            before: String::new(),
-        }
+        Engine { dir, daemon: None, args: args.iter().map(|a| (*a).to_string()).collect(), peer, apart: None }
     }
 
     /// True if the suite runs on a reference daemon and tests of our own features should step aside.
@@ -162,9 +163,6 @@ impl Engine {
             // A byte or the end: either way the daemon has made up its mind.
             let _ = ready.read(&mut [0u8; 16]);
         }
-        if self.apart && self.namespace.is_none() {
-            self.namespace = File::open(format!("/proc/{}/ns/net", child.id())).ok();
-        }
         self.daemon = Some(child);
         if let Err(e) = UnixStream::connect(self.socket()) {
             panic!("tared does not answer: {e}; it said:\n{}", self.log());
@@ -175,24 +173,13 @@ impl Engine {
     fn spawn_daemon(&self) -> Child {
         let log =
             File::options().append(true).create(true).open(self.dir().join("tared.log")).expect("a log file");
-        // Each execs the next, so the daemon is the child.
-        let mut command = match (self.apart, &self.namespace) {
+        let mut command = match &self.apart {
+            // It execs what it is told, so the daemon is the child.
+            Some(space) => space.run([program("tared")]).into_command(),
             // On the machine's own network it makes no link and no rule.
-            (false, _) => {
+            None => {
                 let mut command = Command::new(program("tared"));
                 command.args(["--bridge", "none"]);
-                command
-            }
-            (true, Some(namespace)) => {
-                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={path}")).arg("--").arg(program("tared"));
-                command
-            }
-            (true, None) => {
-                let script = format!("set -e; ip link set lo up; {}; exec \"$@\"", self.before);
-                let mut command = Command::new("unshare");
-                command.args(["--net", "--", "sh", "-c", &script, "sh"]).arg(program("tared"));
                 command
             }
         };
@@ -393,7 +380,9 @@ impl Engine {
         let traces = self.traces();
         self.remove_containers();
         self.stop_daemon();
-        traces.left()
+        let mut left = traces.left();
+        left.extend(self.apart.iter().flat_map(Space::left));
+        left
     }
 }
 

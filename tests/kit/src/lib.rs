@@ -8,6 +8,7 @@
 //! * [`Race`]: two names that change places while containers start
 //! * [`User`]: an ordinary user, with an engine of that user's own
 //! * [`Host`]: the machine before and after, for attacks
+//! * [`Space`]: a network namespace that stands for a machine's, and its neighbours
 //! * [`perl`]: an interpreter for system calls by number
 //! * [`debs`]: Debian packages unpacked under `target/`, the machine unchanged
 //!
@@ -29,6 +30,7 @@ pub mod leftovers;
 pub mod perl;
 pub mod pty;
 pub mod race;
+pub mod space;
 pub mod user;
 pub mod wait;
 
@@ -39,4 +41,5 @@ pub use host::Host;
 pub use image::{Image, Layer};
 pub use pty::Pty;
 pub use race::{Race, Rounds};
+pub use space::Space;
 pub use user::User;

@@ -62,6 +62,17 @@ impl Container {
         serde_json::from_slice(&text).inspect_err(|e| tracing::error!("{}: {e}", path.display())).ok()
     }
 
+    /// It has nothing of networks any more.
+    pub(super) fn forget_note(&self) {
+        let path = note_path(&self.made.fixed.paths.run_dir);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::error!("unlink({}): {e}", path.display());
+            }
+            _ => {}
+        }
+    }
+
     /// Networks and ports as everyone may see them.
     pub(crate) fn networking(
         &self,
@@ -100,7 +111,8 @@ impl Attached {
 impl Driver {
     /// Takes what the next run needs of networks, and notes it.
     pub(super) async fn take_networks(&mut self) -> Result<()> {
-        let Some(attached) = self.core.networks.take(self.me.party())? else { return Ok(()) };
+        let taken = self.core.networks.take_when_free(self.me.party()).await?;
+        let Some(attached) = taken else { return Ok(()) };
         let ready = self.core.networks.ready(&attached).await.and_then(|()| self.note(&attached));
         self.attached = Some(attached);
         if ready.is_err() {
@@ -123,13 +135,7 @@ impl Driver {
     /// Gives back what it has of networks, whose namespace is gone.
     pub(super) async fn give_networks_back(&mut self) {
         let Some(attached) = self.attached.take() else { return };
-        let path = note_path(&self.me.made.fixed.paths.run_dir);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::error!("unlink({}): {e}", path.display());
-            }
-            _ => {}
-        }
+        self.me.forget_note();
         self.core.networks.give_back(&self.me.id, attached).await;
     }
 

@@ -11,12 +11,13 @@
 //! | no record | directory | any | nobody knows it: ended, cleaned up |
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tare_model::{ContainerId, Exit, ExitRecord, Result};
+use tare_model::{ContainerId, ErrorKind, Exit, ExitRecord, Result};
 use tare_shim::record::{NAME, Record, State};
 use tare_store::Durability;
 
@@ -48,6 +49,16 @@ enum Fate {
     Failed(String),
 }
 
+/// What is taken over.
+#[derive(Default)]
+struct Adopted {
+    drivers: Vec<Driver>,
+    /// Containers that run, with what they have of networks.
+    running: Vec<(ContainerId, Attached)>,
+    /// The same of those that ended while no engine ran.
+    gone: Vec<(ContainerId, Attached)>,
+}
+
 /// Takes over what is there.
 ///
 /// # Errors
@@ -68,16 +79,18 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
             }
         }
     }
-    let running = Mutex::new(Vec::new());
+    let all = Mutex::new(Adopted::default());
     let strangers =
         futures_util::stream::iter(present).for_each_concurrent(SIDE_BY_SIDE, |id| stranger(core, id));
     let known = futures_util::stream::iter(containers)
-        .for_each_concurrent(SIDE_BY_SIDE, |(has_dir, container)| adopt(core, container, has_dir, &running));
+        .for_each_concurrent(SIDE_BY_SIDE, |(has_dir, container)| adopt(core, container, has_dir, &all));
     tokio::join!(strangers, known);
-    let running = running.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (networks, all) = (Arc::clone(&core.networks), running.clone());
-    // Without its rules nothing of a container's is safe: an engine that cannot restore them does not start.
-    work::blocking(move || networks.restore(&all)).await?;
+    let Adopted { drivers, running, gone } = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    restore_networks(core, &running, gone).await?;
+    // Not before: one that ends gives back what has to be there to be given back.
+    for driver in drivers {
+        tokio::spawn(driver.run());
+    }
     futures_util::stream::iter(running)
         .for_each_concurrent(SIDE_BY_SIDE, |(id, attached)| async move {
             if let Err(e) = serve_names(core, &id, &attached).await {
@@ -86,6 +99,41 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
         })
         .await;
     Ok(())
+}
+
+/// Without its rules nothing of a container's is safe: an engine that cannot restore them does not start.
+async fn restore_networks(
+    core: &Arc<Core>,
+    running: &[(ContainerId, Attached)],
+    gone: Vec<(ContainerId, Attached)>,
+) -> Result<()> {
+    let gone = Arc::new(gone);
+    let mut attempts = 0..ASKED;
+    loop {
+        let kept = kept(core, running).await;
+        let (networks, running, gone) = (Arc::clone(&core.networks), running.to_vec(), Arc::clone(&gone));
+        match work::blocking(move || networks.restore(&running, &gone, kept)).await {
+            // They are kept by a monitor that is just ending and answers no more.
+            Err(e) if e.kind() == ErrorKind::Conflict && attempts.next().is_some() => {
+                tokio::time::sleep(APART).await;
+            }
+            restored => return restored,
+        }
+    }
+}
+
+/// What the engine before us gave its monitors to keep. It is the same whoever has kept it.
+async fn kept(core: &Core, running: &[(ContainerId, Attached)]) -> Option<OwnedFd> {
+    for (id, _) in running {
+        let Some(monitor) = core.table.get(id.as_str()).ok().and_then(|handle| handle.now().monitor) else {
+            continue;
+        };
+        match monitor.kept().await {
+            Ok(kept) => return Some(kept),
+            Err(e) => tracing::debug!(container = id.as_str(), "ask for what its monitor keeps: {e}"),
+        }
+    }
+    None
 }
 
 /// A container's questions about names have waited in its sockets, which its monitor keeps.
@@ -122,26 +170,19 @@ async fn stranger(core: &Arc<Core>, id: ContainerId) {
 }
 
 /// Finds out what became of a container and gives it its driver.
-async fn adopt(
-    core: &Arc<Core>,
-    mut me: Container,
-    has_dir: bool,
-    on_networks: &Mutex<Vec<(ContainerId, Attached)>>,
-) {
+async fn adopt(core: &Arc<Core>, mut me: Container, has_dir: bool, all: &Mutex<Adopted>) {
     let fate = fate(core, &me, has_dir).await;
     let before = me.life.clone();
     let (mut found, mut ended) = (None, false);
+    let attached = if has_dir { me.noted() } else { None };
     match fate {
         Fate::AsRecorded => {}
         Fate::Runs(running, started) => {
             (me.life.running, me.life.started) = (true, Some(started));
-            let attached = me.noted();
             if let Some(attached) = &attached {
                 core.networks.adopt(&me.id, me.name.as_str(), attached);
-                let mut all = on_networks.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push((me.id.clone(), attached.clone()));
             }
-            found = Some(Found { attached, ..running });
+            found = Some(Found { attached: attached.clone(), ..running });
         }
         Fate::Ended(exit, started) => {
             me.life.started = started.or(me.life.started);
@@ -159,6 +200,10 @@ async fn adopt(
         }
     }
     let changed = me.life != before && me.durability() == Durability::Disk;
+    if found.is_none() && attached.is_some() {
+        me.forget_note();
+    }
+    let (runs, id) = (found.is_some(), me.id.clone());
     let removes_itself = ended && me.made.fixed.config.auto_remove;
     let mut driver: Driver = enlist(core, me, found);
     if removes_itself {
@@ -166,7 +211,10 @@ async fn adopt(
     } else if changed && let Err(e) = driver.save().await {
         tracing::error!("keep what became of a container: {e}");
     }
-    tokio::spawn(driver.run());
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.drivers.push(driver);
+    let of = if runs { &mut all.running } else { &mut all.gone };
+    of.extend(attached.map(|attached| (id, attached)));
 }
 
 async fn fate(core: &Arc<Core>, me: &Container, has_dir: bool) -> Fate {

@@ -1,10 +1,10 @@
 //! Starting: everything is prepared, then one message to a new monitor does it.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tare_model::sandbox::WindowSize;
 use tare_model::{Error, ErrorKind, Result, Status};
+use tare_shim::client::Network;
 use tare_shim::protocol::{LogSettings, StartRequest, Started, StdioSettings};
 
 use super::driver::Driver;
@@ -89,10 +89,11 @@ impl Driver {
     }
 
     /// Both ends of the door behind which its network is set up, if it is to have one.
-    fn door(&self) -> Result<Option<((Door, Attached), OwnedFd)>> {
+    fn door(&self) -> Result<Option<((Door, Attached), Network)>> {
         let Some(attached) = self.attached.clone() else { return Ok(None) };
-        let (ours, theirs) = Door::pair()?;
-        Ok(Some(((ours, attached), theirs)))
+        let (ours, door) = Door::pair()?;
+        let keep = self.core.networks.to_be_kept();
+        Ok(Some(((ours, attached), Network { door, keep })))
     }
 
     /// It could not be started: what `inspect` and `wait` say of that, as Docker does.

@@ -77,8 +77,19 @@ pub(crate) trait Fabric: Send + Sync + 'static {
     /// Leads them nowhere again.
     fn unpublish(&self, published: &[Published]) -> Result<()>;
 
-    /// After a restart: these networks, containers and ports are there, and nothing else is.
-    fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()>;
+    /// What isolates containers is out of others' reach as long as a copy of this is open: each monitor gets one, so that it
+    /// is when we are dead. None if nothing isolates yet.
+    fn to_be_kept(&self) -> Option<OwnedFd>;
+
+    /// After a restart, before anything else: these networks, containers and ports are there, and nothing else is. `kept` is
+    /// what a monitor has kept.
+    fn restore(
+        &self,
+        networks: &[Arc<Network>],
+        joins: &[Join],
+        published: &[Published],
+        kept: Option<OwnedFd>,
+    ) -> Result<()>;
 
     /// Holds a port of the host, so that nobody else takes it, until the descriptor is closed. None: it is held already, until
     /// it is unpublished.

@@ -33,11 +33,19 @@ pub(crate) struct Host {
     /// The host's ends of containers' interfaces, by the endpoint.
     ends: Mutex<HashMap<String, u32>>,
     shaper: Shaper,
-    firewall: OnceLock<(Arc<Firewall>, Watch)>,
+    firewall: OnceLock<Guard>,
     opening: Mutex<()>,
     table: String,
     directory: Arc<Directory>,
     names: Dns,
+}
+
+/// The firewall, open.
+struct Guard {
+    firewall: Arc<Firewall>,
+    /// What is given to those who outlive us.
+    keep: OwnedFd,
+    _watch: Watch,
 }
 
 // === impl Host ===
@@ -81,28 +89,48 @@ impl Host {
 
     /// The firewall, which is opened and watched from its first use on, with what it is to enforce then.
     fn firewall(&self, first: impl FnOnce() -> Ruleset) -> Result<&Arc<Firewall>> {
-        if let Some((firewall, _)) = self.firewall.get() {
-            return Ok(firewall);
+        if let Some(guard) = self.firewall.get() {
+            return Ok(&guard.firewall);
         }
         let _one = lock(&self.opening);
         if self.firewall.get().is_none() {
-            let settings = Settings { table: self.table.clone(), forwarding: Forwarding::Ours };
-            let firewall = Arc::new(Firewall::open(settings, None)?);
-            firewall.load(first())?;
-            let report = |repair: Repair| match repair {
-                Repair::Done(after) => tracing::warn!(
-                    "somebody changed this engine's firewall tables; they are as before after {after:?}"
-                ),
-                Repair::Failed(e) => tracing::error!("this engine's firewall tables cannot be restored: {e}"),
-            };
-            let watch = Watch::start(Arc::clone(&firewall), report)?;
-            // Nobody else sets it: the lock is held.
-            let _ = self.firewall.set((firewall, watch));
+            self.enforce(Firewall::open(self.settings(), None)?, first())?;
         }
-        self.firewall
-            .get()
-            .map(|(firewall, _)| firewall)
-            .ok_or_else(|| Error::system("the firewall is not open"))
+        self.opened().ok_or_else(|| Error::system("the firewall is not open"))
+    }
+
+    fn opened(&self) -> Option<&Arc<Firewall>> {
+        self.firewall.get().map(|guard| &guard.firewall)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { table: self.table.clone(), forwarding: Forwarding::Ours }
+    }
+
+    /// Loads the firewall and watches over it from now on.
+    fn enforce(&self, firewall: Firewall, first: Ruleset) -> Result<()> {
+        let firewall = Arc::new(firewall);
+        firewall.load(first)?;
+        let report = |repair: Repair| match repair {
+            Repair::Done(after) => tracing::warn!(
+                "somebody changed this engine's firewall tables; they are as before after {after:?}"
+            ),
+            Repair::Failed(e) => tracing::error!("this engine's firewall tables cannot be restored: {e}"),
+        };
+        let _watch = Watch::start(Arc::clone(&firewall), report)?;
+        let keep = firewall.keep()?;
+        // Nobody else sets it: the first use is under a lock, and a restart is over before it.
+        let _ = self.firewall.set(Guard { firewall, keep, _watch });
+        Ok(())
+    }
+
+    /// The firewall of the engine before us, if it left one or one `is_needed`.
+    fn take_over(&self, rules: Ruleset, is_needed: bool, kept: Option<OwnedFd>) -> Result<()> {
+        let firewall = Firewall::open(self.settings(), kept)?;
+        if !is_needed && !firewall.is_loaded()? {
+            return Ok(());
+        }
+        self.enforce(firewall, rules)
     }
 
     fn fabric_of(&self, network: &Network) -> Result<Arc<link::Fabric>> {
@@ -216,8 +244,8 @@ impl Fabric for Host {
     }
 
     fn remove(&self, network: &Network) -> Result<()> {
-        let rules = match self.firewall.get() {
-            Some((firewall, _)) if network.config.driver == Driver::Bridge => {
+        let rules = match self.opened() {
+            Some(firewall) if network.config.driver == Driver::Bridge => {
                 firewall.remove_network(&network.bridge())
             }
             _ => Ok(()),
@@ -261,10 +289,8 @@ impl Fabric for Host {
         let doomed: Option<Doomed> = link::detach(&mut inside, &join.endpoint)?;
         let ends = self.forget_ends(std::slice::from_ref(join));
         let deleted = doomed.map_or(Ok(()), |doomed| doomed.delete(&mut inside));
-        let dismissed = match self.firewall.get() {
-            Some((firewall, _)) => {
-                firewall.dismiss(&ends, &[]).and_then(|()| firewall.forget(&addresses(join)))
-            }
+        let dismissed = match self.opened() {
+            Some(firewall) => firewall.dismiss(&ends, &[]).and_then(|()| firewall.forget(&addresses(join))),
             None => Ok(()),
         };
         deleted.and(dismissed).and(self.unshape(std::slice::from_ref(join)))
@@ -292,16 +318,16 @@ impl Fabric for Host {
             self.directory.leave(&join.network.id, &join.container);
         }
         let ends = self.forget_ends(joins);
-        let dismissed = match self.firewall.get() {
-            Some((firewall, _)) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
+        let dismissed = match self.opened() {
+            Some(firewall) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
             _ => Ok(()),
         };
         dismissed.and(self.unshape(joins))
     }
 
     fn forget_connections(&self, joins: &[Join]) -> Result<()> {
-        match self.firewall.get() {
-            Some((firewall, _)) => firewall.forget(&joins.iter().flat_map(addresses).collect::<Vec<_>>()),
+        match self.opened() {
+            Some(firewall) => firewall.forget(&joins.iter().flat_map(addresses).collect::<Vec<_>>()),
             None => Ok(()),
         }
     }
@@ -314,10 +340,18 @@ impl Fabric for Host {
         self.firewall(Ruleset::default)?.unpublish(published)
     }
 
-    fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()> {
-        if joins.is_empty() {
-            return Ok(());
-        }
+    fn to_be_kept(&self) -> Option<OwnedFd> {
+        let copy = dup(&self.firewall.get()?.keep);
+        copy.inspect_err(|e| tracing::error!("the firewall cannot be kept while no engine runs: {e}")).ok()
+    }
+
+    fn restore(
+        &self,
+        networks: &[Arc<Network>],
+        joins: &[Join],
+        published: &[Published],
+        kept: Option<OwnedFd>,
+    ) -> Result<()> {
         for network in networks {
             self.make_links(network)?;
         }
@@ -328,7 +362,7 @@ impl Fabric for Host {
         let bridges = networks.iter().filter(|network| network.config.driver == Driver::Bridge);
         let bridges: Vec<Bridge> = bridges.map(|network| Bridge::of(network)).collect();
         let rules = Ruleset::new(bridges, self.admitted(joins), published.iter().cloned());
-        self.firewall(|| rules).map(drop)
+        self.take_over(rules, !joins.is_empty(), kept)
     }
 
     fn hold(&self, protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
@@ -340,14 +374,14 @@ impl Fabric for Host {
     }
 
     fn retire(&self, networks: &[Arc<Network>]) {
-        let made: Vec<NetworkId> = lock(&self.links).keys().cloned().collect();
-        for network in networks.iter().filter(|network| made.contains(&network.id)) {
+        // Those too that an engine before us made.
+        for network in networks {
             let shapes = self.with_socket(|host| self.shaper.remove(host, network));
             if let Err(e) = self.with_socket(|host| link::remove(host, network)).and(shapes) {
                 tracing::error!("remove network {}: {e}", network.config.name);
             }
         }
-        if let Some((firewall, _)) = self.firewall.get()
+        if let Some(firewall) = self.opened()
             && let Err(e) = firewall.remove()
         {
             tracing::error!("remove the firewall's tables: {e}");

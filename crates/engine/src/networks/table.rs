@@ -280,6 +280,15 @@ impl Table {
         attached.joins.iter().for_each(|join| self.free(id, join));
     }
 
+    /// It has ended. Its addresses are not free yet.
+    pub(super) fn leave(&mut self, id: &ContainerId, attached: &Attached) {
+        for join in &attached.joins {
+            if let Some(entry) = self.networks.get_mut(&join.endpoint.network) {
+                entry.members.remove(id);
+            }
+        }
+    }
+
     /// It is off a network, and its addresses may be given to others.
     pub(super) fn free(&mut self, id: &ContainerId, join: &Attachment) {
         let Some(entry) = self.networks.get_mut(&join.endpoint.network) else { return };

@@ -219,7 +219,17 @@ impl Fabric for User {
         first
     }
 
-    fn restore(&self, networks: &[Arc<Network>], joins: &[Join], published: &[Published]) -> Result<()> {
+    fn to_be_kept(&self) -> Option<OwnedFd> {
+        self.known()?.host.to_be_kept()
+    }
+
+    fn restore(
+        &self,
+        networks: &[Arc<Network>],
+        joins: &[Join],
+        published: &[Published],
+        kept: Option<OwnedFd>,
+    ) -> Result<()> {
         if joins.is_empty() {
             self.retire(networks);
             return Ok(());
@@ -236,7 +246,7 @@ impl Fabric for User {
                 lock(&self.forwarded).remove(&place(&one));
             }
         }
-        world.inside(|host| host.restore(networks, joins, published))?;
+        world.inside(|host| host.restore(networks, joins, published, kept))?;
         lock(&world.made).extend(networks.iter().map(|network| network.id.clone()));
         Ok(())
     }

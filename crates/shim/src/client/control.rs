@@ -214,6 +214,15 @@ impl Control {
             .ok_or_else(|| Error::unsupported("the shim sent other network sockets than are known here"))
     }
 
+    /// What was given to be kept at the start ([`Network::keep`](super::Network)).
+    ///
+    /// # Errors
+    /// `NotFound` if nothing was, `Unsupported` by a shim that keeps nothing.
+    pub async fn kept(&self) -> Result<OwnedFd> {
+        let (_, mut fds) = self.call_for_descriptors(Call::Kept, vec![]).await?;
+        fds.pop().ok_or_else(|| Error::unsupported("the shim answered Kept without a descriptor"))
+    }
+
     async fn done(&self, call: Call, fds: Vec<OwnedFd>) -> Result<()> {
         match self.call(call, fds).await? {
             Answer::Done => Ok(()),

@@ -25,6 +25,15 @@ pub struct Nursery {
     live: Mutex<Option<Live>>,
 }
 
+/// What a container whose network is set up by the daemon starts with.
+#[derive(Debug)]
+pub struct Network {
+    /// The container's end of the door behind which that is done.
+    pub door: OwnedFd,
+    /// Something of the daemon's that must not end with it ([`FdRole::Keep`]).
+    pub keep: Option<OwnedFd>,
+}
+
 #[derive(Debug)]
 struct Live {
     /// `None` only while it is being dropped.
@@ -46,8 +55,7 @@ impl Nursery {
         Ok(Self { program, name, live: Mutex::new(Some(live)) })
     }
 
-    /// Forks a shim that starts a container; `streams` are the attachments, one per entry of `request.attach`, and `door` is
-    /// the container's end of the door, if its network is set up from here.
+    /// Forks a shim that starts a container; `streams` are the attachments, one per entry of `request.attach`.
     ///
     /// # Errors
     /// What the launch failed with (nothing is left then), or `Unavailable` when the shim was killed meanwhile (then
@@ -56,7 +64,7 @@ impl Nursery {
         &self,
         request: StartRequest,
         mut streams: Vec<OwnedFd>,
-        door: Option<OwnedFd>,
+        network: Option<Network>,
     ) -> Result<(Control, Events, Started)> {
         if streams.len() != request.attach.len() {
             return Err(Error::invalid(format!(
@@ -67,8 +75,11 @@ impl Nursery {
             )));
         }
         let mut fds = vec![FdRole::Stream; streams.len()];
-        fds.extend(door.is_some().then_some(FdRole::Network));
-        streams.extend(door);
+        if let Some(Network { door, keep }) = network {
+            fds.push(FdRole::Network);
+            fds.extend(keep.is_some().then_some(FdRole::Keep));
+            streams.extend([door].into_iter().chain(keep));
+        }
         let request = Request { fds, ..Request::new(1, Call::Start(Box::new(request))) };
         let packet = Outgoing::new(&request, streams)?;
         let mut last = None;

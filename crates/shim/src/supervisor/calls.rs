@@ -21,6 +21,7 @@ impl Supervisor<'_> {
         match call {
             Call::Start(request) => self.start(*request, given).map(none),
             Call::Network => self.network(),
+            Call::Kept => self.kept(),
             call => self.answer(from, call, given.streams).map(none),
         }
     }
@@ -42,7 +43,8 @@ impl Supervisor<'_> {
             Call::Stats => return container.stats().map(|stats| Answer::Stats(Box::new(stats))),
             Call::Update(resources) => return container.running.update(&resources).map(Answer::Updated),
             Call::Processes => return container.running.processes().map(Answer::Processes),
-            Call::Start(_) | Call::Network | Call::Snapshot | Call::WatchLog | Call::Exec(_) => {}
+            Call::Start(_) | Call::Network | Call::Kept | Call::Snapshot | Call::WatchLog | Call::Exec(_) => {
+            }
         }
         Ok(Answer::Done)
     }
@@ -77,6 +79,13 @@ impl Supervisor<'_> {
             sockets.descriptors().iter().map(|fd| fd.try_clone_to_owned()).collect();
         let copies = copies.map_err(|e| Error::system(format!("dup of a network socket: {e}")))?;
         Ok((Answer::Done, copies))
+    }
+
+    fn kept(&mut self) -> Result<(Answer, Vec<OwnedFd>)> {
+        let nothing = || Error::not_found("nothing was given to this monitor to be kept");
+        let kept = self.running()?.kept.as_ref().ok_or_else(nothing)?;
+        let copy = kept.try_clone().map_err(|e| Error::system(format!("dup of what is kept: {e}")))?;
+        Ok((Answer::Done, vec![copy]))
     }
 
     fn watch_log(&mut self, from: u32) -> Result<Answer> {

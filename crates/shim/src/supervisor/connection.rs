@@ -38,6 +38,8 @@ pub(super) struct Given {
     pub(super) streams: Vec<OwnedFd>,
     /// The end of the door that is the container's.
     pub(super) network: Option<OwnedFd>,
+    /// What is to outlive the daemon.
+    pub(super) kept: Option<OwnedFd>,
 }
 
 /// What every request has, in every version.
@@ -180,6 +182,7 @@ impl Given {
                 (FdRole::Network, Ok(SocketType::SEQPACKET)) if given.network.is_none() => {
                     given.network = Some(fd);
                 }
+                (FdRole::Keep, Ok(_)) if given.kept.is_none() => given.kept = Some(fd),
                 _ => return Err(wrong(format!("a descriptor that came along is no {role:?}"))),
             }
         }

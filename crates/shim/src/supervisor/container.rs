@@ -34,6 +34,8 @@ pub(super) struct Container {
     pub(super) no_log: NoLog,
     /// Kept for every daemon that comes.
     pub(super) network: Option<NetworkSockets>,
+    /// The daemon's, for the next one.
+    pub(super) kept: Option<OwnedFd>,
     pub(super) door: Door,
     pub(super) oom: Registration,
     pub(super) terminal: bool,

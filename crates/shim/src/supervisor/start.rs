@@ -30,7 +30,7 @@ pub(super) fn start(
     sandbox: &dyn Sandbox,
     id: u32,
     request: StartRequest,
-    Given { streams: peers, network }: Given,
+    Given { streams: peers, network, kept }: Given,
 ) -> Result<Container> {
     let name = request.spec.id.clone();
     if peers.len() != request.attach.len() {
@@ -56,6 +56,7 @@ pub(super) fn start(
                 log,
                 no_log: NoLog,
                 network,
+                kept,
                 door,
                 oom: Registration::default(),
                 terminal: request.stdio.terminal.is_some(),

@@ -11,14 +11,20 @@ use tare_kit::{Engine, debs, wait};
 
 use crate::ours;
 
-const IMAGE: &str = "debian-apps:1";
+/// The image of all of them.
+pub(crate) const IMAGE: &str = "debian-apps:1";
+
+/// Gives an engine the Debian image.
+pub(crate) fn have_apps(engine: &Engine) {
+    let archive = debs::debian("services", &["nginx-light", "postgresql", "python3-psycopg2"]);
+    let import = engine.tare(["import".as_ref(), archive.as_os_str(), IMAGE.as_ref()]);
+    import.limit(Duration::from_secs(120)).ok();
+}
 
 /// An engine with the Debian image.
 fn engine() -> Engine {
     let engine = Engine::empty();
-    let archive = debs::debian("apps", &["nginx-light", "postgresql"]);
-    let import = engine.tare(["import".as_ref(), archive.as_os_str(), IMAGE.as_ref()]);
-    import.limit(Duration::from_secs(120)).ok();
+    have_apps(&engine);
     engine
 }
 

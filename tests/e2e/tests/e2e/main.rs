@@ -29,6 +29,7 @@ mod rows;
 mod run;
 mod security;
 mod selinux;
+mod services;
 mod survive;
 mod terminal;
 mod trap;

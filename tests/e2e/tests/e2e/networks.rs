@@ -20,7 +20,7 @@ fn web(engine: &Engine, name: &str, flags: &[&str]) {
 
 /// `wget` in a container; what it got, nothing if it could not.
 fn wget(engine: &Engine, container: &str, url: &str) -> Option<String> {
-    let got = engine.tare(["exec", container, "wget", "-T", "3", "-q", "-O", "-", url]).run();
+    let got = engine.tare(["exec", container, "timeout", "3", "wget", "-q", "-O", "-", url]).run();
     (got.code == 0).then(|| got.out())
 }
 
@@ -28,10 +28,10 @@ fn wget(engine: &Engine, container: &str, url: &str) -> Option<String> {
 fn from_outside(engine: &Engine, url: &str) -> Option<String> {
     let busybox = debs::busybox();
     let words: [&std::ffi::OsStr; 8] = [
+        "timeout".as_ref(),
+        "3".as_ref(),
         busybox.as_os_str(),
         "wget".as_ref(),
-        "-T".as_ref(),
-        "3".as_ref(),
         "-q".as_ref(),
         "-O".as_ref(),
         "-".as_ref(),
@@ -290,7 +290,8 @@ fn the_stock_client_has_networks_and_ports() {
     engine.wait_for_log("web", "up");
     let url = "http://www/";
     let got =
-        docker(&["run", "--rm", "--network", "front", BUSYBOX, "wget", "-T", "3", "-q", "-O", "-", url]).ok();
+        docker(&["run", "--rm", "--network", "front", BUSYBOX, "timeout", "3", "wget", "-q", "-O", "-", url])
+            .ok();
     assert_eq!(got.len(), 12, "the host name is the short id: {got}");
     assert_eq!(reached(|| from_outside(&engine, "http://127.0.0.1:8080/")), got);
     assert_eq!(docker(&["port", "web", "80"]).ok(), "127.0.0.1:8080");

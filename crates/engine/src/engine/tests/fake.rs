@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{ContainerId, Error, ErrorKind, ExecId, Exit, ExitRecord, Result, Signal};
+use tare_shim::client::Network;
 use tare_shim::protocol::{Event, ExecExit, ExecRequest, Snapshot, StartRequest, Started, Streams};
 use tokio::sync::mpsc;
 
@@ -199,7 +200,7 @@ impl Monitors for Arc<World> {
         &self,
         request: StartRequest,
         streams: Vec<OwnedFd>,
-        _: Option<OwnedFd>,
+        _: Option<Network>,
     ) -> BoxFuture<'_, Result<(Link, Started)>> {
         Box::pin(async move {
             let mut state = self.lock();
@@ -246,6 +247,10 @@ impl Monitors for Arc<World> {
 }
 
 impl Monitor for Face {
+    fn kept(&self) -> BoxFuture<'_, Result<OwnedFd>> {
+        Box::pin(async { Err(Error::not_found("nothing was given to be kept")) })
+    }
+
     fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>> {
         Box::pin(async { Err(Error::not_found("no network was set up")) })
     }
