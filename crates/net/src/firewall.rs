@@ -39,6 +39,7 @@ mod element;
 mod flows;
 mod frames;
 mod packets;
+mod round;
 mod rule;
 mod rules;
 mod sysctl;
@@ -108,6 +109,9 @@ struct State {
     rules: Ruleset,
     /// Families that forward only because of us: what is not ours is dropped.
     shut: Vec<IpFamily>,
+    /// Why the host's rules on input do not decide about published ports; none if they do.
+    unheard: Option<Error>,
+    links: Socket,
 }
 
 // === impl Firewall ===
@@ -128,7 +132,9 @@ impl Firewall {
         let mut tables = Tables::new(socket, &settings.table);
         let shut = shut_by(tables.comment()?.as_deref());
         let names = tables.names();
-        let state = State { tables, rules: Ruleset::default(), shut };
+        let links = Socket::open(Protocol::Route)
+            .map_err(|error| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {error}")))?;
+        let state = State { tables, rules: Ruleset::default(), shut, unheard: None, links };
         let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
         Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
     }
@@ -146,6 +152,11 @@ impl Firewall {
     /// How the tables are kept from others, once they are loaded.
     pub fn hold(&self) -> Hold {
         self.lock().tables.hold()
+    }
+
+    /// Why rules of the host's on input do not decide about published ports; none if they do.
+    pub fn unheard(&self) -> Option<String> {
+        self.lock().unheard.as_ref().map(ToString::to_string)
     }
 
     /// Enforces this and nothing else, in one transaction; bridges that are there get the settings that they need.
@@ -300,7 +311,8 @@ impl Firewall {
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
         state.rules = Ruleset::default();
-        state.tables.delete()
+        state.tables.delete()?;
+        round::remove(&mut state.links, &self.settings.table)
     }
 
     /// Somebody else did something to our tables.
@@ -331,9 +343,20 @@ impl Firewall {
             state.shut.extend(new);
         }
         let shut = if self.settings.forwarding == Forwarding::Ours { &state.shut[..] } else { &[] };
-        let mut steps = base::steps(shut);
-        steps.extend(add(of_ruleset(&state.rules)));
-        state.tables.load(&steps, &comment(shut))?;
+        let rules = add(of_ruleset(&state.rules));
+        let comment = comment(shut);
+        state.unheard = match round::ensure(&mut state.links, &self.settings.table) {
+            Ok(round) => {
+                state.tables.hear([true, round.six]);
+                let steps = [base::steps(shut, Some(&round)), rules.clone()].concat();
+                state.tables.load(&steps, &comment).err()
+            }
+            Err(error) => Some(error),
+        };
+        if state.unheard.is_some() {
+            state.tables.hear([false; 2]);
+            state.tables.load(&[base::steps(shut, None), rules].concat(), &comment)?;
+        }
         // Only now that the rules are there.
         lacking.into_iter().try_for_each(sysctl::forward)
     }

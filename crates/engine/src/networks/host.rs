@@ -86,6 +86,9 @@ impl Host {
             let settings = Settings { table: self.table.clone(), forwarding: Forwarding::Ours };
             let firewall = Arc::new(Firewall::open(settings, None)?);
             firewall.load(first())?;
+            if let Some(why) = firewall.unheard() {
+                tracing::warn!("rules of the host's on input do not decide about published ports: {why}");
+            }
             let report = |repair: Repair| match repair {
                 Repair::Done(after) => tracing::warn!(
                     "somebody changed this engine's firewall tables; they are as before after {after:?}"

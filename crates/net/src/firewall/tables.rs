@@ -9,6 +9,8 @@ use super::element::{Place, Step};
 
 /// How often a load is begun again because somebody deleted our table meanwhile.
 const ATTEMPTS: u32 = 5;
+/// Those of our tables.
+const FAMILIES: [Family; 4] = [Family::Inet, Family::Bridge, Family::Ip, Family::Ip6];
 /// `NFTNL_UDATA_TABLE_COMMENT`: shown by `nft list`.
 const COMMENT: u8 = 0;
 
@@ -30,6 +32,8 @@ pub(super) struct Tables {
     name: String,
     guard: String,
     hold: Hold,
+    /// There are tables of what comes to the host by IPv4, by IPv6.
+    input: [bool; 2],
 }
 
 /// One table and what goes into it.
@@ -52,7 +56,12 @@ pub(super) struct Refused {
 
 impl Tables {
     pub(super) fn new(socket: Socket, name: &str) -> Self {
-        Self { socket, name: name.into(), guard: format!("{name}-guard"), hold: Hold::Lasting }
+        Self { socket, name: name.into(), guard: format!("{name}-guard"), hold: Hold::Lasting, input: [false; 2] }
+    }
+
+    /// Whether there are tables of what comes to the host by IPv4 and by IPv6, from the next load on.
+    pub(super) fn hear(&mut self, input: [bool; 2]) {
+        self.input = input;
     }
 
     pub(super) fn hold(&self) -> Hold {
@@ -105,10 +114,10 @@ impl Tables {
     fn load_once(&mut self, steps: &[Step], comment: &str) -> Result<std::result::Result<(), Refused>> {
         let note = note(comment);
         let mut all = Vec::new();
-        for family in [Family::Inet, Family::Bridge] {
+        for family in FAMILIES {
             let found = tables(&mut self.socket, family).map_err(|e| refused_list(&e))?;
             let there = |name: &str| found.iter().any(|(found, _)| found == name);
-            for table in list(self.hold, &self.name, &self.guard).into_iter().filter(|t| t.family == family) {
+            for table in list(self.hold, self.input, &self.name, &self.guard).into_iter().filter(|t| t.family == family) {
                 let mut changes = Vec::new();
                 if there(table.name) {
                     changes.push(Change::DeleteTable);
@@ -123,14 +132,14 @@ impl Tables {
 
     /// Makes changes, in one transaction.
     pub(super) fn apply(&mut self, steps: &[Step]) -> std::result::Result<(), Refused> {
-        let tables = list(self.hold, &self.name, &self.guard);
+        let tables = list(self.hold, self.input, &self.name, &self.guard);
         let all: Vec<_> = tables.iter().map(|t| (t.family, t.name, t.changes(steps).collect())).collect();
         commit(&mut self.socket, &all)
     }
 
     /// Deletes the tables.
     pub(super) fn delete(&mut self) -> Result<()> {
-        for family in [Family::Inet, Family::Bridge] {
+        for family in FAMILIES {
             let found = tables(&mut self.socket, family).map_err(|e| refused_list(&e))?;
             let ours = found.iter().filter(|(name, _)| [&self.name, &self.guard].contains(&name));
             let all: Vec<_> =
@@ -141,7 +150,7 @@ impl Tables {
     }
 }
 
-fn list<'a>(hold: Hold, name: &'a str, guard: &'a str) -> Vec<Table<'a>> {
+fn list<'a>(hold: Hold, input: [bool; 2], name: &'a str, guard: &'a str) -> Vec<Table<'a>> {
     const PACKETS: &[Place] = &[Place::Filter, Place::Nat];
     const ISOLATION: &[Place] = &[Place::Filter];
     const FRAMES: &[Place] = &[Place::Frames];
@@ -150,6 +159,10 @@ fn list<'a>(hold: Hold, name: &'a str, guard: &'a str) -> Vec<Table<'a>> {
         Table { family: Family::Inet, name, flags, places: PACKETS },
         Table { family: Family::Bridge, name, flags, places: FRAMES },
     ];
+    let comes: [(Family, &[Place]); 2] = [(Family::Ip, &[Place::Input4]), (Family::Ip6, &[Place::Input6])];
+    for ((family, places), _) in comes.into_iter().zip(input).filter(|(_, there)| *there) {
+        tables.push(Table { family, name, flags, places });
+    }
     if hold == Hold::Guarded {
         let flags = TableFlags::OWNED;
         tables.push(Table { family: Family::Inet, name: guard, flags, places: ISOLATION });
@@ -176,7 +189,12 @@ fn commit(socket: &mut Socket, all: &[(Family, &str, Vec<Change>)]) -> std::resu
 }
 
 fn word(family: Family) -> &'static str {
-    if family == Family::Bridge { "bridge" } else { "inet" }
+    match family {
+        Family::Bridge => "bridge",
+        Family::Ip => "ip",
+        Family::Ip6 => "ip6",
+        Family::Inet | Family::Netdev => "inet",
+    }
 }
 
 fn describe(change: &Change) -> String {

@@ -41,6 +41,7 @@ const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
 /// `IF_OPER_UP` of RFC 2863.
 const OPERATIONAL: u8 = 6;
 
@@ -133,6 +134,8 @@ pub struct Change<'a> {
     /// The kernel gives it no link-local IPv6 address of its own making from now on: before [`Change::up`], since they take
     /// effect in the other order. The kernel takes it for links that are there only (`EAFNOSUPPORT` with a new one).
     pub no_ipv6_address: bool,
+    /// Nobody is asked for hardware addresses on it: what leaves is sent to the link's own.
+    pub no_arp: bool,
 }
 
 /// What is set of a bridge's port.
@@ -254,7 +257,11 @@ fn put_no_ipv6_address(request: &mut Request) {
 impl Change<'_> {
     /// Asks for it to be made.
     pub fn request(&self, which: Which<'_>) -> Request {
-        let (up, mask) = self.up.map_or((0, 0), |up| (flags(up), IFF_UP));
+        let (mut up, mut mask) = self.up.map_or((0, 0), |up| (flags(up), IFF_UP));
+        if self.no_arp {
+            up |= IFF_NOARP;
+            mask |= IFF_NOARP;
+        }
         let index = if let Which::Index(index) = which { index } else { 0 };
         let mut request = Request::new(RTM_NEWLINK, 0, &head(index, up, mask));
         // With an index a name is the new one, without it says which.
