@@ -49,11 +49,16 @@ fn judged(round: &Round) -> Vec<Step> {
     let of = |place, address, all: &str, one: &str| {
         let set = |name: &str, key: &[Field]| Step {
             place,
-            change: Change::AddSet(Set { name: name.into(), flags: SetFlags::NONE, key: key.into(), data: None }),
+            change: Change::AddSet(Set {
+                name: name.into(),
+                flags: SetFlags::NONE,
+                key: key.into(),
+                data: None,
+            }),
         };
-        let hook =
-            Some(Hook { kind: "filter", number: INPUT, priority: LAST, drop: false, device: None });
-        let chain = |name: &str, hook| Step { place, change: Change::AddChain(Chain { name: name.into(), hook }) };
+        let hook = Some(Hook { kind: "filter", number: INPUT, priority: LAST, drop: false, device: None });
+        let chain =
+            |name: &str, hook| Step { place, change: Change::AddChain(Chain { name: name.into(), hook }) };
         vec![
             set(all, &[Transport, Port]),
             set(one, &[address, Transport, Port]),

@@ -195,7 +195,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// The name of a link as the kernel has it.
-fn name(link: &str) -> [u8; 16] {
+pub(super) fn name(link: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(link.bytes()).for_each(|(to, from)| *to = from);
     bytes

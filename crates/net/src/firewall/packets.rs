@@ -6,7 +6,7 @@ use tare_sys::nftables::{
 
 use super::IpFamily;
 use super::base::rules;
-use super::element::{Place, Step};
+use super::element::{Place, Step, name};
 use super::round::{self, Round};
 use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
 
@@ -102,7 +102,7 @@ pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
     let begins = || when().tracked(CtKey::State, NEW);
     let input = [
         // It was round already, and its port is published no longer.
-        when().meta(Meta::InputName, link(&round.back)).drop(),
+        when().meta(Meta::InputName, name(&round.back)).drop(),
         when().meta(Meta::InputName, LO).accept(),
         begins().key(&port_at(to)).within(one).goto("round"),
         local(begins().key(&PORT).within(all), Do::Equal).goto("round"),
@@ -120,7 +120,7 @@ pub(super) fn translation(round: Option<&Round>) -> Vec<Step> {
     let before = match round {
         Some(round) => [
             rules(Place::Nat, "prerouting", look(when().input("bridges"))),
-            rules(Place::Nat, "prerouting", look(when().meta(Meta::InputName, link(&round.back)))),
+            rules(Place::Nat, "prerouting", look(when().meta(Meta::InputName, name(&round.back)))),
         ]
         .concat(),
         None => rules(Place::Nat, "prerouting", look(when())),
@@ -129,13 +129,6 @@ pub(super) fn translation(round: Option<&Round>) -> Vec<Step> {
         .into_iter()
         .flatten()
         .collect()
-}
-
-/// The name of a link as the kernel has it.
-fn link(name: &str) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    bytes
 }
 
 /// A port of the host becomes one of a container.

@@ -40,6 +40,8 @@ pub(super) const TO6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The pair as the rules know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Round {
+    /// Name of the end that copies are sent by.
+    pub(super) there: String,
     /// Index of the end that copies are sent by.
     pub(super) out: u32,
     /// Name of the end that they come in by.
@@ -66,7 +68,7 @@ pub(super) fn ensure(socket: &mut Socket, table: &str) -> Result<Round> {
             Route { network: TO6.into(), prefix: 128, gateway: None, link: Some(made.0), metric: None };
         there(route::add(socket, &route)).map_err(|error| failed(&out, &error))?;
     }
-    Ok(Round { out: made.0, back, six })
+    Ok(Round { there: out, out: made.0, back, six })
 }
 
 /// Takes it away.
@@ -102,9 +104,8 @@ fn there(done: netlink::Result<()>) -> netlink::Result<()> {
 /// Names of the ends: a link's name has no room for that of every table.
 fn names(table: &str) -> [String; 2] {
     // FNV-1a.
-    let hash = table.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash =
+        table.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     ["o", "i"].map(|end| format!("tare-{hash:08x}-{end}"))
 }
 

@@ -56,7 +56,13 @@ pub(super) struct Refused {
 
 impl Tables {
     pub(super) fn new(socket: Socket, name: &str) -> Self {
-        Self { socket, name: name.into(), guard: format!("{name}-guard"), hold: Hold::Lasting, input: [false; 2] }
+        Self {
+            socket,
+            name: name.into(),
+            guard: format!("{name}-guard"),
+            hold: Hold::Lasting,
+            input: [false; 2],
+        }
     }
 
     /// Whether there are tables of what comes to the host by IPv4 and by IPv6, from the next load on.
@@ -76,6 +82,10 @@ impl Tables {
 
     pub(super) fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
     }
 
     /// Names of the tables that there may be.
@@ -117,7 +127,10 @@ impl Tables {
         for family in FAMILIES {
             let found = tables(&mut self.socket, family).map_err(|e| refused_list(&e))?;
             let there = |name: &str| found.iter().any(|(found, _)| found == name);
-            for table in list(self.hold, self.input, &self.name, &self.guard).into_iter().filter(|t| t.family == family) {
+            for table in list(self.hold, self.input, &self.name, &self.guard)
+                .into_iter()
+                .filter(|t| t.family == family)
+            {
                 let mut changes = Vec::new();
                 if there(table.name) {
                     changes.push(Change::DeleteTable);
@@ -188,7 +201,7 @@ fn commit(socket: &mut Socket, all: &[(Family, &str, Vec<Change>)]) -> std::resu
     })
 }
 
-fn word(family: Family) -> &'static str {
+pub(super) fn word(family: Family) -> &'static str {
     match family {
         Family::Bridge => "bridge",
         Family::Ip => "ip",
@@ -205,6 +218,7 @@ fn describe(change: &Change) -> String {
         Change::DeleteChain(name) => format!("delete chain {name}"),
         Change::FlushChain(name) => format!("flush chain {name}"),
         Change::AddRule { chain, .. } => format!("add rule to chain {chain}"),
+        Change::DeleteRule { chain, handle } => format!("delete rule {handle} of chain {chain}"),
         Change::AddSet(set) => format!("add set {}", set.name),
         Change::DeleteSet(name) => format!("delete set {name}"),
         Change::AddElements { set, elements } => format!("add {} elements to set {set}", elements.len()),
@@ -216,7 +230,7 @@ fn describe(change: &Change) -> String {
 }
 
 /// A comment as nft keeps it: kind, length, text, end.
-fn note(comment: &str) -> Vec<u8> {
+pub(super) fn note(comment: &str) -> Vec<u8> {
     let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
     let mut note = vec![COMMENT, length];
     note.extend(comment.bytes().take(usize::from(length) - 1));

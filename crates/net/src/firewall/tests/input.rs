@@ -83,9 +83,9 @@ fn a_refusal_of_the_hosts_comes_from_the_host_at_once() {
     let (world, _a) = strict();
     rules(&world, "add rule inet own opened tcp dport 8080 reject with tcp reset");
     for to in [HOST, HOST6] {
-        let refused = world.lan.run(move || {
-            std::net::TcpStream::connect((to, 8080)).map(drop).map_err(|error| error.kind())
-        });
+        let refused = world
+            .lan
+            .run(move || std::net::TcpStream::connect((to, 8080)).map(drop).map_err(|error| error.kind()));
         assert_eq!(refused, Err(std::io::ErrorKind::ConnectionRefused), "{to}");
     }
 }
