@@ -39,6 +39,8 @@ mod element;
 mod flows;
 mod frames;
 mod packets;
+mod policy;
+mod round;
 mod rule;
 mod rules;
 mod sysctl;
@@ -108,6 +110,11 @@ struct State {
     rules: Ruleset,
     /// Families that forward only because of us: what is not ours is dropped.
     shut: Vec<IpFamily>,
+    /// Why the host's rules on input do not decide about published ports; none if they do.
+    unheard: Option<Error>,
+    links: Socket,
+    /// The link by which the second round begins.
+    round: Option<String>,
 }
 
 // === impl Firewall ===
@@ -128,7 +135,9 @@ impl Firewall {
         let mut tables = Tables::new(socket, &settings.table);
         let shut = shut_by(tables.comment()?.as_deref());
         let names = tables.names();
-        let state = State { tables, rules: Ruleset::default(), shut };
+        let links = Socket::open(Protocol::Route)
+            .map_err(|error| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {error}")))?;
+        let state = State { tables, rules: Ruleset::default(), shut, unheard: None, links, round: None };
         let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
         Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
     }
@@ -154,6 +163,11 @@ impl Firewall {
     /// How the tables are kept from others, once they are loaded.
     pub fn hold(&self) -> Hold {
         self.lock().tables.hold()
+    }
+
+    /// Why rules of the host's on input do not decide about published ports; none if they do.
+    pub fn unheard(&self) -> Option<String> {
+        self.lock().unheard.as_ref().map(ToString::to_string)
     }
 
     /// Enforces this and nothing else, in one transaction; bridges that are there get the settings that they need.
@@ -190,7 +204,7 @@ impl Firewall {
         // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
         let all = before.is_some() || !self.lacks_forwarding(&state)?.is_empty();
         let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
-        if let Err(error) = done {
+        if let Err(error) = done.and_then(|()| self.settle_in(&mut state)) {
             match before {
                 Some(before) => state.rules.bridges.insert(name, before),
                 None => state.rules.bridges.remove(&name),
@@ -216,7 +230,7 @@ impl Firewall {
         self.apply(&mut state, &delete(members))?;
         state.rules.bridges.remove(name);
         forget(&mut state.rules, &links, &ports);
-        Ok(())
+        self.settle_in(&mut state)
     }
 
     /// Lets containers send from their links, and publishes ports, all or nothing. A link is admitted before it is up.
@@ -308,7 +322,33 @@ impl Firewall {
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
         state.rules = Ruleset::default();
-        state.tables.delete()
+        state.round = None;
+        self.settle_in(&mut state)?;
+        state.tables.delete()?;
+        round::remove(&mut state.links, &self.settings.table)
+    }
+
+    /// Lets what is ours pass where the host drops by policy.
+    fn settle(&self) -> Result<()> {
+        self.settle_in(&mut self.lock())
+    }
+
+    fn settle_in(&self, state: &mut State) -> Result<()> {
+        if self.settings.forwarding == Forwarding::Leave {
+            return Ok(());
+        }
+        let bridges = state.rules.bridges.values().filter(|bridge| !bridge.internal);
+        let passing = policy::Passing {
+            owner: self.settings.table.clone(),
+            bridges: bridges.map(|bridge| bridge.name.clone()).collect(),
+            round: state.round.clone(),
+        };
+        policy::settle(state.tables.socket_mut(), &passing)
+    }
+
+    /// Somebody else changed where the host may drop by policy.
+    fn is_policy(&self, news: News<'_>) -> bool {
+        news.sender != self.port && news.table == policy::TABLE
     }
 
     /// Somebody else did something to our tables.
@@ -339,11 +379,25 @@ impl Firewall {
             state.shut.extend(new);
         }
         let shut = if self.settings.forwarding == Forwarding::Ours { &state.shut[..] } else { &[] };
-        let mut steps = base::steps(shut);
-        steps.extend(add(of_ruleset(&state.rules)));
-        state.tables.load(&steps, &comment(shut))?;
+        let rules = add(of_ruleset(&state.rules));
+        let comment = comment(shut);
+        state.unheard = match round::ensure(&mut state.links, &self.settings.table) {
+            Ok(round) => {
+                state.tables.hear([true, round.six]);
+                let steps = [base::steps(shut, Some(&round)), rules.clone()].concat();
+                state.round = Some(round.there);
+                state.tables.load(&steps, &comment).err()
+            }
+            Err(error) => Some(error),
+        };
+        if state.unheard.is_some() {
+            state.tables.hear([false; 2]);
+            state.round = None;
+            state.tables.load(&[base::steps(shut, None), rules].concat(), &comment)?;
+        }
         // Only now that the rules are there.
-        lacking.into_iter().try_for_each(sysctl::forward)
+        lacking.into_iter().try_for_each(sysctl::forward)?;
+        self.settle_in(state)
     }
 
     /// Families that our bridges need forwarded and the host does not forward.

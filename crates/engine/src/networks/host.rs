@@ -111,6 +111,9 @@ impl Host {
     fn enforce(&self, firewall: Firewall, first: Ruleset) -> Result<()> {
         let firewall = Arc::new(firewall);
         firewall.load(first)?;
+        if let Some(why) = firewall.unheard() {
+            tracing::warn!("rules of the host's on input do not decide about published ports: {why}");
+        }
         let report = |repair: Repair| match repair {
             Repair::Done(after) => tracing::warn!(
                 "somebody changed this engine's firewall tables; they are as before after {after:?}"

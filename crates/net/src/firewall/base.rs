@@ -3,9 +3,11 @@
 use tare_sys::nftables::{Chain, Change, Expression as Do, Field, Hook, MapData, Set, SetFlags};
 
 use super::element::{Place, Step};
+use super::round::Round;
 use super::{IpFamily, frames, packets};
 
 const PREROUTING: u32 = 0;
+const INPUT: u32 = 1;
 const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
@@ -14,14 +16,24 @@ const RAW: i32 = -300;
 const FILTER: i32 = 0;
 const DNAT: i32 = -100;
 const SNAT: i32 = 100;
+/// Behind everybody's filter: only the kernel's own last hook comes later.
+const LAST: i32 = 1_000_000_000;
 /// Before `br_netfilter` shows frames to the rules of the host.
 const BRIDGE_EARLY: i32 = -300;
 const BRIDGE_FILTER: i32 = -200;
 
-/// All sets, chains and rules; of the families in `shut` nothing is forwarded that does not concern our bridges.
-pub(super) fn steps(shut: &[IpFamily]) -> Vec<Step> {
-    let parts =
-        [sets(), maps(), chains(), packets::isolation(shut), packets::translation(), frames::senders()];
+/// All sets, chains and rules; of the families in `shut` nothing is forwarded that does not concern our bridges. With a
+/// `round` the host's rules on input decide about published ports.
+pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>) -> Vec<Step> {
+    let parts = [
+        sets(),
+        maps(),
+        chains(),
+        packets::isolation(shut),
+        packets::translation(round),
+        frames::senders(),
+        round.map(judged).unwrap_or_default(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -29,6 +41,38 @@ pub(super) fn steps(shut: &[IpFamily]) -> Vec<Step> {
 pub(super) fn rules<const N: usize>(place: Place, chain: &str, rules: [Vec<Do>; N]) -> Vec<Step> {
     let rule = |rule| Change::AddRule { chain: chain.into(), rule, note: Vec::new() };
     rules.into_iter().map(|one| Step { place, change: rule(one) }).collect()
+}
+
+/// The tables of what comes to the host.
+fn judged(round: &Round) -> Vec<Step> {
+    use Field::{Ip, Ip6, Port, Transport};
+    let of = |place, address, all: &str, one: &str| {
+        let set = |name: &str, key: &[Field]| Step {
+            place,
+            change: Change::AddSet(Set {
+                name: name.into(),
+                flags: SetFlags::NONE,
+                key: key.into(),
+                data: None,
+            }),
+        };
+        let hook = Some(Hook { kind: "filter", number: INPUT, priority: LAST, drop: false, device: None });
+        let chain =
+            |name: &str, hook| Step { place, change: Change::AddChain(Chain { name: name.into(), hook }) };
+        vec![
+            set(all, &[Transport, Port]),
+            set(one, &[address, Transport, Port]),
+            chain("input", hook),
+            chain("round", None),
+        ]
+    };
+    let mut steps = of(Place::Input4, Ip, "ports4", "host_ports4");
+    steps.extend(packets::judged(round, IpFamily::V4));
+    if round.six {
+        steps.extend(of(Place::Input6, Ip6, "ports6", "host_ports6"));
+        steps.extend(packets::judged(round, IpFamily::V6));
+    }
+    steps
 }
 
 fn sets() -> Vec<Step> {

@@ -18,6 +18,10 @@ pub(super) enum Place {
     Nat,
     /// The table of frames.
     Frames,
+    /// The table of what comes to the host by IPv4: what goes round once more.
+    Input4,
+    /// The same of IPv6.
+    Input6,
 }
 
 /// A change and its place.
@@ -58,7 +62,8 @@ pub(super) fn delete(members: Vec<Member>) -> Vec<Step> {
 
 fn steps(members: Vec<Member>, change: impl Fn(String, Vec<Element>) -> Change) -> Vec<Step> {
     let mut groups: Vec<(Place, &'static str, Vec<Element>)> = Vec::new();
-    for Member { place, set, element } in members {
+    let judged: Vec<_> = members.iter().filter_map(judged).collect();
+    for Member { place, set, element } in members.into_iter().chain(judged) {
         match groups.last_mut() {
             Some((at, last, elements)) if (*at, *last) == (place, set) => elements.push(element),
             _ => groups.push((place, set, vec![element])),
@@ -66,6 +71,16 @@ fn steps(members: Vec<Member>, change: impl Fn(String, Vec<Element>) -> Change) 
     }
     let step = |(place, set, elements): (_, &str, _)| Step { place, change: change(set.into(), elements) };
     groups.into_iter().map(step).collect()
+}
+
+/// What the table of input has for a port of the host: the key without what it becomes.
+fn judged(member: &Member) -> Option<Member> {
+    let place = match member.set {
+        "ports4" | "host_ports4" => Place::Input4,
+        "ports6" | "host_ports6" => Place::Input6,
+        _ => return None,
+    };
+    Some(Member { place, set: member.set, element: Element::key(member.element.key.clone()) })
 }
 
 /// Those of a bridge.
@@ -185,7 +200,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// The name of a link as the kernel has it.
-fn name(link: &str) -> [u8; 16] {
+pub(super) fn name(link: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(link.bytes()).for_each(|(to, from)| *to = from);
     bytes

@@ -6,13 +6,15 @@ use tare_sys::nftables::{
 
 use super::IpFamily;
 use super::base::rules;
-use super::element::{Place, Step};
+use super::element::{Place, Step, name};
+use super::round::{self, Round};
 use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
 
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
 const RTN_LOCAL: u32 = 2;
 const INVALID: u32 = 1;
+const NEW: u32 = 8;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const DNATED: u32 = 32;
 const LO: [u8; 16] = *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -89,11 +91,46 @@ fn leaves() -> Vec<Step> {
     rules(Place::Filter, "leaves", all)
 }
 
-/// What is rewritten.
-pub(super) fn translation() -> Vec<Step> {
-    let look = || [when().verdict(Verdict::Jump("published".into()))];
-    let before = rules(Place::Nat, "prerouting", look());
-    [before, rules(Place::Nat, "output", look()), published(), postrouting()].into_iter().flatten().collect()
+/// What came to the host, and what its own rules let in: what begins a connection to a published port goes round.
+pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
+    let (place, to, all, one) = match family {
+        IpFamily::V4 => (Place::Input4, Payload::IP_DESTINATION, "ports4", "host_ports4"),
+        IpFamily::V6 => (Place::Input6, Payload::IP6_DESTINATION, "ports6", "host_ports6"),
+    };
+    let gateway = match family {
+        IpFamily::V4 => round::TO.octets().to_vec(),
+        IpFamily::V6 => round::TO6.octets().to_vec(),
+    };
+    let begins = || when().tracked(CtKey::State, NEW);
+    let input = [
+        // It was round already, and its port is published no longer.
+        when().meta(Meta::InputName, name(&round.back)).drop(),
+        when().meta(Meta::InputName, LO).accept(),
+        begins().key(&port_at(to)).within(one).goto("round"),
+        local(begins().key(&PORT).within(all), Do::Equal).goto("round"),
+    ];
+    let copy = when()
+        .then(Do::Constant(gateway, Register(0)))
+        .then(Do::Constant(round.out.to_ne_bytes().into(), Register(FOUND)))
+        .then(Do::Copy(Register(0), Register(FOUND)));
+    [rules(place, "input", input), rules(place, "round", [copy.drop()])].into_iter().flatten().collect()
+}
+
+/// What is rewritten. What comes from outside is so only in its second round, if there is one.
+pub(super) fn translation(round: Option<&Round>) -> Vec<Step> {
+    let look = |rule: Rule| [rule.verdict(Verdict::Jump("published".into()))];
+    let before = match round {
+        Some(round) => [
+            rules(Place::Nat, "prerouting", look(when().input("bridges"))),
+            rules(Place::Nat, "prerouting", look(when().meta(Meta::InputName, name(&round.back)))),
+        ]
+        .concat(),
+        None => rules(Place::Nat, "prerouting", look(when())),
+    };
+    [before, rules(Place::Nat, "output", look(when())), published(), postrouting()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A port of the host becomes one of a container.

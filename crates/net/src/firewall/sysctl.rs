@@ -62,6 +62,28 @@ pub(super) fn bridge(name: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// What the ends of the second round need; false without IPv6.
+///
+/// What comes round has senders that are reached by other links, which is no reason to drop it: 2, because the greater of
+/// this and the host's own setting counts.
+pub(super) fn round(out: &str, back: &str) -> Result<bool> {
+    let conf = |family: &str, link: &str, setting: &str| {
+        Path::new(ROOT).join(family).join("conf").join(link).join(setting)
+    };
+    write(&conf("ipv4", back, "rp_filter"), "2")?;
+    write(&conf("ipv4", back, "forwarding"), "1")?;
+    if !conf("ipv6", back, "disable_ipv6").exists() {
+        return Ok(false);
+    }
+    for link in [out, back] {
+        for (setting, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_redirects", "0")] {
+            write(&conf("ipv6", link, setting), value)?;
+        }
+    }
+    write(&conf("ipv6", back, "forwarding"), "1")?;
+    Ok(true)
+}
+
 fn forwarding(family: IpFamily) -> PathBuf {
     Path::new(ROOT).join(match family {
         IpFamily::V4 => "ipv4/ip_forward",

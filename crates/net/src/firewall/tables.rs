@@ -9,6 +9,8 @@ use super::element::{Place, Step};
 
 /// How often a load is begun again because somebody deleted our table meanwhile.
 const ATTEMPTS: u32 = 5;
+/// Those of our tables.
+const FAMILIES: [Family; 4] = [Family::Inet, Family::Bridge, Family::Ip, Family::Ip6];
 /// `NFTNL_UDATA_TABLE_COMMENT`: shown by `nft list`.
 const COMMENT: u8 = 0;
 
@@ -30,6 +32,8 @@ pub(super) struct Tables {
     name: String,
     guard: String,
     hold: Hold,
+    /// There are tables of what comes to the host by IPv4, by IPv6.
+    input: [bool; 2],
 }
 
 /// One table and what goes into it.
@@ -52,7 +56,18 @@ pub(super) struct Refused {
 
 impl Tables {
     pub(super) fn new(socket: Socket, name: &str) -> Self {
-        Self { socket, name: name.into(), guard: format!("{name}-guard"), hold: Hold::Lasting }
+        Self {
+            socket,
+            name: name.into(),
+            guard: format!("{name}-guard"),
+            hold: Hold::Lasting,
+            input: [false; 2],
+        }
+    }
+
+    /// Whether there are tables of what comes to the host by IPv4 and by IPv6, from the next load on.
+    pub(super) fn hear(&mut self, input: [bool; 2]) {
+        self.input = input;
     }
 
     pub(super) fn hold(&self) -> Hold {
@@ -67,6 +82,10 @@ impl Tables {
 
     pub(super) fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
     }
 
     /// Names of the tables that there may be.
@@ -105,10 +124,13 @@ impl Tables {
     fn load_once(&mut self, steps: &[Step], comment: &str) -> Result<std::result::Result<(), Refused>> {
         let note = note(comment);
         let mut all = Vec::new();
-        for family in [Family::Inet, Family::Bridge] {
+        for family in FAMILIES {
             let found = tables(&mut self.socket, family).map_err(|e| refused_list(&e))?;
             let there = |name: &str| found.iter().any(|(found, _)| found == name);
-            for table in list(self.hold, &self.name, &self.guard).into_iter().filter(|t| t.family == family) {
+            for table in list(self.hold, self.input, &self.name, &self.guard)
+                .into_iter()
+                .filter(|t| t.family == family)
+            {
                 let mut changes = Vec::new();
                 if there(table.name) {
                     changes.push(Change::DeleteTable);
@@ -123,14 +145,14 @@ impl Tables {
 
     /// Makes changes, in one transaction.
     pub(super) fn apply(&mut self, steps: &[Step]) -> std::result::Result<(), Refused> {
-        let tables = list(self.hold, &self.name, &self.guard);
+        let tables = list(self.hold, self.input, &self.name, &self.guard);
         let all: Vec<_> = tables.iter().map(|t| (t.family, t.name, t.changes(steps).collect())).collect();
         commit(&mut self.socket, &all)
     }
 
     /// Deletes the tables.
     pub(super) fn delete(&mut self) -> Result<()> {
-        for family in [Family::Inet, Family::Bridge] {
+        for family in FAMILIES {
             let found = tables(&mut self.socket, family).map_err(|e| refused_list(&e))?;
             let ours = found.iter().filter(|(name, _)| [&self.name, &self.guard].contains(&name));
             let all: Vec<_> =
@@ -141,7 +163,7 @@ impl Tables {
     }
 }
 
-fn list<'a>(hold: Hold, name: &'a str, guard: &'a str) -> Vec<Table<'a>> {
+fn list<'a>(hold: Hold, input: [bool; 2], name: &'a str, guard: &'a str) -> Vec<Table<'a>> {
     const PACKETS: &[Place] = &[Place::Filter, Place::Nat];
     const ISOLATION: &[Place] = &[Place::Filter];
     const FRAMES: &[Place] = &[Place::Frames];
@@ -150,6 +172,10 @@ fn list<'a>(hold: Hold, name: &'a str, guard: &'a str) -> Vec<Table<'a>> {
         Table { family: Family::Inet, name, flags, places: PACKETS },
         Table { family: Family::Bridge, name, flags, places: FRAMES },
     ];
+    let comes: [(Family, &[Place]); 2] = [(Family::Ip, &[Place::Input4]), (Family::Ip6, &[Place::Input6])];
+    for ((family, places), _) in comes.into_iter().zip(input).filter(|(_, there)| *there) {
+        tables.push(Table { family, name, flags, places });
+    }
     if hold == Hold::Guarded {
         let flags = TableFlags::OWNED;
         tables.push(Table { family: Family::Inet, name: guard, flags, places: ISOLATION });
@@ -175,8 +201,13 @@ fn commit(socket: &mut Socket, all: &[(Family, &str, Vec<Change>)]) -> std::resu
     })
 }
 
-fn word(family: Family) -> &'static str {
-    if family == Family::Bridge { "bridge" } else { "inet" }
+pub(super) fn word(family: Family) -> &'static str {
+    match family {
+        Family::Bridge => "bridge",
+        Family::Ip => "ip",
+        Family::Ip6 => "ip6",
+        Family::Inet | Family::Netdev => "inet",
+    }
 }
 
 fn describe(change: &Change) -> String {
@@ -187,6 +218,7 @@ fn describe(change: &Change) -> String {
         Change::DeleteChain(name) => format!("delete chain {name}"),
         Change::FlushChain(name) => format!("flush chain {name}"),
         Change::AddRule { chain, .. } => format!("add rule to chain {chain}"),
+        Change::DeleteRule { chain, handle } => format!("delete rule {handle} of chain {chain}"),
         Change::AddSet(set) => format!("add set {}", set.name),
         Change::DeleteSet(name) => format!("delete set {name}"),
         Change::AddElements { set, elements } => format!("add {} elements to set {set}", elements.len()),
@@ -198,7 +230,7 @@ fn describe(change: &Change) -> String {
 }
 
 /// A comment as nft keeps it: kind, length, text, end.
-fn note(comment: &str) -> Vec<u8> {
+pub(super) fn note(comment: &str) -> Vec<u8> {
     let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
     let mut note = vec![COMMENT, length];
     note.extend(comment.bytes().take(usize::from(length) - 1));

@@ -2,6 +2,8 @@
 
 mod flows;
 mod frames;
+mod hosts;
+mod input;
 mod listing;
 mod plan;
 mod traffic;

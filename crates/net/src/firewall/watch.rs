@@ -89,13 +89,17 @@ fn run(firewall: &Firewall, mut monitor: Monitor, stop: &OwnedFd, report: impl F
 /// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost and somebody could have.
 /// Tables with an owner nobody else can change.
 fn heard(firewall: &Firewall, monitor: &mut Monitor, stop: &OwnedFd) -> bool {
-    let mut ours = false;
+    let (mut ours, mut policy) = (false, false);
     loop {
-        let read = monitor.wait(|news| ours |= firewall.concerns(news));
+        let read = monitor.wait(|news| {
+            ours |= firewall.concerns(news);
+            policy |= firewall.is_policy(news);
+        });
         // News may be lost to a large repair of our own: another one for that would never end.
         ours |= read.is_err() && firewall.hold() != Hold::Lasting;
         if wait(monitor, stop, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Some(true) {
-            return ours;
+            // What fails here is tried again with everything else.
+            return ours || policy && firewall.settle().is_err();
         }
     }
 }

@@ -16,6 +16,9 @@ const IFA_FLAGS: u16 = 8;
 const IFA_F_NODAD: u32 = 0x02;
 const IFA_F_PERMANENT: u32 = 0x80;
 const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_HOST: u8 = 254;
+/// Of those who have none: RFC 7600, section 4.8.
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const FIXED: usize = 8;
 
 /// An address with the length of its network's prefix, on a link.
@@ -134,7 +137,9 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Address>> {
 
 /// `struct ifaddrmsg`: family, prefix, flags, scope (0: everywhere), index.
 fn head(address: &Address) -> [u8; FIXED] {
-    let mut head = [family(address.ip), address.prefix, 0, 0, 0, 0, 0, 0];
+    // The kernel picks none of these as the sender of what leaves.
+    let scope = if address.ip == IpAddr::V4(DUMMY) { SCOPE_HOST } else { SCOPE_UNIVERSE };
+    let mut head = [family(address.ip), address.prefix, 0, scope, 0, 0, 0, 0];
     head[4..].copy_from_slice(&address.link.to_ne_bytes());
     head
 }

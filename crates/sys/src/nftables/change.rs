@@ -7,9 +7,11 @@ const SUBSYSTEM: u16 = 10 << 8;
 pub(super) const NEW_TABLE: u16 = SUBSYSTEM;
 pub(super) const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DEL_TABLE: u16 = SUBSYSTEM | 2;
-const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+pub(super) const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+pub(super) const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const DEL_CHAIN: u16 = SUBSYSTEM | 5;
-const NEW_RULE: u16 = SUBSYSTEM | 6;
+pub(super) const NEW_RULE: u16 = SUBSYSTEM | 6;
+pub(super) const GET_RULE: u16 = SUBSYSTEM | 7;
 const DEL_RULE: u16 = SUBSYSTEM | 8;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const DEL_SET: u16 = SUBSYSTEM | 11;
@@ -20,18 +22,19 @@ const DEL_ELEMENT: u16 = SUBSYSTEM | 14;
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
 const TABLE_USERDATA: u16 = 6;
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_TABLE: u16 = 1;
+pub(super) const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const HOOK_DEVICE: u16 = 3;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
+pub(super) const RULE_TABLE: u16 = 1;
+pub(super) const RULE_CHAIN: u16 = 2;
+pub(super) const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
-const RULE_USERDATA: u16 = 7;
+pub(super) const RULE_USERDATA: u16 = 7;
 const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
@@ -189,6 +192,13 @@ pub enum Change {
         /// What its owner wrote to itself.
         note: Vec<u8>,
     },
+    /// One rule of a chain.
+    DeleteRule {
+        /// The chain.
+        chain: String,
+        /// Its number, as [`rules`](super::rules) gives it.
+        handle: u64,
+    },
     /// A set or map.
     AddSet(Set),
     /// A set or map that no rule uses.
@@ -245,6 +255,11 @@ impl Change {
             Self::DeleteChain(name) => in_table(family, DEL_CHAIN, table, CHAIN_NAME, name),
             Self::FlushChain(name) => in_table(family, DEL_RULE, table, RULE_CHAIN, name),
             Self::AddRule { chain, rule, note } => add_rule(family, table, chain, rule, note),
+            Self::DeleteRule { chain, handle } => {
+                let mut request = in_table(family, DEL_RULE, table, RULE_CHAIN, chain);
+                request.put(RULE_HANDLE, &handle.to_be_bytes());
+                request
+            }
             Self::AddSet(set) => set.request(family, table, number),
             Self::DeleteSet(name) => in_table(family, DEL_SET, table, SET_NAME, name),
             Self::FlushSet(name) => in_table(family, DEL_ELEMENT, table, ELEMENTS_SET, name),

@@ -133,6 +133,9 @@ pub enum Expression {
     Nat(NatKind, super::Family, Register, Option<Register>),
     /// Rewrites the sender to the address of the device that the packet leaves by.
     Masquerade,
+    /// Sends a copy, untracked, to the address in the first register by the link in the second. Only of families `ip` and
+    /// `ip6`.
+    Copy(Register, Register),
     /// Counts packets and bytes.
     Counter,
     /// Answers that nobody is there (`icmpx port-unreachable`, or a TCP reset).
@@ -256,6 +259,7 @@ impl Expression {
             Self::In(..) | Self::NotIn(..) | Self::Map(..) | Self::VerdictMap(..) => "lookup",
             Self::Nat(..) => "nat",
             Self::Masquerade => "masq",
+            Self::Copy(..) => "dup",
             Self::Counter => "counter",
             Self::Reject { .. } => "reject",
         }
@@ -298,6 +302,7 @@ impl Expression {
                     numbers(data, &[(5, port.number())]);
                 }
             }
+            Self::Copy(address, link) => numbers(data, &[(1, address.number()), (2, link.number())]),
             Self::Masquerade | Self::Counter => {}
             Self::Reject { reset: true } => numbers(data, &[(1, 1)]),
             Self::Reject { reset: false } => {

@@ -3,8 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::change::{
-    ELEMENT_DATA, ELEMENT_KEY, ELEMENTS_LIST, ELEMENTS_SET, ELEMENTS_TABLE, Family, GET_ELEMENT, GET_TABLE,
-    LIST_ELEMENT, NEW_ELEMENT, NEW_TABLE, request,
+    CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, ELEMENT_DATA, ELEMENT_KEY, ELEMENTS_LIST, ELEMENTS_SET,
+    ELEMENTS_TABLE, Family, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_TABLE, LIST_ELEMENT, NEW_CHAIN,
+    NEW_ELEMENT, NEW_RULE, NEW_TABLE, RULE_CHAIN, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, request,
 };
 use crate::netlink::{Message, Protocol, Result, Socket};
 
@@ -77,6 +78,37 @@ pub fn tables(socket: &mut Socket, family: Family) -> Result<Vec<(String, Vec<u8
         let attributes = message.attributes(FIXED);
         let name = attributes.str(TABLE_NAME).filter(|_| message.kind == NEW_TABLE)?;
         Some((name.to_owned(), attributes.find(TABLE_USERDATA).unwrap_or_default().to_vec()))
+    })
+}
+
+/// Names of the chains of a table that drop what no rule of theirs decides about.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn dropping_chains(socket: &mut Socket, family: Family, table: &str) -> Result<Vec<String>> {
+    const DROP: [u8; 4] = [0; 4];
+    socket.dump(&request(family, GET_CHAIN, 0), |message| {
+        let attributes = message.attributes(FIXED);
+        let there = message.kind == NEW_CHAIN && attributes.str(CHAIN_TABLE) == Some(table);
+        let drops = attributes.find(CHAIN_POLICY).is_some_and(|policy| policy == DROP);
+        attributes.str(CHAIN_NAME).filter(|_| there && drops).map(str::to_owned)
+    })
+}
+
+/// Numbers of the rules of a chain, in their order, with what their owners wrote to themselves.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn rules(socket: &mut Socket, family: Family, table: &str, chain: &str) -> Result<Vec<(u64, Vec<u8>)>> {
+    let mut asked = request(family, GET_RULE, 0);
+    asked.put_str(RULE_TABLE, table).put_str(RULE_CHAIN, chain);
+    socket.dump(&asked, |message| {
+        let attributes = message.attributes(FIXED);
+        let handle = attributes.find(RULE_HANDLE).filter(|_| message.kind == NEW_RULE)?;
+        let note = attributes.find(RULE_USERDATA).unwrap_or_default().to_vec();
+        // Older kernels ignore what is asked and give all rules.
+        let here = attributes.str(RULE_TABLE) == Some(table) && attributes.str(RULE_CHAIN) == Some(chain);
+        Some((u64::from_be_bytes(handle.try_into().ok()?), note)).filter(|_| here)
     })
 }
 

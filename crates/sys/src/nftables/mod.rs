@@ -19,7 +19,7 @@ pub use change::{
     Chain, Change, Element, Family, Field, Hook, MapData, Part, Set, SetFlags, TableFlags, apply, apply_all,
 };
 pub use expression::{CtKey, Data, Expression, FibResult, Meta, NatKind, Payload, Register, Verdict};
-pub use list::{Monitor, News, elements, tables};
+pub use list::{Monitor, News, dropping_chains, elements, rules, tables};
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,175 @@
+//! Debian's ufw and firewalld, in a root of their own: what they shut stays shut, what they open is open.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::world::{HOST, HOST6, LAN, LAN6, World, published};
+use crate::firewall::Watch;
+
+/// Mounts of its own, a root of its own, the network of who runs it.
+const INSIDE: &str = "mount -t proc proc $0/proc && mount --rbind /dev $0/dev && \
+                      mkdir -p $0/run/dbus && exec chroot $0 \"$@\"";
+
+/// A Debian with firewalls, unpacked for one test.
+struct Debian(tempfile::TempDir);
+
+impl Debian {
+    fn new() -> Self {
+        let packages = ["ufw", "firewalld", "iptables", "nftables", "dbus", "python3-gi"];
+        let archive = tare_kit::debs::debian("firewalls", &packages);
+        let root = tempfile::tempdir().unwrap();
+        let out = Command::new("tar").arg("-C").arg(root.path()).arg("-xf").arg(archive).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        Self(root)
+    }
+
+    fn command(root: &Path, program: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", INSIDE]).arg(root).args(program);
+        command
+    }
+
+    /// Runs a program in the host's network; gives what it wrote.
+    fn run(&self, world: &World, program: &[&str]) -> String {
+        let mut command = Self::command(self.0.path(), program);
+        let out = world.host.run(move || command.output().unwrap());
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{program:?}: {text}");
+        text
+    }
+}
+
+/// A host with a published port, watched over, and a container.
+fn published_host() -> (World, super::world::Container, Watch) {
+    let world = World::new();
+    world.lan.serve(81);
+    world.network(1, |_| {});
+    let a = world.container(1, 2);
+    world.publish(&[published("0.0.0.0", 8080, a.ip), published("::", 8080, a.ip6)]);
+    let firewall = Arc::clone(&world.firewall);
+    let watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    (world, a, watch)
+}
+
+fn is_open(world: &World, why: &str) {
+    for (to, seen) in [(HOST, LAN), (HOST6, LAN6)] {
+        assert_eq!(world.lan.reaches(to, 8080).as_deref(), Some(seen), "{to} 8080 {why}");
+    }
+}
+
+fn is_shut(world: &World, why: &str) {
+    assert!(world.lan.is_kept_from(HOST, 8080) && world.lan.is_kept_from(HOST6, 8080), "open {why}");
+}
+
+/// Tries all the time whether a neighbour gets straight to the container, until `done`; gives how often it tried.
+fn isolated_while(world: &World, container: std::net::IpAddr, done: impl FnOnce()) -> u64 {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    std::thread::scope(|scope| {
+        let probe = scope.spawn(move || {
+            let mut tries = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let open = world.lan.reach(&container.to_string(), 80, Duration::from_millis(20));
+                assert_eq!(open, None, "a neighbour reached the container itself");
+                tries += 1;
+            }
+            tries
+        });
+        done();
+        stop.store(true, Ordering::Relaxed);
+        probe.join().unwrap()
+    })
+}
+
+#[test]
+fn ufw_decides_about_published_ports() {
+    let debian = Debian::new();
+    let (world, a, _watch) = published_host();
+    is_open(&world, "without a firewall");
+    debian.run(&world, &["ufw", "--force", "enable"]);
+    is_shut(&world, "though ufw lets nothing in");
+    assert_eq!(a.space.reaches(LAN, 81).as_deref(), Some(HOST), "out of a container, by IPv4");
+    assert_eq!(a.space.reaches(LAN6, 81).as_deref(), Some(HOST6), "out of a container, by IPv6");
+    debian.run(&world, &["ufw", "allow", "8080"]);
+    is_open(&world, "after ufw allow");
+    debian.run(&world, &["ufw", "default", "deny", "outgoing"]);
+    is_open(&world, "though ufw lets the host itself connect to nothing");
+    debian.run(&world, &["ufw", "route", "deny", "proto", "tcp", "to", "172.30.1.2", "port", "80"]);
+    assert!(world.lan.is_kept_from(HOST, 8080), "open after ufw route deny");
+    debian.run(&world, &["ufw", "route", "delete", "deny", "proto", "tcp", "to", "172.30.1.2", "port", "80"]);
+    is_open(&world, "when that is gone");
+    debian.run(&world, &["ufw", "--force", "delete", "allow", "8080"]);
+    debian.run(&world, &["ufw", "deny", "8080"]);
+    is_shut(&world, "after ufw deny");
+    let tries = isolated_while(&world, a.ip, || {
+        for _ in 0..2 {
+            debian.run(&world, &["ufw", "reload"]);
+            debian.run(&world, &["nft", "flush", "ruleset"]);
+            debian.run(&world, &["ufw", "--force", "enable"]);
+        }
+    });
+    assert!(tries > 50, "{tries} tries are none");
+    is_shut(&world, "after flush and reload");
+    let rules = debian.run(&world, &["iptables", "-S", "FORWARD"]);
+    let ours = |line: &&str| line.contains("br-1");
+    assert_eq!(rules.lines().filter(ours).count(), 2, "{rules}");
+    assert!(rules.lines().rev().take(2).all(|line| ours(&line)), "others come after ours:\n{rules}");
+    world.firewall.remove_network("br-1").unwrap();
+    let rules = debian.run(&world, &["iptables", "-S", "FORWARD"]);
+    assert_eq!(rules.lines().filter(ours).count(), 0, "{rules}");
+}
+
+#[test]
+fn a_zone_of_firewalld_decides_about_published_ports() {
+    let debian = Debian::new();
+    let (world, a, _watch) = published_host();
+    let _firewalld = Firewalld::start(&world, &debian);
+    let told = |what: &str| debian.run(&world, &["firewall-cmd", what]);
+    is_shut(&world, "though the zone has it not");
+    assert_eq!(a.space.reaches(LAN, 81).as_deref(), Some(HOST), "out of a container, by IPv4");
+    assert_eq!(a.space.reaches(LAN6, 81).as_deref(), Some(HOST6), "out of a container, by IPv6");
+    told("--add-port=8080/tcp");
+    is_open(&world, "after --add-port");
+    told("--remove-port=8080/tcp");
+    is_shut(&world, "after --remove-port");
+    let tries = isolated_while(&world, a.ip, || {
+        for _ in 0..2 {
+            told("--reload");
+            debian.run(&world, &["nft", "flush", "ruleset"]);
+            told("--complete-reload");
+        }
+    });
+    assert!(tries > 50, "{tries} tries are none");
+    is_shut(&world, "after flush and reload");
+    told("--add-port=8080/tcp");
+    is_open(&world, "after flush, reload and --add-port");
+}
+
+/// firewalld and the bus that it is told by; both end with it.
+struct Firewalld(Child);
+
+impl Firewalld {
+    fn start(world: &World, debian: &Debian) -> Self {
+        let script = "dbus-daemon --system --nofork & exec firewalld --nofork --nopid";
+        let mut command = Debian::command(debian.0.path(), &["sh", "-c", script]);
+        command.process_group(0);
+        let started = Self(world.host.run(move || command.spawn().unwrap()));
+        let wait =
+            "for i in $(seq 100); do firewall-cmd --state >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1";
+        debian.run(world, &["sh", "-c", wait]);
+        started
+    }
+}
+
+impl Drop for Firewalld {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.0.wait();
+    }
+}

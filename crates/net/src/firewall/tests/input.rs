@@ -1,0 +1,120 @@
+//! The host's own rules on input decide about published ports.
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tare_model::network::{Protocol, Published};
+
+use super::world::{Container, HOST, HOST6, LAN, LAN6, Space, World, published};
+
+/// Loads rules into the host's firewall, by Debian's `nft`.
+fn rules(world: &World, text: &str) {
+    let root = tare_kit::debs::unpacked("nftables", &["nftables"]);
+    let nft = tare_kit::debs::find(&root, "nft").expect("the package has its program");
+    let libraries: PathBuf = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let text = text.to_owned();
+    world.host.run(move || {
+        let mut nft = std::process::Command::new(nft);
+        let out = nft.arg(text).env("LD_LIBRARY_PATH", libraries).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    });
+}
+
+/// A host that lets nothing in but answers, and is strict about senders; one container.
+fn strict() -> (World, Container) {
+    let world = World::new();
+    world.host.run(|| std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap());
+    world.network(1, |_| {});
+    let a = world.container(1, 2);
+    let udp = |port: Published| Published { protocol: Protocol::Udp, ..port };
+    let ports = [published("0.0.0.0", 8080, a.ip), published("::", 8080, a.ip6), published(HOST, 8081, a.ip)];
+    world.publish(&ports);
+    world.publish(&ports.map(udp));
+    let all = "add table inet own; \
+               add chain inet own input { type filter hook input priority 10; policy drop; }; \
+               add rule inet own input iif lo accept; \
+               add rule inet own input ct state { established, related } accept; \
+               add rule inet own input meta l4proto ipv6-icmp accept; \
+               add chain inet own opened; add rule inet own input jump opened";
+    rules(&world, all);
+    (world, a)
+}
+
+/// A datagram sent to a port of the host gets to port 80 of the container.
+fn arrives(from: &Space, to: (&str, u16), inside: &UdpSocket) -> bool {
+    let to: (std::net::IpAddr, u16) = (to.0.parse().unwrap(), to.1);
+    from.run(move || {
+        let any = if to.0.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        UdpSocket::bind(any).unwrap().send_to(b"x", to).unwrap();
+    });
+    inside.recv(&mut [0; 8]).is_ok()
+}
+
+fn receiver(container: &Container) -> UdpSocket {
+    let inside = container.space.run(|| UdpSocket::bind(("::", 80)).unwrap());
+    inside.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    inside
+}
+
+#[test]
+fn what_the_host_lets_in_is_published_and_nothing_else() {
+    let (world, a) = strict();
+    assert_eq!(world.firewall.unheard(), None);
+    let inside = receiver(&a);
+    let all = [(HOST, 8080), (HOST6, 8080), (HOST, 8081)];
+    for (to, port) in all {
+        assert!(world.lan.is_kept_from(to, port), "tcp to {to} {port}, which the host lets nobody in by");
+        assert!(!arrives(&world.lan, (to, port), &inside), "udp to {to} {port}");
+    }
+    assert!(world.host.reaches(HOST, 8080).is_some(), "the host itself");
+    assert!(a.space.reaches(HOST, 8080).is_some(), "hairpin");
+    rules(&world, "add rule inet own opened iifname eth0 th dport { 8080, 8081 } accept");
+    for ((to, port), seen) in all.into_iter().zip([LAN, LAN6, LAN]) {
+        assert_eq!(world.lan.reaches(to, port).as_deref(), Some(seen), "tcp to {to} {port}");
+        assert!(arrives(&world.lan, (to, port), &inside), "udp to {to} {port}");
+    }
+    rules(&world, "flush chain inet own opened");
+    assert!(world.lan.is_kept_from(HOST, 8080) && world.lan.is_kept_from(HOST6, 8080));
+}
+
+#[test]
+fn a_refusal_of_the_hosts_comes_from_the_host_at_once() {
+    let (world, _a) = strict();
+    rules(&world, "add rule inet own opened tcp dport 8080 reject with tcp reset");
+    for to in [HOST, HOST6] {
+        let refused = world
+            .lan
+            .run(move || std::net::TcpStream::connect((to, 8080)).map(drop).map_err(|error| error.kind()));
+        assert_eq!(refused, Err(std::io::ErrorKind::ConnectionRefused), "{to}");
+    }
+}
+
+#[test]
+fn what_was_let_in_takes_the_short_way_afterwards() {
+    let (world, a) = strict();
+    rules(&world, "add rule inet own opened udp dport 8080 accept");
+    let inside = receiver(&a);
+    let links = world.host.program("ip", &["-o", "link", "show", "type", "veth"]);
+    let back = links.split(['@', ' ']).find(|word| word.starts_with("tare-") && word.ends_with("-i"));
+    let back = back.unwrap_or_else(|| panic!("no link of the second round in {links}")).to_owned();
+    let before = world.host.received(&back);
+    let socket = world.lan.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    for _ in 0..20 {
+        socket.send_to(b"x", (HOST, 8080)).unwrap();
+        inside.recv(&mut [0; 8]).unwrap();
+    }
+    assert_eq!(world.host.received(&back) - before, 1, "datagrams that went round");
+    // What connects afterwards is judged anew.
+    rules(&world, "flush chain inet own opened");
+    assert!(!arrives(&world.lan, (HOST, 8080), &inside));
+}
+
+#[test]
+fn the_links_of_the_second_round_go_with_the_tables() {
+    let (world, _a) = strict();
+    let count = |world: &World| world.host.program("ip", &["-o", "link"]).matches(": tare-").count();
+    assert_eq!(count(&world), 2);
+    world.firewall.remove().unwrap();
+    assert_eq!(count(&world), 0);
+}
