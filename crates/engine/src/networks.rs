@@ -26,18 +26,18 @@ mod table;
 pub(crate) use connect::means as connect_means;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tare_model::container::ContainerConfig;
-use tare_model::network::{Endpoint, Network, NetworkConfig, PortBinding, Published};
+use tare_model::network::{Driver, Endpoint, Network, NetworkConfig, Pool, PortBinding, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
 use tare_net::pool::{self, Bases, Surroundings};
 use tare_store::Store;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::network::{CreatedNetwork, NetworkView, PREDEFINED};
 use crate::clock;
@@ -121,12 +121,29 @@ pub(crate) struct Networks {
     making: tokio::sync::Mutex<()>,
     /// Containers that are gone and whose addresses are not free yet.
     gone: Mutex<Gone>,
+    /// A number for each of them.
+    leaving: watch::Sender<Leaving>,
 }
 
 #[derive(Default)]
 struct Gone {
-    waiting: Vec<(ContainerId, Attached)>,
+    waiting: Vec<Leaver>,
     is_served: bool,
+}
+
+/// A container that is gone.
+struct Leaver {
+    number: u64,
+    id: ContainerId,
+    attached: Attached,
+    joins: Vec<Join>,
+}
+
+/// Who is leaving, in the order of going.
+#[derive(Default)]
+struct Leaving {
+    next: u64,
+    numbers: BTreeSet<u64>,
 }
 
 // === impl Networks ===
@@ -150,9 +167,23 @@ impl Networks {
             table: Mutex::new(Table::new(kept)),
             making: tokio::sync::Mutex::new(()),
             gone: Mutex::default(),
+            leaving: watch::Sender::default(),
         };
+        networks.open_bare()?;
         networks.open_default(settings)?;
         Ok(networks)
+    }
+
+    /// Networks that are nothing but their names, for those who look for them.
+    fn open_bare(&self) -> Result<()> {
+        for (name, driver) in [("host", Driver::Host), ("none", Driver::None)] {
+            if self.lock().find(name).is_err() {
+                let config =
+                    NetworkConfig { name: name.into(), driver, ipv4: true, ..NetworkConfig::default() };
+                self.keep(config, Vec::new())?;
+            }
+        }
+        Ok(())
     }
 
     fn open_default(&self, settings: &Settings) -> Result<()> {
@@ -200,6 +231,12 @@ impl Networks {
                 config.name
             )));
         }
+        if matches!(config.driver, Driver::Host | Driver::None) {
+            return Err(forbidden(format!(
+                "only one instance of \"{}\" network is allowed",
+                config.driver.name()
+            )));
+        }
         let _one = self.making.lock().await;
         let this = Arc::clone(self);
         work::blocking(move || {
@@ -226,6 +263,10 @@ impl Networks {
         let others: Vec<(&str, IpNet)> = taken.iter().map(|(name, net)| (name.as_str(), *net)).collect();
         let around = Surroundings { bases: &self.bases, networks: &others, routes: &routes };
         let pools = pool::choose(&config, &around)?;
+        self.keep(config, pools)
+    }
+
+    fn keep(&self, config: NetworkConfig, pools: Vec<Pool>) -> Result<Arc<Network>> {
         let id = NetworkId::from_bytes(work::random()?);
         let network = Arc::new(Network { id, config, pools, created: clock::now() });
         self.lock().insert(Arc::clone(&network))?;
@@ -267,7 +308,26 @@ impl Networks {
     ///
     /// # Errors
     /// `NotFound` for a network; `Conflict`, `Forbidden`, `InvalidInput` for an address or a port. Nothing is taken then.
-    pub(crate) fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
+    pub(crate) async fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
+        self.patiently(|| self.take_now(party)).await
+    }
+
+    /// Tries once more where somebody who is leaving may have what was refused.
+    async fn patiently<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
+        match attempt() {
+            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Forbidden) => {
+                let mut leaving = self.leaving.subscribe();
+                let next = leaving.borrow().next;
+                let are_gone = |leaving: &Leaving| leaving.numbers.first().is_none_or(|first| *first >= next);
+                // An error would mean that the sender is gone, which is ours.
+                let _ = leaving.wait_for(are_gone).await;
+                attempt()
+            }
+            done => done,
+        }
+    }
+
+    fn take_now(&self, party: Party<'_>) -> Result<Option<Attached>> {
         let Some(fabric) = &self.fabric else { return Ok(None) };
         let mut asked = plan::memberships(party.config)?;
         let mut table = self.lock();
@@ -337,33 +397,49 @@ impl Networks {
         Ok(ready)
     }
 
-    /// The end of a container, or a start that failed. When it returns its ports can be had again; the rest follows.
+    /// The end of a container, or a start that failed. When it returns it is on no network and its ports can be had again;
+    /// the rest follows.
     pub(crate) async fn give_back(self: &Arc<Self>, id: &ContainerId, attached: Attached) {
         let publishes = !attached.published.is_empty();
-        let (this, id) = (Arc::clone(self), id.clone());
+        let leaver = self.leave(id.clone(), attached);
+        let this = Arc::clone(self);
         let (sender, ports_are_free) = oneshot::channel();
-        tokio::task::spawn_blocking(move || this.withdraw(id, attached, sender));
+        tokio::task::spawn_blocking(move || this.withdraw(leaver, sender));
         if publishes {
             // The sender is dropped as soon as they are.
             let _ = ports_are_free.await;
         }
     }
 
-    fn withdraw(&self, id: ContainerId, attached: Attached, ports_are_free: oneshot::Sender<()>) {
+    fn leave(&self, id: ContainerId, attached: Attached) -> Leaver {
+        let mut number = 0;
+        self.leaving.send_modify(|leaving| {
+            number = leaving.next;
+            leaving.next += 1;
+            leaving.numbers.insert(number);
+        });
+        let mut table = self.lock();
+        let joins = table.joins(&id, &attached);
+        attached.joins.iter().for_each(|join| table.leave(&id, join));
+        Leaver { number, id, attached, joins }
+    }
+
+    fn withdraw(&self, leaver: Leaver, ports_are_free: oneshot::Sender<()>) {
         let Ok(fabric) = self.fabric() else { return };
-        let unpublished = match attached.published.as_slice() {
+        let published = &leaver.attached.published;
+        let unpublished = match published.as_slice() {
             [] => Ok(()),
             published => fabric.unpublish(published),
         };
-        self.lock().ports.give_back(&attached.published);
+        self.lock().ports.give_back(published);
         drop(ports_are_free);
-        let forgotten = fabric.forget(&self.joins(&id, &attached));
+        let forgotten = fabric.forget(&leaver.joins);
         for e in [unpublished, forgotten].into_iter().filter_map(Result::err) {
-            tracing::error!(container = id.as_str(), "take its network away: {e}");
+            tracing::error!(container = leaver.id.as_str(), "take its network away: {e}");
         }
         let is_first = {
             let mut gone = self.gone();
-            gone.waiting.push((id, attached));
+            gone.waiting.push(leaver);
             !std::mem::replace(&mut gone.is_served, true)
         };
         if is_first {
@@ -382,14 +458,21 @@ impl Networks {
             if gone.is_empty() {
                 return;
             }
-            let joins: Vec<Join> = gone.iter().flat_map(|(id, attached)| self.joins(id, attached)).collect();
+            let joins: Vec<Join> = gone.iter().flat_map(|leaver| leaver.joins.iter().cloned()).collect();
             if let Err(e) = fabric.forget_connections(&joins) {
                 tracing::error!("forget connections of containers that are gone: {e}");
             }
-            let mut table = self.lock();
-            for (id, attached) in &gone {
-                attached.joins.iter().for_each(|join| table.free(id, join));
+            {
+                let mut table = self.lock();
+                for leaver in &gone {
+                    leaver.attached.joins.iter().for_each(|join| table.free(&leaver.id, join));
+                }
             }
+            self.leaving.send_modify(|leaving| {
+                for leaver in &gone {
+                    leaving.numbers.remove(&leaver.number);
+                }
+            });
         }
     }
 
@@ -445,6 +528,22 @@ impl Networks {
         if let Some(fabric) = &self.fabric {
             fabric.retire(&self.lock().all());
         }
+    }
+
+    /// Where a container on these networks reaches the host, its way out first.
+    pub(crate) fn host_gateways(&self, attached: &Attached) -> Vec<IpAddr> {
+        let table = self.lock();
+        let on_host = |join: &&Attachment| {
+            let entry = table.get(&join.endpoint.network);
+            entry.is_some_and(|entry| entry.network.config.driver == Driver::Bridge)
+        };
+        let mut joins: Vec<&Attachment> = attached.joins.iter().filter(on_host).collect();
+        let found = [true, false].map(|ipv4| {
+            joins.sort_by_key(|join| if ipv4 { !join.default_routes.0 } else { !join.default_routes.1 });
+            let mut gateways = joins.iter().flat_map(|join| &join.endpoint.gateways);
+            gateways.find(|gateway| gateway.is_ipv4() == ipv4).copied()
+        });
+        found.into_iter().flatten().collect()
     }
 
     fn joins(&self, id: &ContainerId, attached: &Attached) -> Vec<Join> {

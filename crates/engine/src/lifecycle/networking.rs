@@ -99,7 +99,7 @@ impl Attached {
 impl Driver {
     /// Takes what the next run needs of networks, and notes it.
     pub(super) async fn take_networks(&mut self) -> Result<()> {
-        let Some(attached) = self.core.networks.take(self.me.party())? else { return Ok(()) };
+        let Some(attached) = self.core.networks.take(self.me.party()).await? else { return Ok(()) };
         let ready = self.core.networks.ready(&attached).await.and_then(|()| self.note(&attached));
         self.attached = Some(attached);
         if ready.is_err() {
@@ -166,7 +166,7 @@ impl Driver {
             let networks = Arc::clone(&self.core.networks);
             let after = networks.connect(self.me.party(), attached, &name, &config, sockets).await?;
             self.note(&after)?;
-            super::prepare::name_files(&self.me, Some(&after))?;
+            super::prepare::name_files(&self.core, &self.me, Some(&after))?;
             self.attached = Some(after);
         }
         self.keep_networking(networking).await?;
@@ -191,7 +191,7 @@ impl Driver {
             let networks = Arc::clone(&self.core.networks);
             let after = networks.disconnect(self.me.party(), &attached, &name, sockets).await?;
             self.note(&after)?;
-            super::prepare::name_files(&self.me, Some(&after))?;
+            super::prepare::name_files(&self.core, &self.me, Some(&after))?;
             self.attached = Some(after);
         }
         networking.endpoints.retain(|key, _| !is_same(key));
