@@ -11,24 +11,24 @@ use crate::{lines, ours};
 const SERVE: &str = "mkdir /www; hostname >/www/index.html; echo up; exec httpd -f -p 80 -h /www";
 
 /// What comes before an address; Debian's `wget -T` of busybox 1.35 crashes.
-const WGET: [&str; 6] = ["timeout", "3", "wget", "-q", "-O", "-"];
+pub(crate) const WGET: [&str; 6] = ["timeout", "3", "wget", "-q", "-O", "-"];
 
 /// Starts a web server in the background.
 #[track_caller]
-fn web(engine: &Engine, name: &str, flags: &[&str]) {
+pub(crate) fn web(engine: &Engine, name: &str, flags: &[&str]) {
     let start = ["run", "-d", "--name", name, "--hostname", name];
     engine.tare([&start, flags, &[BUSYBOX, "sh", "-c", SERVE]].concat()).ok();
     engine.wait_for_log(name, "up");
 }
 
 /// `wget` in a container; what it got, nothing if it could not.
-fn wget(engine: &Engine, container: &str, url: &str) -> Option<String> {
+pub(crate) fn wget(engine: &Engine, container: &str, url: &str) -> Option<String> {
     let got = engine.tare([&["exec", container], &WGET[..], &[url]].concat()).run();
     (got.code == 0).then(|| got.out())
 }
 
 /// `wget` on the machine.
-fn from_outside(engine: &Engine, url: &str) -> Option<String> {
+pub(crate) fn from_outside(engine: &Engine, url: &str) -> Option<String> {
     let busybox = debs::busybox();
     let words = WGET.iter().copied().chain([url]).map(std::ffi::OsStr::new);
     let got = engine.outside([busybox.as_os_str()].into_iter().chain(words)).run();
@@ -37,7 +37,7 @@ fn from_outside(engine: &Engine, url: &str) -> Option<String> {
 
 /// The same once it works; a server may need a moment.
 #[track_caller]
-fn reached(look: impl Fn() -> Option<String>) -> String {
+pub(crate) fn reached(look: impl Fn() -> Option<String>) -> String {
     wait::until(wait::PATIENCE, &look).expect("it is reached")
 }
 
