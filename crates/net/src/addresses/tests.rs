@@ -62,7 +62,7 @@ fn how_full_a_subnet_is_can_be_asked() {
     take(&mut addresses, Family::V6);
     addresses.reserve(ip("10.0.0.77")).unwrap();
     assert_eq!(addresses.usage(four), (6, 125));
-    assert_eq!(addresses.usage(six).1, u64::MAX);
+    assert!(addresses.usage(six).1 > u64::MAX - 8);
     addresses.free(ip("10.0.0.128"));
     assert_eq!(addresses.usage(four), (5, 126));
     assert_eq!(addresses.usage("10.1.0.0/24".parse().unwrap()), (0, 0));
