@@ -27,14 +27,14 @@ pub(crate) mod user;
 pub(crate) use connect::means as connect_means;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tare_model::container::ContainerConfig;
-use tare_model::network::{Endpoint, Network, NetworkConfig, PortBinding, Published};
+use tare_model::network::{Driver, Endpoint, Network, NetworkConfig, Pool, PortBinding, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
@@ -174,8 +174,21 @@ impl Networks {
             gone: Mutex::default(),
             freed: Notify::new(),
         };
+        networks.open_bare()?;
         networks.open_default(settings)?;
         Ok(networks)
+    }
+
+    /// Networks that are nothing but their names, for those who look for them.
+    fn open_bare(&self) -> Result<()> {
+        for (name, driver) in [("host", Driver::Host), ("none", Driver::None)] {
+            if self.lock().find(name).is_err() {
+                let config =
+                    NetworkConfig { name: name.into(), driver, ipv4: true, ..NetworkConfig::default() };
+                self.keep(config, Vec::new())?;
+            }
+        }
+        Ok(())
     }
 
     fn open_default(&self, settings: &Settings) -> Result<()> {
@@ -223,6 +236,12 @@ impl Networks {
                 config.name
             )));
         }
+        if matches!(config.driver, Driver::Host | Driver::None) {
+            return Err(forbidden(format!(
+                "only one instance of \"{}\" network is allowed",
+                config.driver.name()
+            )));
+        }
         let _one = self.making.lock().await;
         let this = Arc::clone(self);
         work::blocking(move || {
@@ -249,6 +268,10 @@ impl Networks {
         let others: Vec<(&str, IpNet)> = taken.iter().map(|(name, net)| (name.as_str(), *net)).collect();
         let around = Surroundings { bases: &self.bases, networks: &others, routes: &routes };
         let pools = pool::choose(&config, &around)?;
+        self.keep(config, pools)
+    }
+
+    fn keep(&self, config: NetworkConfig, pools: Vec<Pool>) -> Result<Arc<Network>> {
         let id = NetworkId::from_bytes(work::random()?);
         let network = Arc::new(Network { id, config, pools, created: clock::now() });
         self.lock().insert(Arc::clone(&network))?;
@@ -318,12 +341,17 @@ impl Networks {
     /// As [`Networks::take`].
     pub(crate) async fn take_when_free(&self, party: Party<'_>) -> Result<Option<Attached>> {
         self.ended(party.id).await;
-        match self.take(party) {
+        self.patiently(|| self.take(party)).await
+    }
+
+    /// Tries once more where somebody who has ended may have what was refused.
+    async fn patiently<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
+        match attempt() {
             Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Forbidden) => {
                 self.settled().await;
-                self.take(party)
+                attempt()
             }
-            taken => taken,
+            done => done,
         }
     }
 
@@ -402,7 +430,8 @@ impl Networks {
         Ok(ready)
     }
 
-    /// The end of a container, or a start that failed. When it returns its ports can be had again; the rest follows.
+    /// The end of a container, or a start that failed. When it returns it is on no network and its ports can be had again;
+    /// the rest follows.
     pub(crate) async fn give_back(self: &Arc<Self>, id: &ContainerId, attached: Attached) {
         let publishes = !attached.published.is_empty();
         let ticket = self.gone().begin(id);
@@ -570,6 +599,22 @@ impl Networks {
         if let Some(fabric) = &self.fabric {
             fabric.retire(&self.lock().all());
         }
+    }
+
+    /// Where a container on these networks reaches the host, its way out first.
+    pub(crate) fn host_gateways(&self, attached: &Attached) -> Vec<IpAddr> {
+        let table = self.lock();
+        let on_host = |join: &&Attachment| {
+            let entry = table.get(&join.endpoint.network);
+            entry.is_some_and(|entry| entry.network.config.driver == Driver::Bridge)
+        };
+        let mut joins: Vec<&Attachment> = attached.joins.iter().filter(on_host).collect();
+        let found = [true, false].map(|ipv4| {
+            joins.sort_by_key(|join| if ipv4 { !join.default_routes.0 } else { !join.default_routes.1 });
+            let mut gateways = joins.iter().flat_map(|join| &join.endpoint.gateways);
+            gateways.find(|gateway| gateway.is_ipv4() == ipv4).copied()
+        });
+        found.into_iter().flatten().collect()
     }
 
     fn joins(&self, id: &ContainerId, attached: &Attached) -> Vec<Join> {

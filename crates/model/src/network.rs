@@ -151,7 +151,7 @@ pub enum GatewayMode {
     Nat,
     /// With their own address; in by published ports, of which the host's numbers play no part.
     Routed,
-    /// With their own address; in by every port.
+    /// With the host's address; in by published ports, and straight to every port.
     NatUnprotected,
     /// The bridge has no address, and nothing leaves (internal networks only).
     Isolated,

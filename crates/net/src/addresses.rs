@@ -105,6 +105,12 @@ impl Addresses {
         })
     }
 
+    /// How full a subnet of the network is: addresses that nobody else can have, IPv4's network and broadcast among them,
+    /// and those that can still be given. More than fit are `u64::MAX`; a subnet of another network has none of either.
+    pub fn usage(&self, subnet: IpNet) -> (u64, u64) {
+        self.pools.iter().find(|pool| pool.subnet == subnet).map_or((0, 0), Held::usage)
+    }
+
     /// Takes an address back. False if nobody had it: the network's own are never given back.
     pub fn free(&mut self, ip: IpAddr) -> bool {
         let mut pools = self.pools.iter_mut();
@@ -155,6 +161,16 @@ impl Held {
         !self.fixed.contains(&number) && self.spans.remove(number)
     }
 
+    fn usage(&self) -> (u64, u64) {
+        let ((first, last), (from, to)) = (span::usable(self.subnet), span::ends(self.subnet));
+        let nobodys = (first - from) + (to - last);
+        let (start, end) = self.range;
+        let within = self.spans.count(start, end);
+        let left = (end.saturating_add(1)).saturating_sub(start).saturating_sub(within);
+        let fits = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        (fits(self.spans.count(first, last) + nobodys), fits(left))
+    }
+
     fn with_prefix(&self, number: u128) -> Option<IpNet> {
         span::subnet(number, self.subnet.prefix_len(), self.subnet.addr())
     }
@@ -175,6 +191,12 @@ impl Spans {
             Some((_, last)) => last.checked_add(1),
             None => Some(from),
         }
+    }
+
+    /// How many of these numbers are held.
+    fn count(&self, first: u128, last: u128) -> u128 {
+        let cut = |(from, to): (&u128, &u128)| (*to.min(&last) + 1).saturating_sub(*from.max(&first));
+        self.0.range(..=last).map(cut).sum()
     }
 
     /// Holds a number; false if it was held.

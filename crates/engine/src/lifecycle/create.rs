@@ -92,7 +92,11 @@ impl Core {
     ) -> Result<(Made, Vec<NewVolume>)> {
         let mut process = merge::merge(&config, &base.config)?;
         process.thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
-        let hostname = merge::hostname(&config, id, &self.host)?;
+        let hostname = match &config.namespaces.network {
+            // It says the name that is in the files of the network.
+            NetworkMode::Container { container } => self.table.get(container)?.view().fixed.hostname.clone(),
+            _ => merge::hostname(&config, id, &self.host)?,
+        };
         let volumes = new_volumes(&mut config, &process.volumes)?;
         let rootfs = self.store.prepare(id, &base.source, durability(&config))?;
         let fixed = Fixed {

@@ -173,7 +173,7 @@ impl Driver {
             let networks = Arc::clone(&self.core.networks);
             let after = networks.connect(self.me.party(), attached, &name, &config, sockets).await?;
             self.note(&after)?;
-            super::prepare::name_files(&self.me, Some(&after))?;
+            super::prepare::name_files(&self.core, &self.me, Some(&after))?;
             self.attached = Some(after);
         }
         self.keep_networking(networking).await?;
@@ -198,7 +198,7 @@ impl Driver {
             let networks = Arc::clone(&self.core.networks);
             let after = networks.disconnect(self.me.party(), &attached, &name, sockets).await?;
             self.note(&after)?;
-            super::prepare::name_files(&self.me, Some(&after))?;
+            super::prepare::name_files(&self.core, &self.me, Some(&after))?;
             self.attached = Some(after);
         }
         networking.endpoints.retain(|key, _| !is_same(key));

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -110,7 +111,7 @@ fn generate(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<
             hostname: theirs.hostname.clone(),
         });
     }
-    name_files(me, attached)?;
+    name_files(core, me, attached)?;
     let owner = owner(me);
     write(&paths.hostname, &files::hostname(&fixed.hostname), owner)?;
     Ok(GeneratedFiles {
@@ -121,7 +122,7 @@ fn generate(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<
 }
 
 /// Writes `/etc/hosts` and `/etc/resolv.conf`, in place where they are there: they are mounted.
-pub(super) fn name_files(me: &Container, attached: Option<&Attached>) -> Result<()> {
+pub(super) fn name_files(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<()> {
     let fixed = &me.made.fixed;
     let paths = &fixed.paths;
     let own_network = namespaces::own_network(&fixed.config.namespaces);
@@ -132,7 +133,12 @@ pub(super) fn name_files(me: &Container, attached: Option<&Attached>) -> Result<
         None => ResolvConf::direct(&fixed.config.dns, &ResolvConf::of_host(), own_network),
     };
     write(&paths.resolv_conf, &resolv_conf.text(), owner)?;
-    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses), owner)
+    let gateways = match fixed.config.namespaces.network {
+        // There the host is itself.
+        NetworkMode::Host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        _ => attached.map(|attached| core.networks.host_gateways(attached)).unwrap_or_default(),
+    };
+    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses, &gateways)?, owner)
 }
 
 /// The container's root, on the host.

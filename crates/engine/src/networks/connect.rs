@@ -30,20 +30,22 @@ impl Networks {
                 "endpoint sysctls are set by a container's first process: they cannot be given to one that runs already",
             ));
         }
-        let (mut after, joined) = {
-            let mut table = self.lock();
-            let network = Arc::clone(&table.find(key)?.network);
-            let taken: Vec<String> =
-                before.joins.iter().map(|join| join.endpoint.interface.clone()).collect();
-            let interface = plan::interfaces(&[(&network, config)], &taken)?.pop().unwrap_or_default();
-            let number = before.joins.iter().map(|join| join.number + 1).max().unwrap_or(0);
-            let joined = table.join(party, &network.id, config, interface, number)?;
-            let mut after = before.clone();
-            after.joins.push(joined.clone());
-            table.choose_routes(&mut after);
-            after.resolver = resolver::of(party.config, &after, &table);
-            (after, joined)
-        };
+        let (mut after, joined) = self
+            .patiently(|| {
+                let mut table = self.lock();
+                let network = Arc::clone(&table.find(key)?.network);
+                let taken: Vec<String> =
+                    before.joins.iter().map(|join| join.endpoint.interface.clone()).collect();
+                let interface = plan::interfaces(&[(&network, config)], &taken)?.pop().unwrap_or_default();
+                let number = before.joins.iter().map(|join| join.number + 1).max().unwrap_or(0);
+                let joined = table.join(party, &network.id, config, interface, number)?;
+                let mut after = before.clone();
+                after.joins.push(joined.clone());
+                table.choose_routes(&mut after);
+                after.resolver = resolver::of(party.config, &after, &table);
+                Ok((after, joined))
+            })
+            .await?;
         let new = after.joins.last().cloned().unwrap_or(joined.clone());
         let only = Attached { joins: vec![new], ..Attached::default() };
         let done = match self.ready(&only).await {

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tare_model::network::{Driver, Endpoint, EndpointConfig, Network};
+use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, Pool};
 use tare_model::{ContainerId, ContainerName, Error, NetworkId, Result};
 use tare_net::addresses::{Addresses, Family, mac_of};
 
 use super::fabric::{Fabric, Join};
 use super::ports::{Ports, Target};
 use super::{Attached, Attachment, Party, bindings, forbidden, plan};
-use crate::api::network::{Member, NetworkView};
+use crate::api::network::{Member, NetworkView, PoolUsage};
 use crate::work;
 
 /// See the head of this file.
@@ -213,6 +213,12 @@ impl Table {
         if entry.is_going {
             return Err(Error::conflict(format!("network {name} is being removed")));
         }
+        if matches!(entry.network.config.driver, Driver::Host | Driver::None) {
+            return Err(forbidden(format!(
+                "container {} cannot be connected to network {name} beside others: create it with --network {name}",
+                party.name
+            )));
+        }
         if entry.members.contains_key(party.id) {
             let already = format!("endpoint with name {} already exists in network {name}", party.name);
             return Err(forbidden(already));
@@ -368,8 +374,13 @@ impl Entry {
         NetworkView {
             network: Network::clone(&self.network),
             containers: self.members.iter().map(member).collect(),
-            usage: Vec::new(),
+            usage: self.network.pools.iter().map(|pool| self.usage(pool)).collect(),
         }
+    }
+
+    fn usage(&self, pool: &Pool) -> PoolUsage {
+        let (in_use, available) = self.addresses.usage(pool.subnet);
+        PoolUsage { in_use, available }
     }
 
     /// Addresses and a MAC for one more container. All, or none.

@@ -10,6 +10,9 @@ use super::defaults;
 /// Name servers when the host names none that a container can reach.
 const FALLBACK_SERVERS: &[&str] = &["8.8.8.8", "8.8.4.4"];
 
+/// In place of an address: that by which the container reaches its host.
+const HOST_GATEWAY: &str = "host-gateway";
+
 /// Checks the settings that end up in these files.
 ///
 /// # Errors
@@ -17,7 +20,8 @@ const FALLBACK_SERVERS: &[&str] = &["8.8.8.8", "8.8.4.4"];
 pub(crate) fn check(config: &ContainerConfig) -> Result<()> {
     for entry in &config.extra_hosts {
         let ok = split_host(entry).is_some_and(|(name, address)| {
-            !name.is_empty() && !name.contains(char::is_whitespace) && is_address(address)
+            let known = address == HOST_GATEWAY || is_address(address);
+            !name.is_empty() && !name.contains(char::is_whitespace) && known
         });
         if !ok {
             return Err(Error::invalid(format!("bad format for add-host: {entry:?} (want name:address)")));
@@ -47,8 +51,16 @@ fn is_address(text: &str) -> bool {
     bare.parse::<std::net::IpAddr>().is_ok() && !text.contains(char::is_whitespace)
 }
 
-/// `/etc/hosts`; the container's own name is there at each of its addresses.
-pub(crate) fn hosts(config: &ContainerConfig, hostname: &str, addresses: &[IpAddr]) -> String {
+/// `/etc/hosts`; the container's own name is there at each of its addresses, and `host-gateway` stands for `gateways`.
+///
+/// # Errors
+/// `InvalidInput` for a `host-gateway` where there is none.
+pub(crate) fn hosts(
+    config: &ContainerConfig,
+    hostname: &str,
+    addresses: &[IpAddr],
+    gateways: &[IpAddr],
+) -> Result<String> {
     let mut text = String::new();
     for (address, names) in defaults::HOSTS {
         text += &format!("{address}\t{names}\n");
@@ -65,9 +77,19 @@ pub(crate) fn hosts(config: &ContainerConfig, hostname: &str, addresses: &[IpAdd
         text += &format!("127.0.1.1\t{full}\n");
     }
     for (name, address) in config.extra_hosts.iter().filter_map(|e| split_host(e)) {
-        text += &format!("{}\t{name}\n", address.trim_matches(['[', ']']));
+        if address != HOST_GATEWAY {
+            text += &format!("{}\t{name}\n", address.trim_matches(['[', ']']));
+            continue;
+        }
+        if gateways.is_empty() {
+            return Err(Error::invalid(format!(
+                "add-host {name}:{HOST_GATEWAY}: the container is on no network by which it reaches its host: give an \
+                 address, or put it on a bridge network"
+            )));
+        }
+        text.extend(gateways.iter().map(|gateway| format!("{gateway}\t{name}\n")));
     }
-    text
+    Ok(text)
 }
 
 /// `/etc/hostname`.
@@ -155,14 +177,27 @@ mod tests {
             domainname: "lan".into(),
             ..Default::default()
         };
-        let text = hosts(&config, "web", &[]);
+        let text = hosts(&config, "web", &[], &[]).unwrap();
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(text.contains("127.0.1.1\tweb.lan web\n"));
         assert!(text.ends_with("10.0.0.1\tdb\nfe80::1\tsix\n"));
-        let text = hosts(&config, "web", &["172.17.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]);
+        let addresses = ["172.17.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let text = hosts(&config, "web", &addresses, &[]).unwrap();
         assert!(
             text.contains("172.17.0.2\tweb.lan web\nfd00::2\tweb.lan web\n") && !text.contains("127.0.1.1")
         );
+    }
+
+    #[test]
+    fn the_hosts_gateway_has_the_name_in_each_family_or_is_refused() {
+        let config =
+            ContainerConfig { extra_hosts: vec!["host:host-gateway".into()], ..ContainerConfig::default() };
+        check(&config).unwrap();
+        let gateways = ["172.17.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let text = hosts(&config, "web", &[], &gateways).unwrap();
+        assert!(text.ends_with("172.17.0.1\thost\nfd00::1\thost\n"), "{text}");
+        let why = hosts(&config, "web", &[], &[]).unwrap_err();
+        assert!(why.message().contains("host:host-gateway"), "{why}");
     }
 
     #[test]

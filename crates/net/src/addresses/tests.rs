@@ -50,6 +50,25 @@ fn what_the_network_needs_itself_is_not_given() {
 }
 
 #[test]
+fn how_full_a_subnet_is_can_be_asked() {
+    let mut addresses = of(vec![
+        pool("10.0.0.0/24", "10.0.0.128/25", "10.0.0.1", &["10.0.0.130"]),
+        pool("fd00::/64", "fd00::/64", "fd00::1", &[]),
+    ]);
+    let (four, six) = ("10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap());
+    // Network, broadcast, gateway, auxiliary; the last two of the range are one of these each.
+    assert_eq!(addresses.usage(four), (4, 126));
+    take(&mut addresses, Family::V4);
+    take(&mut addresses, Family::V6);
+    addresses.reserve(ip("10.0.0.77")).unwrap();
+    assert_eq!(addresses.usage(four), (6, 125));
+    assert!(addresses.usage(six).1 > u64::MAX - 8);
+    addresses.free(ip("10.0.0.128"));
+    assert_eq!(addresses.usage(four), (5, 126));
+    assert_eq!(addresses.usage("10.1.0.0/24".parse().unwrap()), (0, 0));
+}
+
+#[test]
 fn a_freed_address_is_given_again_last() {
     let mut addresses = of(vec![pool("10.0.0.0/29", "10.0.0.0/29", "10.0.0.1", &[])]);
     assert_eq!(take(&mut addresses, Family::V4), "10.0.0.2/29");

@@ -10,40 +10,34 @@ use crate::{lines, ours};
 /// A web server that says who it is.
 const SERVE: &str = "mkdir /www; hostname >/www/index.html; echo up; exec httpd -f -p 80 -h /www";
 
+/// What comes before an address; Debian's `wget -T` of busybox 1.35 crashes.
+pub(crate) const WGET: [&str; 6] = ["timeout", "3", "wget", "-q", "-O", "-"];
+
 /// Starts a web server in the background.
 #[track_caller]
-fn web(engine: &Engine, name: &str, flags: &[&str]) {
+pub(crate) fn web(engine: &Engine, name: &str, flags: &[&str]) {
     let start = ["run", "-d", "--name", name, "--hostname", name];
     engine.tare([&start, flags, &[BUSYBOX, "sh", "-c", SERVE]].concat()).ok();
     engine.wait_for_log(name, "up");
 }
 
 /// `wget` in a container; what it got, nothing if it could not.
-fn wget(engine: &Engine, container: &str, url: &str) -> Option<String> {
-    let got = engine.tare(["exec", container, "timeout", "3", "wget", "-q", "-O", "-", url]).run();
+pub(crate) fn wget(engine: &Engine, container: &str, url: &str) -> Option<String> {
+    let got = engine.tare([&["exec", container], &WGET[..], &[url]].concat()).run();
     (got.code == 0).then(|| got.out())
 }
 
 /// `wget` on the machine.
-fn from_outside(engine: &Engine, url: &str) -> Option<String> {
+pub(crate) fn from_outside(engine: &Engine, url: &str) -> Option<String> {
     let busybox = debs::busybox();
-    let words: [&std::ffi::OsStr; 8] = [
-        "timeout".as_ref(),
-        "3".as_ref(),
-        busybox.as_os_str(),
-        "wget".as_ref(),
-        "-q".as_ref(),
-        "-O".as_ref(),
-        "-".as_ref(),
-        url.as_ref(),
-    ];
-    let got = engine.outside(words).run();
+    let words = WGET.iter().copied().chain([url]).map(std::ffi::OsStr::new);
+    let got = engine.outside([busybox.as_os_str()].into_iter().chain(words)).run();
     (got.code == 0).then(|| got.out())
 }
 
 /// The same once it works; a server may need a moment.
 #[track_caller]
-fn reached(look: impl Fn() -> Option<String>) -> String {
+pub(crate) fn reached(look: impl Fn() -> Option<String>) -> String {
     wait::until(wait::PATIENCE, &look).expect("it is reached")
 }
 
@@ -289,9 +283,8 @@ fn the_stock_client_has_networks_and_ports() {
     docker(&serve).ok();
     engine.wait_for_log("web", "up");
     let url = "http://www/";
-    let got =
-        docker(&["run", "--rm", "--network", "front", BUSYBOX, "timeout", "3", "wget", "-q", "-O", "-", url])
-            .ok();
+    let look = [&["run", "--rm", "--network", "front", BUSYBOX], &WGET[..], &[url]].concat();
+    let got = docker(&look).ok();
     assert_eq!(got.len(), 12, "the host name is the short id: {got}");
     assert_eq!(reached(|| from_outside(&engine, "http://127.0.0.1:8080/")), got);
     assert_eq!(docker(&["port", "web", "80"]).ok(), "127.0.0.1:8080");
@@ -307,7 +300,7 @@ fn the_stock_client_has_networks_and_ports() {
         "web",
     ])
     .ok();
-    assert_eq!(on, "back front");
+    assert_eq!(on.trim_end(), "back front");
     docker(&["network", "disconnect", "back", "web"]).ok();
     assert!(docker(&["network", "prune", "-f"]).ok().contains("back"));
     docker(&["rm", "-f", "web"]).ok();
