@@ -1,6 +1,6 @@
 //! Which networks there are and who has what on them: in memory alone, every question answered at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(super) struct Entry {
     is_going: bool,
     addresses: Addresses,
     members: BTreeMap<ContainerId, (ContainerName, Endpoint)>,
+    /// Members that have ended; they may start again before their addresses are free.
+    leaving: BTreeSet<ContainerId>,
 }
 
 // === impl Table ===
@@ -58,6 +60,7 @@ impl Table {
             is_going: false,
             addresses: Addresses::new(&network),
             members: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             network: Arc::clone(&network),
         };
         self.networks.insert(network.id.clone(), entry);
@@ -213,7 +216,7 @@ impl Table {
         if entry.is_going {
             return Err(Error::conflict(format!("network {name} is being removed")));
         }
-        if entry.members.contains_key(party.id) {
+        if entry.members.contains_key(party.id) && !entry.leaving.remove(party.id) {
             let already = format!("endpoint with name {} already exists in network {name}", party.name);
             return Err(forbidden(already));
         }
@@ -279,12 +282,22 @@ impl Table {
         attached.joins.iter().for_each(|join| self.free(id, join));
     }
 
+    /// It has ended, and its addresses are still meant by rules.
+    pub(super) fn leaves(&mut self, id: &ContainerId, attached: &Attached) {
+        for join in &attached.joins {
+            if let Some(entry) = self.networks.get_mut(&join.endpoint.network) {
+                entry.leaving.insert(id.clone());
+            }
+        }
+    }
+
     /// It is off a network, and its addresses may be given to others.
     pub(super) fn free(&mut self, id: &ContainerId, join: &Attachment) {
         let Some(entry) = self.networks.get_mut(&join.endpoint.network) else { return };
         // It may be there again, by another start.
         if entry.members.get(id).is_some_and(|(_, endpoint)| endpoint.id == join.endpoint.id) {
             entry.members.remove(id);
+            entry.leaving.remove(id);
         }
         for address in &join.endpoint.addresses {
             entry.addresses.free(address.addr());
