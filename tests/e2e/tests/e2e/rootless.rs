@@ -258,8 +258,9 @@ fn containers_of_a_user_find_each_other_by_name_and_others_are_kept_apart() {
     user.tare(["network", "create", "front"]).ok();
     web(&user, "one", &["--network", "front"]);
     let wget = |network: &str, url: &str| {
-        let wget = ["timeout", "3", "wget", "-q", "-O", "-", url];
-        let words = [&["run", "--rm", "--network", network, BUSYBOX], &wget[..]].concat();
+        // The first process of a container is not ended by a signal that it does not heed.
+        let wget = format!("timeout 3 wget -q -O - {url}; exit $?");
+        let words = ["run", "--rm", "--network", network, BUSYBOX, "sh", "-c", &wget];
         let said = user.tare(words).run();
         (said.code == 0).then(|| said.out())
     };
