@@ -66,7 +66,11 @@ impl Engine {
         let nobody = ContainerId::from_bytes([0; 32]);
         let networks = Arc::clone(&self.core.networks);
         // It tells by itself what it cannot do.
-        let _ = work::blocking(move || Ok(networks.retire())).await;
+        let _ = work::blocking(move || {
+            networks.retire();
+            Ok(())
+        })
+        .await;
         if let Err(e) = self.core.monitors.cleanup(&nobody, &parent, Vec::new()).await {
             tracing::debug!("remove the group {parent}: {e}");
         }
