@@ -479,8 +479,8 @@ impl Networks {
             published => fabric.unpublish(published),
         };
         self.lock().ports.give_back(&attached.published);
-        drop(ports_are_free);
         let forgotten = fabric.forget(&self.joins(&id, &attached));
+        drop(ports_are_free);
         for e in [unpublished, forgotten].into_iter().filter_map(Result::err) {
             tracing::error!(container = id.as_str(), "take its network away: {e}");
         }

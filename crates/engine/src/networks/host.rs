@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -394,10 +394,12 @@ impl Fabric for Host {
 
 /// See [`Fabric::hold`]; of the calling thread's network namespace.
 pub(super) fn hold(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
-    match bind(protocol, address) {
+    match bind(protocol, address, false) {
         // Connections of a program that has ended may linger: where one can listen, nobody else does.
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && protocol == Protocol::Tcp => {
-            TcpListener::bind(address).map(OwnedFd::from)
+            let socket = bind(protocol, address, true)?;
+            rustix::net::listen(&socket, 1)?;
+            Ok(socket)
         }
         bound => bound,
     }
@@ -411,7 +413,7 @@ pub(super) fn ephemeral_ports() -> (u16, u16) {
 }
 
 /// Bound and nothing else: who connects past our rules is refused.
-fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
+fn bind(protocol: Protocol, address: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, Some(ipproto::TCP)),
@@ -423,6 +425,7 @@ fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    sockopt::set_socket_reuseaddr(&socket, reuse)?;
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
 }

@@ -233,19 +233,20 @@ fn packets_of_udp_come_and_are_answered() {
     if !ours() {
         return;
     }
-    let user = user();
-    let echo = "echo up; exec nc -u -l -p 53 -e sh -c 'read word; echo $word back'";
-    user.tare(["run", "-d", "--name", "echo", "-p", "127.0.0.1:18474:53/udp", BUSYBOX, "sh", "-c", echo])
-        .ok();
+    let user = User::new();
+    let echo = "$s = IO::Socket::INET->new(LocalPort => 53, Proto => 'udp');
+                while (defined $s->recv($m, 99)) { $s->send(\"$m back\") }";
+    let program = ["host", "--", "perl", "-MIO::Socket::INET", "-e", echo];
+    user.tare(["run", "-d", "--name", "echo", "-p", "127.0.0.1:18474:53/udp"]).args(program).ok();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut packet = [0; 100];
     let answered = wait::until(wait::PATIENCE, || {
-        socket.send_to(b"there\n", "127.0.0.1:18474").unwrap();
+        socket.send_to(b"there", "127.0.0.1:18474").unwrap();
         let (length, from) = socket.recv_from(&mut packet).ok()?;
         Some((String::from_utf8_lossy(&packet[..length]).into_owned(), from.port()))
     });
-    assert_eq!(answered, Some(("there back\n".to_owned(), 18474)));
+    assert_eq!(answered, Some(("there back".to_owned(), 18474)));
 }
 
 #[test]
@@ -257,7 +258,9 @@ fn containers_of_a_user_find_each_other_by_name_and_others_are_kept_apart() {
     user.tare(["network", "create", "front"]).ok();
     web(&user, "one", &["--network", "front"]);
     let wget = |network: &str, url: &str| {
-        let words = ["run", "--rm", "--network", network, BUSYBOX, "wget", "-T", "2", "-qO-", url];
+        // The first process of a container is not ended by a signal that it does not heed.
+        let wget = format!("timeout 3 wget -q -O - {url}; exit $?");
+        let words = ["run", "--rm", "--network", network, BUSYBOX, "sh", "-c", &wget];
         let said = user.tare(words).run();
         (said.code == 0).then(|| said.out())
     };

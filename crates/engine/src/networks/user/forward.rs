@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
 use tare_model::network::{Protocol, Published};
 use tare_model::{Error, Result};
 use tokio::io::copy_bidirectional_with_sizes;
@@ -52,7 +52,10 @@ impl Forwards {
         };
         let task = match published.protocol {
             Protocol::Tcp => {
-                rustix::net::listen(&socket, BACKLOG).map_err(|e| failed(e.into()))?;
+                // Connections have it from their listener: those that linger must not keep the port from the next.
+                set_socket_reuseaddr(&socket, true)
+                    .and_then(|()| rustix::net::listen(&socket, BACKLOG))
+                    .map_err(|e| failed(e.into()))?;
                 let listener = std::net::TcpListener::from(socket);
                 listener.set_nonblocking(true).map_err(failed)?;
                 tokio::spawn(tcp(TcpListener::from_std(listener).map_err(failed)?, target))
