@@ -22,7 +22,8 @@
 //!
 //! **At every instant.** `nft flush ruleset` and the reload of a firewall pass tables by that have an owner, and since 6.9
 //! such tables stay when their owner dies ([`Hold::Lasting`]). While nobody owns them, between the end of one daemon and
-//! the start of the next, anybody can flush them, unless somebody keeps the owner's socket open: [`Firewall::keep`].
+//! the start of the next, anybody can flush them, unless somebody keeps the owner's socket open ([`Firewall::keep`]):
+//! containers' monitors do.
 //! Before 6.9 the isolating part stands a second time in tables that live as long as the daemon ([`Hold::Guarded`]).
 //! Everywhere a [`Watch`] loads from memory what somebody took away.
 //!

@@ -1,6 +1,6 @@
 //! Which networks there are and who has what on them: in memory alone, every question answered at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 

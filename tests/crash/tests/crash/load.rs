@@ -1,5 +1,8 @@
 //! Clients that take containers through their lives and hold the daemon to its word, whatever dies meanwhile.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,6 +13,12 @@ use tare_kit::http::{self, Body, Response};
 use tare_kit::{Engine, wait};
 
 use crate::random::Random;
+
+/// The network that everybody is on.
+const NETWORK: &str = "storm";
+/// Ports of the machine that clients' containers and witnesses publish, from here on.
+const CLIENT_PORTS: usize = 9000;
+const WITNESS_PORTS: usize = 9100;
 
 /// How many clients work at once.
 const CLIENTS: usize = 3;
@@ -75,8 +84,9 @@ impl Client {
 
     fn create(&self, name: &str) -> String {
         let script = "trap 'exit 0' TERM; while :; do echo tick; sleep 0.05; done";
-        let body =
-            json!({"Image": BUSYBOX, "Cmd": ["sh", "-c", script], "HostConfig": {"NetworkMode": "none"}});
+        let ports = json!({"80/tcp": [{"HostPort": (CLIENT_PORTS + self.number).to_string()}]});
+        let host = json!({"NetworkMode": NETWORK, "PortBindings": ports});
+        let body = json!({"Image": BUSYBOX, "Cmd": ["sh", "-c", script], "HostConfig": host});
         loop {
             match self.ask("POST", &format!("/containers/create?name={name}"), Some(&body)) {
                 Told::Answer(answer) => return id_of(answer.expect(201)),
@@ -139,7 +149,12 @@ impl Client {
     }
 
     fn still_lives(&self, id: &str, pid: i64) {
-        let state = self.inspect(id).expect(200)["State"].clone();
+        let shown = self.inspect(id).expect(200);
+        let (state, networking) = (shown["State"].clone(), &shown["NetworkSettings"]);
+        let port = &networking["Ports"]["80/tcp"][0]["HostPort"];
+        assert_eq!(*port, json!((CLIENT_PORTS + self.number).to_string()), "its port: {networking}");
+        let address = networking["Networks"][NETWORK]["IPAddress"].as_str();
+        assert!(address.is_some_and(|a| !a.is_empty()), "its address: {networking}");
         assert_eq!(
             (&state["Running"], &state["Pid"]),
             (&json!(true), &json!(pid)),
@@ -200,23 +215,84 @@ impl Client {
     }
 }
 
+/// An engine in a network namespace of its own, with the network that everybody is on.
+pub(crate) fn engine() -> Engine {
+    let engine = Engine::apart();
+    engine.tare(["network", "create", NETWORK]).ok();
+    engine
+}
+
+/// Starts a container on the network; its id.
+pub(crate) fn background(engine: &Engine, flags: &[&str], script: &str) -> String {
+    engine.tare([&["run", "-d", "--network", NETWORK], flags, &[BUSYBOX, "sh", "-c", script]].concat()).ok()
+}
+
+/// Fails if two containers have one address, or if there are others on the network than those that run.
+pub(crate) fn addresses_are_apart(engine: &Engine, kill: u32) {
+    let shown = engine.get(&format!("/networks/{NETWORK}")).expect(200)["Containers"].clone();
+    let members = shown.as_object().expect("members");
+    for family in ["IPv4Address", "IPv6Address", "MacAddress"] {
+        let all: BTreeSet<_> = members.values().map(|member| member[family].to_string()).collect();
+        assert_eq!(all.len(), members.len(), "one {family} for two after kill {kill}: {shown}");
+    }
+}
+
+/// Fails if something of a container that is gone is still on the network of the machine, and takes the network away.
+pub(crate) fn nothing_is_left_but(engine: &Engine, witnesses: &[Witness]) {
+    let links = || engine.outside(["ip", "-o", "link", "show", "type", "veth"]).ok();
+    let few = wait::until(wait::PATIENCE, || (links().lines().count() == witnesses.len()).then_some(()));
+    assert!(few.is_some(), "links of containers that are gone:\n{}", links());
+    for port in CLIENT_PORTS..CLIENT_PORTS + CLIENTS {
+        let refused = reach(engine, port).map_err(|e| e.kind());
+        assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "port {port} leads somewhere");
+    }
+    for witness in witnesses {
+        engine.tare(["rm", "-f", &witness.name]).ok();
+    }
+    engine.tare(["network", "rm", NETWORK]).ok();
+}
+
+fn reach(engine: &Engine, port: usize) -> std::io::Result<()> {
+    let address = format!("127.0.0.1:{port}").parse().expect("an address");
+    let patience = std::time::Duration::from_secs(2);
+    engine.space().inside(|| TcpStream::connect_timeout(&address, patience)).map(drop)
+}
+
+/// What a container has of networks, as it is shown.
+fn networking(engine: &Engine, name: &str) -> Value {
+    let shown = engine.inspect(name)["NetworkSettings"].clone();
+    json!([shown["Networks"], shown["Ports"]])
+}
+
 fn id_of(answer: Value) -> String {
     answer["Id"].as_str().unwrap_or_else(|| panic!("no id in {answer}")).to_string()
 }
 
-/// A container that runs through the whole storm and counts aloud.
+/// A container that runs through the whole storm, counts aloud, and is to be reached all the time.
 pub(crate) struct Witness {
     name: String,
     pid: u32,
+    port: usize,
+    networking: Value,
 }
 
 impl Witness {
     /// Starts one.
     pub(crate) fn start(engine: &Engine, number: usize) -> Witness {
         let name = format!("witness{number}");
-        engine.background(&["--name", &name], "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done");
+        let port = WITNESS_PORTS + number;
+        let script = "httpd -p 80; i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done";
+        background(engine, &["--name", &name, "-p", &format!("{port}:80")], script);
         engine.wait_for_log(&name, "0");
-        Witness { pid: engine.pid_of(&name), name }
+        let networking = networking(engine, &name);
+        Witness { pid: engine.pid_of(&name), name, port, networking }
+    }
+
+    /// Fails unless it is reached at its port, whether a daemon runs or not.
+    pub(crate) fn is_reached(&self, engine: &Engine, kill: u32) {
+        if let Err(e) = reach(engine, self.port) {
+            panic!("{} cannot be reached at port {} at kill {kill}: {e}", self.name, self.port);
+        }
     }
 
     /// Fails unless it is the same running process as ever.
@@ -224,6 +300,8 @@ impl Witness {
         let state = engine.inspect(&self.name)["State"].clone();
         let same = (&state["Running"], &state["Pid"]) == (&json!(true), &json!(self.pid));
         assert!(same, "{} died by kill {kill}: {state}", self.name);
+        assert_eq!(networking(engine, &self.name), self.networking, "{} after kill {kill}", self.name);
+        self.is_reached(engine, kill);
     }
 
     /// Fails if its log has a gap or a double line.
