@@ -74,7 +74,7 @@ fn shares_divide_a_networks_rate_and_idle_ones_lend_theirs() {
         "until [ -e /go ]; do sleep 0.1; done; while :; do wget -q -O /dev/null http://source/big; done";
     for (name, share) in [("large", "80"), ("small", "20")] {
         let flags = ["--name", name, "--network", "front", "--network-share", share];
-        engine.background(&flags, get);
+        engine.tare([&["run", "-d"][..], &flags, &[BUSYBOX, "sh", "-c", get]].concat()).ok();
     }
     let measure = || {
         thread::sleep(Duration::from_secs(2));
