@@ -168,6 +168,22 @@ fn eighty_twenty_holds_and_an_idle_partner_lends_everything() {
 }
 
 #[test]
+fn what_an_idle_third_leaves_is_borrowed_by_shares() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), shared(1));
+        let [mut one, mut two, idle] = [1, 2, 3].map(|number| Peer::new(&mut net, number));
+        idle.shape(&shaper, &net, "", Some(900));
+        one.shape(&shaper, &net, "", Some(80));
+        two.shape(&shaper, &net, "", Some(20));
+        let [first, second] = speeds([&to(&mut one), &to(&mut two)]);
+        is_near(first + second, 10e6, 0.05);
+        let percent = first / (first + second) * 100.0;
+        println!("split {percent:.2} of 80");
+        assert!((percent - 80.0).abs() <= 3.0, "{first:.0} and {second:.0} bytes/s");
+    });
+}
+
+#[test]
 fn a_limit_of_its_own_leaves_the_rest_to_the_others() {
     alone(|| {
         let (shaper, mut net) = (Shaper::default(), shared(1));
