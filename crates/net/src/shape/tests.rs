@@ -77,6 +77,7 @@ fn stream(from: OwnedFd, to: OwnedFd, address: IpAddr) -> Stream {
     Stream { from: from.into(), to: listener.accept().unwrap().0 }
 }
 
+#[expect(clippy::disallowed_methods, reason = "speed is measured over time")]
 /// Bytes per second in frames that each stream carries while all send what they can.
 fn speeds<const N: usize>(streams: [&Stream; N]) -> [f64; N] {
     let counts: [AtomicU64; N] = std::array::from_fn(|_| AtomicU64::new(0));

@@ -68,6 +68,7 @@ fn received(engine: &Engine, container: &str) -> f64 {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "speed is measured over time")]
 fn shares_divide_a_networks_rate_and_idle_ones_lend_theirs() {
     let engine = Engine::apart();
     engine.tare(["network", "create", "--opt", "tare.network.rate=in=8MB", "front"]).ok();
