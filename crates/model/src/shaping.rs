@@ -177,7 +177,7 @@ fn quantity(text: &str) -> Result<u64> {
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let value = number * bytes_of(unit).ok_or_else(wrong)?;
     // The check of the range is the caller's; nothing in range is rounded by the conversion.
-    if value < 1.0 || value > 1e18 { Err(wrong()) } else { Ok(value.round() as u64) }
+    if (1.0..=1e18).contains(&value) { Ok(value.round() as u64) } else { Err(wrong()) }
 }
 
 fn bytes_of(unit: &str) -> Option<f64> {

@@ -17,8 +17,9 @@ const MOST_BURST: u64 = 16 << 20;
 /// Bytes that wait at least: several packets as large as the kernel makes them inside of a machine.
 const LEAST_QUEUE: u64 = 256 << 10;
 const MOST_QUEUE: u64 = 8 << 20;
-/// Bytes of a turn of the one with the smallest share.
-const TURN: u64 = 16 << 10;
+/// Bytes of a turn of the one with the smallest share: the largest packet there is inside of a machine. With less a turn is one
+/// packet, and who sends larger ones gets more of what is borrowed.
+const TURN: u64 = 64 << 10;
 const MOST_TURN: u64 = 1 << 20;
 
 /// To containers, or from them.
@@ -133,8 +134,8 @@ fn planned(
 ) -> Planned {
     let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
     let burst = burst.unwrap_or_else(|| (ceiling / 100).clamp(LEAST_BURST, MOST_BURST));
-    // A tenth of a second, and what is passed at once.
-    let queue = (ceiling / 10).clamp(LEAST_QUEUE, MOST_QUEUE).max(burst);
+    // A tenth of a second, what is passed at once, and more than a turn: who runs empty in its turn loses the rest of it.
+    let queue = (ceiling / 10).clamp(LEAST_QUEUE, MOST_QUEUE).max(burst).max(turn + TURN);
     Planned {
         parent,
         rate,

@@ -77,6 +77,7 @@ fn stream(from: OwnedFd, to: OwnedFd, address: IpAddr) -> Stream {
     Stream { from: from.into(), to: listener.accept().unwrap().0 }
 }
 
+#[expect(clippy::disallowed_methods, reason = "speed is measured over time")]
 /// Bytes per second in frames that each stream carries while all send what they can.
 fn speeds<const N: usize>(streams: [&Stream; N]) -> [f64; N] {
     let counts: [AtomicU64; N] = std::array::from_fn(|_| AtomicU64::new(0));
@@ -164,6 +165,22 @@ fn eighty_twenty_holds_and_an_idle_partner_lends_everything() {
         is_near(speeds([&out_of(&mut two, gateway)])[0], 10e6, 0.05);
         one.shape(&shaper, &net, "", Some(20));
         split(speeds([&to(&mut one), &to(&mut two)]), 50.0);
+    });
+}
+
+#[test]
+fn what_an_idle_third_leaves_is_borrowed_by_shares() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), shared(1));
+        let [mut one, mut two, idle] = [1, 2, 3].map(|number| Peer::new(&mut net, number));
+        idle.shape(&shaper, &net, "", Some(900));
+        one.shape(&shaper, &net, "", Some(80));
+        two.shape(&shaper, &net, "", Some(20));
+        let [first, second] = speeds([&to(&mut one), &to(&mut two)]);
+        is_near(first + second, 10e6, 0.05);
+        let percent = first / (first + second) * 100.0;
+        println!("split {percent:.2} of 80");
+        assert!((percent - 80.0).abs() <= 3.0, "{first:.0} and {second:.0} bytes/s");
     });
 }
 
