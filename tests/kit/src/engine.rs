@@ -78,8 +78,12 @@ impl Engine {
             let program = args.next().expect("a program");
             return Cmd::new(program.as_ref()).args(args);
         }
-        let pid = self.daemon_pid().to_string();
-        Cmd::new("nsenter").args(["--target", &pid, "--net", "--"]).args(args)
+        Cmd::new("nsenter").args([&self.namespace_argument(), "--"]).args(args)
+    }
+
+    fn namespace_argument(&self) -> String {
+        let namespace = self.namespace.as_ref().expect("a daemon that was started");
+        format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd())
     }
 
     /// Starts an engine with more arguments for the daemon.
@@ -178,10 +182,9 @@ impl Engine {
         // Each execs the next, so the daemon is the child.
         let mut command = match (self.apart, &self.namespace) {
             (false, _) => Command::new(program("tared")),
-            (true, Some(namespace)) => {
-                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+            (true, Some(_)) => {
                 let mut command = Command::new("nsenter");
-                command.arg(format!("--net={path}")).arg("--").arg(program("tared"));
+                command.arg(self.namespace_argument()).arg("--").arg(program("tared"));
                 command
             }
             (true, None) => {

@@ -83,8 +83,7 @@ impl Host {
         }
         let _one = lock(&self.opening);
         if self.firewall.get().is_none() {
-            let settings = Settings { table: self.table.clone(), forwarding: Forwarding::Ours };
-            let firewall = Arc::new(Firewall::open(settings, None)?);
+            let firewall = Arc::new(Firewall::open(self.settings(), None)?);
             firewall.load(first())?;
             let report = |repair: Repair| match repair {
                 Repair::Done(after) => tracing::warn!(
@@ -100,6 +99,10 @@ impl Host {
             .get()
             .map(|(firewall, _)| firewall)
             .ok_or_else(|| Error::system("the firewall is not open"))
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { table: self.table.clone(), forwarding: Forwarding::Ours }
     }
 
     fn fabric_of(&self, network: &Network) -> Result<Arc<link::Fabric>> {
@@ -297,15 +300,21 @@ impl Fabric for Host {
     }
 
     fn retire(&self, networks: &[Arc<Network>]) {
-        let made: Vec<NetworkId> = lock(&self.links).keys().cloned().collect();
-        for network in networks.iter().filter(|network| made.contains(&network.id)) {
+        // Not only those that were made here: an engine that was killed may have left some that nobody has used since.
+        for network in networks {
             if let Err(e) = self.with_socket(|host| link::remove(host, network)) {
                 tracing::error!("remove network {}: {e}", network.config.name);
             }
         }
-        if let Some((firewall, _)) = self.firewall.get()
-            && let Err(e) = firewall.remove()
-        {
+        let removed = match self.firewall.get() {
+            Some((firewall, _)) => firewall.remove(),
+            None => match Firewall::open(self.settings(), None) {
+                Ok(left) => left.remove(),
+                // There are none where the kernel has no nftables.
+                Err(e) => return tracing::debug!("look for tables of an engine before: {e}"),
+            },
+        };
+        if let Err(e) = removed {
             tracing::error!("remove the firewall's tables: {e}");
         }
     }

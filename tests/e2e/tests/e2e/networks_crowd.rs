@@ -67,6 +67,13 @@ fn crowd(size: usize) {
     each(size, |number| {
         engine.request("DELETE", &format!("/containers/c{number}?force=1"), None).expect(204);
     });
+    // One that finds nothing running takes away what the one before has left.
+    engine.kill_daemon();
+    engine.start_daemon();
+    engine.stop_daemon();
+    let left = engine.outside(["ip", "-br", "link"]).ok();
+    assert!(lines(&left).iter().all(|link| link.starts_with("lo ")), "{left}");
+    assert_eq!(nft(&engine, &["list", "ruleset"]).ok(), "");
 }
 
 #[test]
