@@ -186,8 +186,7 @@ fn a_machine_where_others_were_first_keeps_what_it_has() {
         return;
     }
     let engine = Engine::apart_on(OTHERS, &["--bridge", "tare0"]);
-    let rules =
-        "table inet mine { chain forward { type filter hook forward priority 0; policy accept; counter; } }";
+    let rules = "table inet mine {\nchain forward {\ntype filter hook forward priority 0; policy accept;\ncounter\n}\n}\n";
     nft(&engine, &["add", "table", "inet", "tare"]).ok();
     nft(&engine, &["-f", "-"]).input(rules).ok();
     let list =
