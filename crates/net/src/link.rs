@@ -39,7 +39,6 @@ use tare_sys::netlink::Socket;
 
 pub use bridge::Bridge;
 pub use endpoint::{Attach, Doomed, attach, detach};
-pub(crate) use mark::LEAF;
 pub use mark::host_name;
 pub use route::{Way, destinations, set_default};
 pub use sysctl::route_localnet;

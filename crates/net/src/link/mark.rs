@@ -6,8 +6,8 @@
 use tare_model::network::{Mac, Network};
 use tare_sys::netlink::link::Link;
 
-/// What names of leaves begin with: the firewall knows them by it.
-pub(crate) const LEAF: &str = "tleaf";
+/// What names of leaves begin with.
+const LEAF: &str = "tleaf";
 
 /// A leaf's own name, and those of the ends of its uplink at the root and at the leaf.
 pub(super) struct Leaf {

@@ -67,6 +67,13 @@ fn crowd(size: usize) {
     each(size, |number| {
         engine.request("DELETE", &format!("/containers/c{number}?force=1"), None).expect(204);
     });
+    // One that finds nothing running takes away what the one before has left.
+    engine.kill_daemon();
+    engine.start_daemon();
+    engine.stop_daemon();
+    let left = engine.outside(["ip", "-br", "link"]).ok();
+    assert!(lines(&left).iter().all(|link| link.starts_with("lo ")), "{left}");
+    assert_eq!(nft(&engine, &["list", "ruleset"]).ok(), "");
 }
 
 #[test]
@@ -104,12 +111,19 @@ fn nft(engine: &Engine, args: &[&str]) -> Cmd {
 }
 
 fn inventory(engine: &Engine) -> Inventory {
-    let set = |args: &[&str]| engine.outside(args).ok().lines().map(str::to_owned).collect();
+    // Of a bridge without ports the state wavers.
+    let set = |args: &[&str], says: fn(&str) -> bool| -> BTreeSet<String> {
+        let told = engine.outside(args).ok();
+        told.lines()
+            .flat_map(|line| line.split_whitespace().filter(|word| says(word)))
+            .map(str::to_owned)
+            .collect()
+    };
     let proc = PathBuf::from(format!("/proc/{}", engine.daemon_pid()));
     let mounts = std::fs::read_to_string(proc.join("mountinfo")).expect("mounts of the daemon");
     Inventory {
-        links: set(&["ip", "-br", "link"]),
-        addresses: set(&["ip", "-br", "address"]),
+        links: set(&["ip", "-o", "link"], |word| word.ends_with(':')),
+        addresses: set(&["ip", "-o", "address"], |word| word.contains('/')),
         elements: nft(engine, &["list", "ruleset"]).ok().matches("\"tv").count(),
         descriptors: entries(&proc.join("fd")),
         mounts: mounts.lines().count(),
@@ -163,8 +177,8 @@ fn a_crowd_of_five_thousand_that_come_and_go_leaves_nothing() {
 /// Links, addresses, routes and rules of others, which tare's could be taken for or lie over.
 const OTHERS: &str = "\
     ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0; ip link set docker0 up; \
-    ip link add vpn type dummy; ip link set vpn up; ip route add 10.0.0.0/8 dev vpn; ip route add 172.18.0.0/15 dev vpn; \
-    ip link add tare0 type dummy; ip link add tv0000000000000 type dummy; ip link add br-taken type dummy";
+    ip link add vpn type veth peer name far; ip link set vpn up; ip link set far up; ip route add 10.0.0.0/8 dev vpn; ip route add 172.18.0.0/15 dev vpn; \
+    ip link add tare0 type bridge; ip link add tv0000000000000 type bridge; ip link add br-taken type bridge";
 
 #[test]
 fn a_machine_where_others_were_first_keeps_what_it_has() {
@@ -172,8 +186,7 @@ fn a_machine_where_others_were_first_keeps_what_it_has() {
         return;
     }
     let engine = Engine::apart_on(OTHERS, &["--bridge", "tare0"]);
-    let rules =
-        "table inet mine { chain forward { type filter hook forward priority 0; policy accept; counter } }";
+    let rules = "table inet mine {\nchain forward {\ntype filter hook forward priority 0; policy accept;\ncounter\n}\n}\n";
     nft(&engine, &["add", "table", "inet", "tare"]).ok();
     nft(&engine, &["-f", "-"]).input(rules).ok();
     let list =
