@@ -22,7 +22,7 @@ pub const NEIGHBOUR: &str = "203.0.113.2";
 pub const NEIGHBOUR6: &str = "2001:db8::2";
 
 /// How long the kernel may take to clear away what a dead namespace had.
-const GOING: Duration = Duration::from_secs(5);
+const GOING: Duration = Duration::from_secs(30);
 
 /// See the head of this file.
 pub struct Space {

@@ -86,6 +86,7 @@ fn who_shares_with_one_on_the_hosts_network_is_on_it_too() {
     assert!(sh(&engine, "host", bridges) == "1" && links("host").contains("mark0"));
     assert!(links("container:host").contains("mark0"));
     assert!(!links("bridge").contains("mark0"));
+    engine.outside(["ip", "link", "delete", "mark0"]).ok();
     engine.tare(["network", "connect", "bridge", "host"]).fails(1);
 }
 
@@ -186,4 +187,5 @@ fn containers_of_a_macvlan_network_are_on_its_link() {
     }
     engine.tare(["network", "rm", "lan"]).ok();
     assert!(engine.outside(["ip", "link", "show", "lan0"]).run().code == 0, "the link was there before");
+    engine.outside(["ip", "link", "delete", "lan0"]).ok();
 }

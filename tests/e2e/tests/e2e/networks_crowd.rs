@@ -214,7 +214,9 @@ fn a_machine_where_others_were_first_keeps_what_it_has() {
         engine.tare(["network", "rm", name]).ok();
     }
     let after = engine.outside(["ip", "-br", "link"]).ok();
-    assert_eq!(lines(&after), lines(&links), "links of others");
+    // The loop by which new connections pass the host's rules on input is the engine's, and stays as long as it does.
+    let after: Vec<&str> = lines(&after).into_iter().filter(|link| !link.starts_with("tare-")).collect();
+    assert_eq!(after, lines(&links), "links of others");
     assert_eq!(list(), mine, "rules of others");
     nft(&engine, &["list", "table", "inet", "tare"]).ok();
 }
