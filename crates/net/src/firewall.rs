@@ -1,6 +1,6 @@
 //! The firewall: what keeps networks apart, publishes ports, and lets containers send only as themselves.
 //!
-//! Two tables of ours, of families `inet` and `bridge`, hold a rule set that never changes and sets that do. Whatever
+//! Tables of ours, of families `inet`, `bridge`, `ip` and `ip6`, hold a rule set that never changes and sets that do. Whatever
 //! comes and goes (a network, a container's link, a published port) is a handful of elements in one transaction; a packet
 //! is looked up in the same few rules however many there are.
 //!
@@ -27,11 +27,12 @@
 //! Before 6.9 the isolating part stands a second time in tables that live as long as the daemon ([`Hold::Guarded`]).
 //! Everywhere a [`Watch`] loads from memory what somebody took away.
 //!
-//! **What the host's INPUT says about published ports** (`ufw deny 8080`) is not heard: DNAT comes before, and the packet is
-//! forwarded then. Rules on the forward hook are (`ufw route deny`, `ct original proto-dst`).
+//! **What the host's INPUT says about published ports** (`ufw deny 8080`) holds: what begins a connection goes there first and
+//! is translated in a second round (`round.rs`). Where iptables' chains drop by policy, bridges are named at their ends
+//! (`policy.rs`).
 //!
 //! **`::1`** is out of reach for DNAT: the kernel lets nothing with that source leave by another link. Publishing on it alone
-//! is refused here. `docs/network.md` has a design for both.
+//! is refused here. `docs/network.md` has a design.
 //!
 //! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
 
