@@ -219,4 +219,10 @@ fn a_machine_where_others_were_first_keeps_what_it_has() {
     assert_eq!(after, lines(&links), "links of others");
     assert_eq!(list(), mine, "rules of others");
     nft(&engine, &["list", "table", "inet", "tare"]).ok();
+    for link in ["docker0", "vpn", "tare0", "tv0000000000000", "br-taken"] {
+        engine.outside(["ip", "link", "delete", link]).ok();
+    }
+    for table in ["mine", "tare"] {
+        nft(&engine, &["delete", "table", "inet", table]).ok();
+    }
 }
