@@ -106,7 +106,19 @@ const JOBS: &[Job] = &[
         init: Init::Plain,
         lsm: Lsm::AppArmor,
         user: None,
-        suites: &[suite("tare-e2e", "e2e", &["limits::", "block_io::", "rootless::", "apparmor::"])],
+        suites: &[suite(
+            "tare-e2e",
+            "e2e",
+            &[
+                "limits::",
+                "block_io::",
+                "rootless::",
+                "apparmor::",
+                "::row_11_",
+                "::row_15_",
+                "::row_112_on_v2",
+            ],
+        )],
     },
     Job {
         name: "cgroup v2 and scopes under systemd on 6.1",

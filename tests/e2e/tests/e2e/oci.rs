@@ -522,6 +522,37 @@ fn systemd_makes_the_scope_of_a_container() {
     assert_eq!(groups(&id), [] as [PathBuf; 0]);
 }
 
+/// Row 96: annotations that other runtimes turn into properties of the unit are kept, and nothing more.
+#[test]
+fn systemd_is_told_no_property_by_an_annotation() {
+    if !ours() || !Path::new("/run/systemd/system").exists() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    let id = bundle.id();
+    bundle.config["linux"]["resources"] = json!({"pids": {"limit": 17}});
+    bundle.config["annotations"] = json!({
+        "org.systemd.property.TasksMax": "uint64 5",
+        "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
+        "org.systemd.property.Description": "'evil'",
+    });
+    fs::write(bundle.path("config.json"), bundle.config.to_string()).unwrap();
+    let oci = |words: &[&str]| {
+        let root = bundle.text("state");
+        Cmd::new(program("tare-oci")).args([&["--root", &root, "--systemd-cgroup"], words].concat())
+    };
+    oci(&["run", "--detach", "--bundle", &bundle.text(""), &id]).ok();
+    let state: Value = serde_json::from_str(&oci(&["state", &id]).ok()).unwrap();
+    assert_eq!(state["annotations"]["org.systemd.property.Description"], "'evil'", "it is there to be read");
+    let scope = format!("tare-{id}.scope");
+    let shown = |what: &str| Cmd::new("systemctl").args(["show", "--value", "-p", what, &scope]).ok();
+    assert_eq!(shown("TasksMax"), "17");
+    assert_ne!(shown("Description"), "evil");
+    let set = ["TimeoutStopUSec", "Transient"].map(shown);
+    assert!(set[0] != "7s" && set[1] == "yes", "{set:?}");
+    oci(&["delete", "--force", &id]).ok();
+}
+
 #[test]
 fn descriptors_are_passed_on_only_if_they_are_there() {
     if !ours() {

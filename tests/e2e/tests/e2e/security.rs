@@ -350,10 +350,14 @@ fn row_78_an_images_environment_imports_nothing() {
 
 /// What `/proc` says of a container's first process that its image must not be able to change.
 fn posture(engine: &Engine, image: &str) -> String {
+    posture_with(engine, &[], image)
+}
+
+fn posture_with(engine: &Engine, flags: &[&str], image: &str) -> String {
     let script = "grep -E 'Cap|Seccomp:|NoNewPrivs|Uid|Gid|Groups' /proc/self/status; ls /dev | tr '\\n' ' '; ulimit -a; \
                   cut -d' ' -f4- /proc/self/mountinfo | sed -E 's/[0-9a-f]{12,}/ID/g; s/[^ ]*(lowerdir|upperdir)[^ ]*//g' | wc -l; \
-                  cat /proc/self/oom_score_adj; sed 's/[0-9a-f]\\{12,\\}/ID/g' /proc/self/cgroup";
-    run(engine, &[], image, script).ok()
+                  cat /proc/self/oom_score_adj /proc/1/comm; sed 's/[0-9a-f]\\{12,\\}/ID/g' /proc/self/cgroup";
+    run(engine, flags, image, script).ok()
 }
 
 #[test]
@@ -381,18 +385,31 @@ fn rows_79_80_labels_and_annotations_of_an_image_change_nothing() {
     assert_eq!(posture(&engine, "labelled:1"), posture(&engine, "plain:1"));
 }
 
-/// Row 90: security options stored in an image are not read.
+/// Row 90: security options stored in an image are not read, wherever in the document they stand.
 #[test]
 fn row_90_security_fields_in_an_image_change_nothing() {
     let engine = Engine::start();
     engine.load(&Image::busybox("plain:1"));
-    let image = Image::busybox("fields:1")
-        .config("Privileged", json!(true))
-        .config("CapAdd", json!(["ALL"]))
-        .config("SecurityOpt", json!(["seccomp=unconfined"]))
-        .config("HostConfig", json!({"Privileged": true, "PidMode": "host", "NetworkMode": "host"}));
-    engine.load(&image);
-    assert_eq!(posture(&engine, "fields:1"), posture(&engine, "plain:1"));
+    let plain = posture(&engine, "plain:1");
+    for (number, (field, value, flags)) in [
+        ("Privileged", json!(true), ["--privileged"].as_slice()),
+        ("CapAdd", json!(["ALL"]), &["--cap-add", "ALL"]),
+        ("SecurityOpt", json!(["seccomp=unconfined"]), &["--security-opt", "seccomp=unconfined"]),
+        ("PidMode", json!("host"), &["--pid", "host"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // What the image asks for would show.
+        assert_ne!(posture_with(&engine, flags, "plain:1"), plain, "{flags:?}");
+        let host = json!({field: value.clone()});
+        let (direct, below) = (format!("direct{number}:1"), format!("below{number}:1"));
+        engine.load(&Image::busybox(&direct).config(field, value));
+        engine.load(&Image::busybox(&below).config("HostConfig", host));
+        for image in [&direct, &below] {
+            assert_eq!(posture(&engine, image), plain, "{field} in {image}");
+        }
+    }
 }
 
 #[test]

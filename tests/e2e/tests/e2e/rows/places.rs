@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tare_kit::engine::BUSYBOX;
-use tare_kit::{Canary, Engine, Host, Image, Layer, perl};
+use tare_kit::{Canary, Cmd, Engine, Host, Image, Layer, perl};
 
 use super::dev_with;
 use crate::trap::Real::{Dir, File};
@@ -220,8 +221,10 @@ fn row_28_the_images_null_device_is_left_alone() {
     let (dev, bind) = dev_with(&engine, "null", "the host's\n");
     let null = dev.join("null");
     let before = fs::metadata(&null).unwrap();
-    for flags in [&[][..], &["-i"], &["-u", "1000"], &["-d"]] {
-        engine.shell(&[flags, &["-v", &bind]].concat(), "true").input("input").run();
+    for flags in [&[][..], &["-i"], &["-u", "1000"], &["-d"], &["--userns", "host", "-u", "1000"]] {
+        // It starts, and has that file in the place of the device.
+        let out = engine.shell(&[flags, &["-v", &bind]].concat(), "cat /dev/null").input("input").ok();
+        assert!(flags == ["-d"] || out == "the host's", "{flags:?}: {out}");
     }
     engine.remove_containers();
     let after = fs::metadata(&null).unwrap();
@@ -263,6 +266,9 @@ fn row_93_paths_that_were_once_forgotten_show_nothing() {
                   /sys/devices/system/cpu/cpu*/thermal_throttle; do \
                   test -d $p && ls -A $p; test -f $p && echo FILE $p; test -c $p && head -c 1 $p; done; true";
     assert_eq!(engine.sh(&[], script), "");
+    // Some of them are on this machine.
+    let open = engine.sh(&["--security-opt", "systempaths=unconfined"], script);
+    assert!(!ours() || open.contains("FILE /proc/keys"), "{open}");
 }
 
 /// Row 112: shared memory, System V segments and message queues go with the container that had them.
@@ -304,6 +310,43 @@ fn row_112_memory_of_ipc_objects_goes_with_the_container() {
     assert!(freed.is_some(), "{before} kB of shared memory became {}", shared());
 }
 
+/// Row 112 on cgroup v2: what is in IPC objects counts as the container's, at every start once, and nothing of it is left to
+/// the group above.
+#[test]
+fn row_112_on_v2_ipc_memory_is_the_containers_own() {
+    if !ours() || !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return;
+    }
+    let engine = Engine::start();
+    engine.load(&Image::busybox("row112:2").layer(perl::layer()));
+    let fill = "head -c 2097152 /dev/zero > /dev/shm/f; perl -e '$i = shmget(77, 2097152, 01666) // die; shmwrite($i, \"x\" x 2097152, 0, 2097152) or die'; echo full; sleep 1000";
+    let flags = ["run", "-d", "--name", "ipc", "--network", "none", "--ipc", "shareable", "-m", "64m"];
+    engine.tare([&flags[..], &["row112:2", "sh", "-c", fill]].concat()).ok();
+    let shared = |group: &Path| {
+        let text = fs::read_to_string(group.join("memory.stat")).unwrap();
+        let line = lines(&text).into_iter().find_map(|line| line.strip_prefix("shmem ")).unwrap().to_owned();
+        line.parse::<u64>().unwrap()
+    };
+    let group = || {
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", engine.pid_of("ipc"))).unwrap();
+        Path::new("/sys/fs/cgroup").join(text.trim().trim_start_matches("0::/"))
+    };
+    let above = group().parent().unwrap().to_owned();
+    let set = 4 << 20;
+    for round in 0..2 {
+        let log = || engine.get("/containers/ipc/logs?stdout=1&stderr=1").text().matches("full").count();
+        let seen = tare_kit::wait::until(Duration::from_secs(20), || (log() > round).then_some(()));
+        assert!(seen.is_some(), "round {round}");
+        let counted = shared(&group());
+        assert!((set..set * 2).contains(&counted), "round {round}: {counted} bytes");
+        // Of engines beside this one there may be some.
+        let all = shared(&above);
+        assert!(all < set * 2, "round {round}: {all} bytes above");
+        engine.tare(["restart", "-t", "0", "ipc"]).ok();
+    }
+    engine.tare(["rm", "-f", "ipc"]).ok();
+}
+
 /// Row 139: a read-only bind and a layer have the same bytes after a splice into their pages was tried.
 #[test]
 fn row_139_spliced_pages_are_not_written() {
@@ -313,14 +356,20 @@ fn row_139_spliced_pages_are_not_written() {
     );
     let file = engine.path("file");
     fs::write(&file, "A".repeat(4096)).unwrap();
-    // A pipe whose buffers may be merged, a page of the file spliced into it, and a write behind.
-    let poc = r#"for my $path ("/bound", "/layer") { pipe(my $r, my $w); syswrite($w, "x" x 65536); sysread($r, my $b, 65536);
-        open(my $f, '<', $path) or die; my $o = pack("q", 0); syscall(SPLICE, fileno $f, $o, fileno $w, 0, 1, 0) == 1 or die; syswrite($w, "EVIL"); open(my $g, '<', $path); sysread($g, my $t, 8); print "$t\n" }"#;
+    // A pipe whose buffers may be merged, a page of the file spliced into it, and a write behind. What comes out of the pipe
+    // shows that the page was in it, and the write behind it.
+    let poc = r#"for my $path (@ARGV) { pipe(my $r, my $w); syswrite($w, "x" x 65536); sysread($r, my $b, 65536);
+        open(my $f, '<', $path) or die; my $o = pack("q", 0); syscall(SPLICE, fileno $f, $o, fileno $w, 0, 1, 0) == 1 or die; syswrite($w, "EVIL");
+        sysread($r, $b, 8); open(my $g, '<', $path); sysread($g, my $t, 8); print "$b $t\n" }"#;
     let poc = poc.replace("SPLICE", if cfg!(target_arch = "aarch64") { "76" } else { "275" });
     let bind = format!("{file}:/bound:ro");
-    let out =
-        engine.tare(["run", "--rm", "--network", "none", "-v", &bind, "row139:1", "perl", "-e", &poc]).ok();
-    assert_eq!(out, "AAAAAAAA\nAAAAAAAA");
+    let image = ["-v", &bind, "row139:1", "perl", "-e", &poc, "/bound", "/layer"];
+    for flags in [&[][..], &["--privileged"]] {
+        let run = [&["run", "--rm", "--network", "none"], flags, &image].concat();
+        assert_eq!(engine.tare(run).ok(), "AEVIL AAAAAAAA\nAEVIL AAAAAAAA", "{flags:?}");
+    }
+    // It is the kernel that is mended: nothing else is in the way here.
+    assert_eq!(Cmd::new(perl::program()).args(["-e", &poc, &file]).ok(), "AEVIL AAAAAAAA");
     assert_eq!(fs::read_to_string(&file).unwrap(), "A".repeat(4096));
     let again = engine
         .tare(["run", "--rm", "--network", "none", "row139:1", "sh", "-c", "tr -d A < /layer | wc -c"])

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tare_kit::engine::BUSYBOX;
 use tare_kit::image::{PATH, busybox_layer, object};
-use tare_kit::{Engine, Host, Image, Layer};
+use tare_kit::{Engine, Host, Image, Layer, perl};
 
 use crate::ours;
 
@@ -119,30 +119,37 @@ fn row_88_groups_are_complete() {
 #[test]
 fn row_91_a_profile_that_says_nothing_is_refused() {
     let engine = Engine::start();
-    for (number, text) in
-        ["", "{}", "[]", "null", "unconfined", "{\"defaultAction\":\"\"}"].iter().enumerate()
-    {
-        let file = engine.path(&format!("{number}.json"));
+    let script = "mkdir /made 2>/dev/null || echo shut; grep -w Seccomp /proc/self/status";
+    let with = |file: &str| engine.shell(&["--security-opt", &format!("seccomp={file}")], script);
+    let written = |name: &str, text: &str| {
+        let file = engine.path(name);
         fs::write(&file, text).unwrap();
-        let out = engine
-            .shell(&["--security-opt", &format!("seccomp={file}")], "grep -w Seccomp /proc/self/status")
-            .run();
+        file
+    };
+    // One that says something is taken, from a file and over the API.
+    let good = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    assert_eq!(with(&written("good.json", good)).ok(), "shut\nSeccomp:\t2");
+    let create = |text: &str| {
+        let host = json!({"NetworkMode": "none", "SecurityOpt": [format!("seccomp={text}")]});
+        engine.post("/containers/create", &json!({"Image": BUSYBOX, "Cmd": ["true"], "HostConfig": host}))
+    };
+    create(good).expect(201);
+    assert!(with(&engine.path("missing.json")).fails(125).contains("missing.json"));
+    for (number, text) in
+        ["", " ", "{}", "[]", "null", "unconfined", "{\"defaultAction\":\"\"}", "{\"syscalls\":[]}"]
+            .iter()
+            .enumerate()
+    {
+        let out = with(&written(&format!("{number}.json"), text)).run();
         assert!(out.code != 0 || out.out().ends_with('2'), "{text:?}: {out}");
-        assert!(out.code != 0 || !ours(), "{text:?}: {out}");
-        let body = json!({"Image": BUSYBOX, "Cmd": ["true"], "HostConfig": {"NetworkMode": "none", "SecurityOpt": [format!("seccomp={text}")]}});
-        let created = engine.post("/containers/create", &body);
+        assert!(!ours() || (out.code == 125 && out.err().contains("seccomp")), "{text:?}: {out}");
+        let created = create(text);
         if created.status == 201 && *text != "unconfined" {
             let id = created.json()["Id"].as_str().unwrap().to_owned();
             let started = engine.post(&format!("/containers/{id}/start"), &Value::Null);
             assert!(started.status >= 400, "{text:?} started");
         }
     }
-    // One that says something is taken, by the same way.
-    let file = engine.path("good.json");
-    fs::write(&file, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
-    let taken =
-        engine.sh(&["--security-opt", &format!("seccomp={file}")], "grep -w Seccomp /proc/self/status");
-    assert!(taken.starts_with("Seccomp:"), "{taken}");
     engine.remove_containers();
     assert_eq!(engine.sh(&[], "echo well"), "well");
 }
@@ -189,19 +196,43 @@ fn rows_94_95_only_the_containers_own_settings_are_written() {
 #[test]
 fn row_96_annotations_set_nothing() {
     let engine = Engine::start();
-    let labels = object(&[
-        ("org.systemd.property.MemoryMax", "4096"),
-        ("org.systemd.property.ExecStopPost", "touch /evil"),
-    ]);
+    let evil = engine.path("evil");
+    let touch = format!("touch {evil}");
+    let labels =
+        object(&[("org.systemd.property.MemoryMax", "4096"), ("org.systemd.property.ExecStopPost", &touch)]);
     engine.load(&Image::busybox("row96:1").config("Labels", labels));
     let host = Host::new(&engine);
     let body = json!({"Image": "row96:1", "Cmd": ["echo", "well"], "HostConfig": {"NetworkMode": "none",
-        "Annotations": {"org.systemd.property.PIDsMax": "1", "org.systemd.property.ExecStopPost": "touch /evil"}}});
+        "Annotations": {"org.systemd.property.PIDsMax": "1", "org.systemd.property.ExecStopPost": touch}}});
     let id = engine.post("/containers/create", &body).expect(201)["Id"].as_str().unwrap().to_owned();
     assert_eq!(engine.tare(["start", "-a", &id]).ok(), "well");
-    assert!(!Path::new("/evil").exists());
+    // They are kept, as annotations are, and that is all.
+    assert_eq!(engine.inspect(&id)["HostConfig"]["Annotations"]["org.systemd.property.PIDsMax"], "1");
+    assert!(!Path::new(&evil).exists());
     engine.remove_containers();
     host.assert_unchanged();
+}
+
+/// Row 15: with the host's cgroup namespace as with one of its own, a container changes nothing of its groups.
+#[test]
+fn row_15_own_groups_are_not_the_containers_to_change() {
+    let engine = Engine::start();
+    let script = "mount -o remount,bind,rw /sys/fs/cgroup; mkdir /c; mount -t cgroup2 none /c || rmdir /c; \
+                  for f in $(find /sys/fs/cgroup /c -name cgroup.procs -o -name memory.max -o -name pids.max -o -name memory.limit_in_bytes); do \
+                  n=$((n + 1)); (: >> $f) && echo OPENED $f; done; \
+                  for d in /sys/fs/cgroup /sys/fs/cgroup/* /c; do mkdir $d/evil && echo MADE $d && rmdir $d/evil; done; \
+                  test $n -gt 1 && echo seen";
+    let all = ["--cap-add", "ALL", "--security-opt", "seccomp=unconfined"];
+    for flags in [
+        &["--cgroupns", "host", "--userns", "host"][..],
+        &[&["--cgroupns", "host"], &all[..]].concat(),
+        &[&["--cgroupns", "private"], &all[..]].concat(),
+    ] {
+        assert_eq!(engine.shell(flags, script).run().out(), "seen", "{flags:?}");
+    }
+    // Whoever is given everything may.
+    let privileged = engine.shell(&["--privileged", "--cgroupns", "host"], script).run().out();
+    assert!(!ours() || privileged.contains("OPENED"), "{privileged}");
 }
 
 /// Row 137 by way of programs: `/sys/fs/cgroup` is read-only, hierarchies cannot be mounted.
@@ -214,15 +245,38 @@ fn row_137_a_default_container_mounts_no_cgroups() {
     assert_eq!(engine.shell(&[], script).run().out(), "");
 }
 
-/// Row 114: who dropped a group in a user namespace that somebody without rights made cannot drop it there either.
+/// A user namespace whose groups somebody outside of it maps, at first without giving up `setgroups`; then what is closed to
+/// a group is opened, that group dropped.
+const DROP_GROUPS: &str = r#"my ($gid) = split / /, $(; pipe(my $r, my $w); pipe(my $s, my $t); my $pid = fork // die;
+    if (!$pid) { call("unshare", 0x10000000) == 0 or die "unshare: $!"; syswrite($t, "x"); sysread($r, my $b, 1);
+        $) = "0 0"; print open(my $f, '<', "/closed/file") ? "OPEN
+" : "shut
+"; exit 0 }
+    sysread($s, my $b, 1); sub put { my ($name, $text) = @_; open(my $f, '>', "/proc/$pid/$name") or return; syswrite($f, $text) }
+    if (put("gid_map", "0 $gid 1")) { print "mapped " } else { print "refused "; put("setgroups", "deny") or die "setgroups: $!";
+        print put("gid_map", "0 $gid 1") ? "mapped " : "no map: $! "; print "allowed again " if put("setgroups", "allow") }
+    syswrite($w, "x"); waitpid $pid, 0;"#;
+
+/// Row 114: who has no rights over groups gains none by a user namespace, so that what is closed to a group stays closed.
 #[test]
 fn row_114_groups_of_an_unprivileged_map_cannot_be_dropped() {
     let engine = Engine::start();
-    let out = engine.sh(
-        &["--security-opt", "seccomp=unconfined", "-u", "1000:1000", "--group-add", "2000"],
-        "unshare -Ur sh -c 'cat /proc/self/setgroups'",
-    );
-    assert_eq!(out, "deny");
+    engine.load(&Image::busybox("row114:1").layer(perl::layer()));
+    let dir = engine.path("closed");
+    fs::create_dir(&dir).unwrap();
+    fs::write(format!("{dir}/file"), "closed\n").unwrap();
+    std::os::unix::fs::chown(format!("{dir}/file"), Some(3000), Some(2000)).unwrap();
+    fs::set_permissions(format!("{dir}/file"), fs::Permissions::from_mode(0o604)).unwrap();
+    let bind = format!("{dir}:/closed");
+    let script = perl::prelude() + DROP_GROUPS;
+    let drop = |user: &str| {
+        let flags = ["run", "--rm", "--network", "none", "--security-opt", "seccomp=unconfined", "-v", &bind];
+        let who = ["--cap-drop", "DAC_OVERRIDE", "--group-add", "2000", "-u", user];
+        engine.tare([&flags[..], &who, &["row114:1", "perl", "-e", &script]].concat()).ok()
+    };
+    assert_eq!(drop("1000:1000"), "refused mapped shut");
+    // With the right to change groups, here that of root, it works: nothing but that right is missing above.
+    assert_eq!(drop("0:0"), "mapped OPEN");
     // The engine's own maps are written by root, so that images may change groups.
     if ours() {
         assert_eq!(engine.sh(&[], "cat /proc/self/setgroups"), "allow");
@@ -236,12 +290,15 @@ fn row_11_no_device_rule_is_no_device() {
         return;
     }
     let engine = Engine::start();
-    let script = "for d in 'b 7 0' 'c 1 1' 'c 1 11' 'c 10 237'; do mknod /d $d && echo MADE $d; (head -c1 /d >/dev/null) 2>/dev/null && echo READ $d; rm -f /d; done; true";
+    let script = "for d in 'b 7 0' 'c 1 1' 'c 1 11' 'c 10 237'; do mknod /d $d && echo MADE $d; (: < /d) 2>/dev/null && echo READ $d; rm -f /d; done; true";
     for flags in [&[][..], &["--userns", "host"], &["--userns", "host", "--cap-add", "ALL"]] {
         // The cgroup of devices lets nodes be made where it allows `m`, as Docker does: never opened.
         let out = engine.shell(flags, script).run().out();
         assert!(!out.contains("READ"), "{flags:?}: {out}");
     }
+    // The machine has them, and whoever is given all devices opens them.
+    let all = engine.sh(&["--privileged"], script);
+    assert!(all.contains("READ c 1 1") && all.contains("READ c 1 11"), "{all}");
     let given = ["--userns", "host", "--device", "/dev/loop-control"];
     assert_eq!(engine.sh(&given, "(exec 3</dev/loop-control) && echo opened"), "opened");
 }
