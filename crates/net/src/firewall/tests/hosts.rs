@@ -140,7 +140,6 @@ fn ufw_decides_about_published_ports() {
 }
 
 #[test]
-#[ignore = "open: waits now and then for ever for firewalld in its sandbox; run it by name"]
 fn a_zone_of_firewalld_decides_about_published_ports() {
     let debian = Debian::new();
     let (world, a, _watch) = published_host();
