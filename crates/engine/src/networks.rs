@@ -44,6 +44,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::api::network::{CreatedNetwork, NetworkView, PREDEFINED};
 use crate::clock;
+use crate::spec::files::ResolvConf;
 use crate::work;
 use door::Door;
 use fabric::{Fabric, Join};
@@ -75,8 +76,6 @@ pub(crate) struct Resolver {
 /// One network of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attachment {
-    /// A number of its own among the container's.
-    pub(crate) number: u32,
     /// Names for it there, beside those that every container has.
     pub(crate) aliases: Vec<String>,
     /// `container:alias`: names for it alone.
@@ -362,6 +361,11 @@ impl Networks {
     fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
         let Some(fabric) = &self.fabric else { return Ok(None) };
         let mut asked = plan::memberships(party.config)?;
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        // Read while nobody waits for the table.
+        let host = ResolvConf::of_host();
         let mut table = self.lock();
         if table.find(plan::DEFAULT).is_err() {
             asked.retain(|(key, _)| key != plan::DEFAULT);
@@ -370,7 +374,7 @@ impl Networks {
             return Ok(None);
         }
         let mut attached = table.take(party, &asked, fabric.as_ref())?;
-        attached.resolver = resolver::of(party.config, &attached, &table);
+        attached.resolver = resolver::of(party.config, &attached, &table, &host);
         Ok(Some(attached))
     }
 

@@ -8,6 +8,7 @@ use tare_model::{Error, Result};
 
 use super::{Attached, Networks, Party, forbidden, plan, resolver};
 use crate::api::network::PortChange;
+use crate::spec::files::ResolvConf;
 use crate::work;
 
 // === impl Networks ===
@@ -30,19 +31,19 @@ impl Networks {
                 "endpoint sysctls are set by a container's first process: they cannot be given to one that runs already",
             ));
         }
-        let (mut after, joined) = self
+        let host = ResolvConf::of_host();
+        let (after, joined) = self
             .patiently(|| {
                 let mut table = self.lock();
                 let network = Arc::clone(&table.find(key)?.network);
                 let taken: Vec<String> =
                     before.joins.iter().map(|join| join.endpoint.interface.clone()).collect();
                 let interface = plan::interfaces(&[(&network, config)], &taken)?.pop().unwrap_or_default();
-                let number = before.joins.iter().map(|join| join.number + 1).max().unwrap_or(0);
-                let joined = table.join(party, &network.id, config, interface, number)?;
+                let joined = table.join(party, &network.id, config, interface)?;
                 let mut after = before.clone();
                 after.joins.push(joined.clone());
                 table.choose_routes(&mut after);
-                after.resolver = resolver::of(party.config, &after, &table);
+                after.resolver = resolver::of(party.config, &after, &table, &host);
                 Ok((after, joined))
             })
             .await?;
@@ -68,7 +69,6 @@ impl Networks {
             self.lock().free(party.id, &joined);
             return Err(e);
         }
-        after.published.clone_from(&before.published);
         Ok(after)
     }
 

@@ -211,7 +211,7 @@ impl Host {
                 link: *ends.get(&join.endpoint.id)?,
                 bridge: join.network.bridge(),
                 mac: join.endpoint.mac?,
-                addresses: join.endpoint.addresses.iter().map(IpNet::addr).collect(),
+                addresses: addresses(join),
             })
         };
         joins.iter().filter(|join| join.network.config.driver == Driver::Bridge).filter_map(admit).collect()
@@ -219,10 +219,7 @@ impl Host {
 
     fn join_names(&self, joins: &[Join]) {
         for join in joins {
-            let member = dns::Member {
-                names: join.names.clone(),
-                addresses: join.endpoint.addresses.iter().map(IpNet::addr).collect(),
-            };
+            let member = dns::Member { names: join.names.clone(), addresses: addresses(join) };
             self.directory.join(&join.network.id, &join.container, member);
         }
     }

@@ -13,13 +13,17 @@ use crate::spec::files::ResolvConf;
 const PORT: u16 = 53;
 
 /// Of a container: on networks with names always; on the default one alone, which has none, only where it could not reach the
-/// host's own servers, because they are on its loopback.
-pub(super) fn of(config: &ContainerConfig, attached: &Attached, table: &Table) -> Option<Resolver> {
+/// own servers of the `host`, because they are on its loopback.
+pub(super) fn of(
+    config: &ContainerConfig,
+    attached: &Attached,
+    table: &Table,
+    host: &ResolvConf,
+) -> Option<Resolver> {
     let is_default = |join: &super::Attachment| {
         table.get(&join.endpoint.network).is_some_and(|entry| entry.network.config.name == plan::DEFAULT)
     };
-    let host = ResolvConf::of_host();
-    let own = ResolvConf::of(&config.dns, &host);
+    let own = ResolvConf::of(&config.dns, host);
     let out_of_reach = config.dns.servers.is_empty()
         && !own.servers.is_empty()
         && own.servers.iter().all(|server| is_loopback(server));

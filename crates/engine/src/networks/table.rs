@@ -191,8 +191,8 @@ impl Table {
         let on: Vec<_> =
             networks.iter().map(AsRef::as_ref).zip(asked.iter().map(|(_, config)| config)).collect();
         let interfaces = plan::interfaces(&on, &[])?;
-        for (number, ((network, config), interface)) in (0..).zip(on.into_iter().zip(interfaces)) {
-            let attachment = self.join(party, &network.id, config, interface, number)?;
+        for ((network, config), interface) in on.into_iter().zip(interfaces) {
+            let attachment = self.join(party, &network.id, config, interface)?;
             attached.joins.push(attachment);
         }
         self.choose_routes(attached);
@@ -206,7 +206,6 @@ impl Table {
         network: &NetworkId,
         config: &EndpointConfig,
         interface: String,
-        number: u32,
     ) -> Result<Attachment> {
         let entry = self.networks.get_mut(network).ok_or_else(|| Error::not_found("network not found"))?;
         let name = &entry.network.config.name;
@@ -228,7 +227,6 @@ impl Table {
         let container: ContainerName = party.name.parse()?;
         entry.members.insert(party.id.clone(), (container, endpoint.clone()));
         Ok(Attachment {
-            number,
             aliases: config.aliases.clone(),
             links: config.links.clone(),
             sysctls,

@@ -39,6 +39,9 @@ pub(crate) use outside::MISSING;
 
 /// Of the keeper's socket, in the run directory.
 const SOCKET: &str = "net.sock";
+/// What is said when there is no keeper, and should be one.
+const ENDED: &str =
+    "the keeper of the network has ended: running containers have none until they are restarted";
 
 /// See the head of this file.
 pub(crate) struct User {
@@ -101,9 +104,7 @@ impl User {
             return Ok(Arc::clone(world));
         }
         if world.take().is_some() {
-            tracing::error!(
-                "the keeper of the network has ended: running containers have none until they are restarted"
-            );
+            tracing::error!("{ENDED}");
         }
         lock(&self.forwarded).clear();
         keeper::spawn(&self.program, &self.socket, &self.pasta)?;
@@ -235,9 +236,7 @@ impl Fabric for User {
             return Ok(());
         }
         let Some(world) = self.known() else {
-            tracing::error!(
-                "the keeper of the network has ended: running containers have none until they are restarted"
-            );
+            tracing::error!("{ENDED}");
             return Ok(());
         };
         for one in call::call(&self.socket, &Call::List, None)? {
