@@ -170,7 +170,16 @@ fn once(name: &str, make: impl FnOnce(&Path) -> std::io::Result<()>) -> PathBuf 
 /// installed packages are read.
 fn apt(verb: &str, args: &[&str]) -> Output {
     let (program, verb) = if verb == "get" { ("apt-get", None) } else { ("apt-cache", Some(verb)) };
-    Cmd::new(program).args(verb).args(args).env("APT_CONFIG", apt_settings()).limit(DOWNLOAD).run()
+    let settings = apt_settings();
+    let _turn = turn().unwrap_or_else(|e| panic!("cannot lock {}: {e}", base().display()));
+    Cmd::new(program).args(verb).args(args).env("APT_CONFIG", settings).limit(DOWNLOAD).run()
+}
+
+/// One apt at a time works on our lists: its own locks, which would be the machine's, are off.
+fn turn() -> std::io::Result<File> {
+    let lock = File::create(base().join("turn.lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    Ok(lock)
 }
 
 /// What `APT_CONFIG` is to name for apt to work on our own lists and cache, which are there when this returns.
@@ -187,6 +196,7 @@ pub fn apt_settings() -> PathBuf {
 }
 
 fn update() {
+    let _turn = turn().unwrap_or_else(|e| panic!("cannot lock {}: {e}", base().display()));
     update_in(&base().join("apt"));
 }
 
@@ -215,6 +225,7 @@ fn settings(dir: &Path) -> std::io::Result<()> {
     let conf = format!(
         "Dir::State \"{at}/state\";\nDir::State::status \"/var/lib/dpkg/status\";\nDir::Cache \"{at}/cache\";\n\
          Dir::Etc::Parts \"{at}/parts\";\nAPT::Sandbox::User \"root\";\nAPT::Install-Recommends \"false\";\n\
+         Debug::NoLocking \"true\";\n\
          Acquire::Retries \"2\";\nAcquire::http::Timeout \"30\";\n"
     );
     fs::write(dir.join("apt.conf"), conf)
