@@ -599,10 +599,16 @@ impl Networks {
     }
 
     /// Nothing runs and the engine ends: nothing of ours stays in the kernel.
-    pub(crate) fn retire(&self) {
-        if let Some(fabric) = &self.fabric {
-            fabric.retire(&self.lock().all());
-        }
+    pub(crate) async fn retire(self: &Arc<Self>) {
+        let Some(fabric) = self.fabric.clone() else { return };
+        self.settled().await;
+        let networks = self.lock().all();
+        // It tells by itself what it cannot do.
+        let _ = work::blocking(move || {
+            fabric.retire(&networks);
+            Ok(())
+        })
+        .await;
     }
 
     /// Where a container on these networks reaches the host, its way out first.

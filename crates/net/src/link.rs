@@ -38,7 +38,7 @@ use tare_model::network::{Driver, Network};
 use tare_sys::netlink::Socket;
 
 pub use bridge::Bridge;
-pub use endpoint::{Attach, Doomed, attach, detach};
+pub use endpoint::{Attach, Doomed, attach, detach, sweep};
 pub use mark::host_name;
 pub use route::{Way, destinations, set_default};
 pub use sysctl::route_localnet;

@@ -64,13 +64,7 @@ impl Engine {
         }
         let parent = self.core.cgroup_parent.clone();
         let nobody = ContainerId::from_bytes([0; 32]);
-        let networks = Arc::clone(&self.core.networks);
-        // It tells by itself what it cannot do.
-        let retired = work::blocking(move || {
-            networks.retire();
-            Ok(())
-        });
-        let _ = retired.await;
+        self.core.networks.retire().await;
         if let Err(e) = self.core.monitors.cleanup(&nobody, &parent, Vec::new()).await {
             tracing::debug!("remove the group {parent}: {e}");
         }

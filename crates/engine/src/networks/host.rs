@@ -326,10 +326,13 @@ impl Fabric for Host {
     }
 
     fn forget_connections(&self, joins: &[Join]) -> Result<()> {
-        match self.opened() {
+        let endpoints = joins.iter().map(|join| &join.endpoint);
+        let swept = self.with_socket(|host| link::sweep(host, endpoints));
+        let forgotten = match self.opened() {
             Some(firewall) => firewall.forget(&joins.iter().flat_map(addresses).collect::<Vec<_>>()),
             None => Ok(()),
-        }
+        };
+        swept.and(forgotten)
     }
 
     fn publish(&self, published: &[Published], _: Vec<Option<OwnedFd>>) -> Result<()> {

@@ -19,6 +19,12 @@ use super::bridge::Bridge;
 use super::refusal::{Refused, but};
 use super::{Fabric, mark, parent, route, settle};
 
+/// The group of links that are being deleted, whichever engine's: "tare" as a number, which nobody else would choose.
+const DOOMED: u32 = u32::from_be_bytes(*b"tare") & i32::MAX.cast_unsigned();
+
+/// As many requests as have their refusals in a socket's buffer.
+const AT_ONCE: usize = 64;
+
 /// What is to be attached to what.
 #[derive(Clone, Copy, Debug)]
 pub struct Attach<'a> {
@@ -98,6 +104,25 @@ pub fn detach(inside: &mut Socket, endpoint: &Endpoint) -> Result<Option<Doomed>
         .all(vec![down.request(which), named.request(which)])
         .refused(|| format!("RTM_SETLINK({name}, down, named {away})"))?;
     Ok(Some(Doomed { index }))
+}
+
+/// Takes from the host what is left there of endpoints whose containers are gone. A network namespace goes when its last
+/// process and its last connection do, which may be minutes later: until then its addresses would still be answered for.
+///
+/// Waits for the kernel, 20 ms and more, but once for all of them: off the path of anybody who waits.
+///
+/// # Errors
+/// `System` with the kernel's refusal; that they are gone already is none.
+pub fn sweep<'a>(host: &mut Socket, endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Result<()> {
+    let names: Vec<_> = endpoints.into_iter().map(|endpoint| mark::host_name(&endpoint.id)).collect();
+    let doomed = Change { group: Some(DOOMED), ..Change::default() };
+    for some in names.chunks(AT_ONCE) {
+        let requests = some.iter().map(|name| doomed.request(Which::Name(name))).collect();
+        let marked = host.all(requests).map_err(|(_, error)| error);
+        but(marked, &[Errno::NODEV]).refused(|| "RTM_SETLINK(group) of what is left of containers")?;
+    }
+    let deleted = but(link::delete_group(host, DOOMED), &[Errno::NODEV]);
+    deleted.refused(|| format!("RTM_DELLINK(group {DOOMED:#x})"))
 }
 
 // === impl Doomed ===

@@ -21,6 +21,7 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -131,6 +132,8 @@ pub struct Change<'a> {
     pub namespace: Option<BorrowedFd<'a>>,
     /// A note to the reader of `ip link`; the kernel takes none with a new link.
     pub alias: Option<&'a str>,
+    /// Another group: a number by which many links are deleted as one.
+    pub group: Option<u32>,
     /// What it may do as a port of a bridge.
     pub port: Option<Port>,
     /// The kernel gives it no link-local IPv6 address of its own making from now on: before [`Change::up`], since they take
@@ -271,7 +274,7 @@ impl Change<'_> {
         if let Some(mac) = self.mac {
             request.put(IFLA_ADDRESS, &mac);
         }
-        for (kind, number) in [(IFLA_MTU, self.mtu), (IFLA_MASTER, self.master)] {
+        for (kind, number) in [(IFLA_MTU, self.mtu), (IFLA_MASTER, self.master), (IFLA_GROUP, self.group)] {
             if let Some(number) = number {
                 request.put_u32(kind, number);
             }
@@ -419,6 +422,16 @@ pub fn change(socket: &mut Socket, index: u32, change: &Change<'_>) -> Result<()
 /// `ENODEV` if it is gone already.
 pub fn delete(socket: &mut Socket, index: u32) -> Result<()> {
     socket.call(Request::new(RTM_DELLINK, 0, &head(index, 0, 0)))
+}
+
+/// Deletes all links of a group; of pairs the other ends go too. Takes as long as for one.
+///
+/// # Errors
+/// `ENODEV` if the group has none.
+pub fn delete_group(socket: &mut Socket, group: u32) -> Result<()> {
+    let mut request = Request::new(RTM_DELLINK, 0, &head(0, 0, 0));
+    request.put_u32(IFLA_GROUP, group);
+    socket.call(request)
 }
 
 /// The link of that name, without its counters.

@@ -231,6 +231,33 @@ fn a_shared_network_is_the_other_containers() {
     assert!(host.err().contains("Published ports are discarded when using host network mode"), "{host}");
 }
 
+/// A connection with bytes still to be sent outlives its program, and its namespace with it: for minutes the address of a
+/// container that is gone was answered for.
+#[test]
+fn a_container_is_off_the_network_when_it_has_ended_whatever_it_had_still_to_send() {
+    let engine = Engine::apart();
+    let send = "yes | nc -l -p 80";
+    engine.tare(["run", "-d", "--name", "talks", BUSYBOX, "sh", "-c", send]).ok();
+    let address =
+        format(&engine, &["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "talks"]);
+    let to = format!("{address}:80");
+    let connect = || wait::until(wait::PATIENCE, || std::net::TcpStream::connect(&to).ok());
+    let listener = engine.space().inside(connect).expect("a connection");
+    let is_stuck = || {
+        let queues = engine.tare(["exec", "talks", "cat", "/proc/net/tcp", "/proc/net/tcp6"]).ok();
+        queues
+            .lines()
+            .any(|line| line.contains(":0050 ") && line.contains(" 01 ") && !line.contains(" 01 00000000:"))
+            .then_some(())
+    };
+    wait::until(wait::PATIENCE, is_stuck).expect("bytes that nobody reads");
+    engine.tare(["rm", "-f", "talks"]).ok();
+    let links = || engine.space().sh("ip -o link");
+    let gone = wait::until(wait::PATIENCE, || (!links().contains("tare container")).then_some(()));
+    assert!(gone.is_some(), "{}", links());
+    drop(listener);
+}
+
 #[test]
 fn what_happens_to_networks_is_told() {
     let engine = Engine::apart();

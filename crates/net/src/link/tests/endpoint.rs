@@ -5,7 +5,7 @@ use tare_model::network::NetworkConfig;
 use tare_sys::netlink::{link, route};
 
 use super::*;
-use crate::link::{Way, destinations, detach, set_default};
+use crate::link::{Way, destinations, detach, set_default, sweep};
 
 fn defaults(inside: &mut Socket) -> Vec<(Option<IpAddr>, Option<u32>)> {
     let mut found: Vec<_> = route::list(inside).unwrap();
@@ -34,6 +34,24 @@ fn an_interface_has_what_was_asked_for() {
         assert_eq!(addresses(&mut host(), outer.index), Vec::<IpAddr>::new());
         let ways = [Family::V4, Family::V6].map(|family| (Some(net.gateway(family)), Some(link.index)));
         assert_eq!(defaults(&mut one.inside), ways);
+    });
+}
+
+/// As with connections that a program which was killed had not sent all on.
+#[test]
+fn what_is_left_of_the_gone_is_taken_away_though_their_namespaces_stay() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let (mut gone, mut other) = (container(0), container(1));
+        let endpoints: Vec<_> = (0..100).map(|_| net.endpoint("eth0")).collect();
+        net.put(&mut gone, &endpoints[99], true).unwrap();
+        let stays = net.endpoint("eth0");
+        net.put(&mut other, &stays, true).unwrap();
+        sweep(&mut host(), &endpoints).unwrap();
+        let names: Vec<_> = link::names(&mut host()).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert!(!names.contains(&crate::link::host_name(&endpoints[99].id)), "{names:?}");
+        assert!(names.contains(&crate::link::host_name(&stays.id)), "{names:?}");
+        sweep(&mut host(), &endpoints).unwrap();
     });
 }
 
