@@ -1,9 +1,13 @@
 //! The command line.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
+
+/// The port of name servers.
+const NAMES: u16 = 53;
 
 /// The tare daemon. It runs in the foreground and logs to standard error.
 #[derive(Debug, Parser)]
@@ -24,6 +28,10 @@ pub(crate) struct Args {
     /// usual one, a name of its own].
     #[arg(long, value_name = "NAME")]
     pub(crate) bridge: Option<String>,
+    /// Where programs of the host may ask for containers by name, below "tare.internal"; the port is 53 if none is given
+    /// [default: nowhere].
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub(crate) host_dns: Option<SocketAddr>,
     /// The least important messages to log.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: Level,
@@ -97,12 +105,37 @@ impl Level {
     }
 }
 
+/// An address with or without a port.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let whole = || text.parse().ok();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, NAMES));
+    address.or_else(whole).ok_or_else(|| "want an IP address, with or without a port".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn args(list: &[&str]) -> Args {
         Args::try_parse_from(["tared"].iter().chain(list)).expect("valid")
+    }
+
+    #[test]
+    fn names_are_answered_where_it_is_said() {
+        let host_dns = |text| args(&["--host-dns", text]).host_dns.map(|at| at.to_string());
+        for (text, at) in [
+            ("127.0.0.55", "127.0.0.55:53"),
+            ("127.0.0.55:5353", "127.0.0.55:5353"),
+            ("::1", "[::1]:53"),
+            ("[::1]", "[::1]:53"),
+            ("[::1]:54", "[::1]:54"),
+        ] {
+            assert_eq!(host_dns(text).as_deref(), Some(at));
+        }
+        for wrong in ["", "localhost", "127.0.0.1:", "127.0.0.1:65536", "[127.0.0.1", "53"] {
+            assert!(Args::try_parse_from(["tared", "--host-dns", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -76,6 +76,7 @@ fn run(args: &Args, ready: &mut Ready) -> Result<()> {
         libexec: process::libexec()?,
         keeper: process::own_path()?,
         bridge: args.bridge.clone(),
+        host_dns: args.host_dns,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -32,6 +32,9 @@ pub(crate) fn start_again(args: &Args) -> Result<()> {
     command.arg("--").arg(me).arg("--root").arg(root).arg("--run-dir").arg(&run_dir);
     command.arg("--socket").arg(socket).args(["--log-level", args.log_level.word()]);
     command.args(ready.iter().flat_map(|fd| ["--ready-fd", fd]));
+    command.args(args.bridge.iter().flat_map(|name| ["--bridge", name]));
+    let host_dns = args.host_dns.map(|at| at.to_string());
+    command.args(host_dns.iter().flat_map(|at| ["--host-dns", at]));
     let error = command.exec();
     Err(Error::system(format!("execve({}): {error}: tared needs tare-shim beside it", launcher.display())))
 }

@@ -13,6 +13,7 @@ mod system;
 mod tests;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub struct EngineConfig {
     pub keeper: PathBuf,
     /// Name of the default network's bridge, or `none` for no default network; absent: one of this engine's own.
     pub bridge: Option<String>,
+    /// Where programs of the host may ask for containers by name; absent: nowhere.
+    pub host_dns: Option<SocketAddr>,
 }
 
 /// The engine. Shared by every connection; every method may be called at any time.

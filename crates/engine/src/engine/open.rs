@@ -114,7 +114,12 @@ impl Engine {
 /// The kernel's networks, or an ordinary user's.
 async fn fabric(config: &EngineConfig, table: String) -> Result<Option<Arc<dyn Fabric>>> {
     if !tare_shim::rootless::is_inside() {
-        return Ok(Some(Arc::new(Host::open(table)?)));
+        return Ok(Some(Arc::new(Host::open(table, config.host_dns)?)));
+    }
+    if let Some(at) = config.host_dns {
+        return Err(Error::unsupported(format!(
+            "--host-dns {at}: an ordinary user's containers have no addresses that the host reaches; publish ports"
+        )));
     }
     let (keeper, run_dir) = (config.keeper.clone(), absolute(&config.run_dir)?);
     let user = work::blocking(move || User::open(keeper, &run_dir, table)).await?;

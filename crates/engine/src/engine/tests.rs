@@ -36,6 +36,7 @@ impl Room {
             libexec: scratch.path().into(),
             keeper: scratch.path().into(),
             bridge: None,
+            host_dns: None,
         };
         std::fs::create_dir_all(&config.run_dir).expect("run directory");
         let world = Arc::new(World::default());

@@ -51,13 +51,15 @@ struct Guard {
 // === impl Host ===
 
 impl Host {
-    /// Of the calling thread's network namespace; nothing is changed before it is needed. `table` names the firewall's tables.
+    /// Of the calling thread's network namespace; nothing is changed before it is needed. `table` names the firewall's tables;
+    /// programs of the host may ask for names at `host_dns`.
     ///
     /// # Errors
-    /// Outside of a tokio runtime.
-    pub(crate) fn open(table: String) -> Result<Self> {
+    /// Outside of a tokio runtime; an address that cannot be had.
+    pub(crate) fn open(table: String, host_dns: Option<SocketAddr>) -> Result<Self> {
         let directory = Arc::new(Directory::default());
         let names = Dns::open(Arc::clone(&directory), dns::Limits::default())?;
+        host_dns.map_or(Ok(()), |at| names.serve_host(at))?;
         Ok(Self {
             sockets: Mutex::default(),
             links: Mutex::default(),

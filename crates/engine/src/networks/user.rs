@@ -298,8 +298,12 @@ impl World {
             .map_err(|e| Error::system(format!("getsockopt(SO_PEERCRED): {e}")))?;
         let path = format!("/proc/{}/ns/net", peer.pid.as_raw_nonzero());
         let namespace = fs::File::open(&path).map_err(|e| Error::system(format!("open({path}): {e}")))?;
-        let world =
-            Self { host: Host::open(table)?, namespace: namespace.into(), keeper, made: Mutex::default() };
+        let world = Self {
+            host: Host::open(table, None)?,
+            namespace: namespace.into(),
+            keeper,
+            made: Mutex::default(),
+        };
         world.inside(|_| Ok(()))?;
         Ok(world)
     }

@@ -70,6 +70,10 @@ impl Directory {
         self.zone(network).is_some_and(|zone| write(&zone.table).remove(container))
     }
 
+    pub(super) fn zones(&self) -> Vec<Arc<Zone>> {
+        read(&self.zones).values().cloned().collect()
+    }
+
     pub(super) fn zone(&self, id: &NetworkId) -> Option<Arc<Zone>> {
         read(&self.zones).get(id).cloned()
     }
@@ -93,12 +97,24 @@ impl Zone {
 
     /// Adds to `found` the addresses of a name in lower case, with or without the network's behind it; whether it is one.
     pub(super) fn find(&self, name: &str, found: &mut Vec<IpAddr>) -> bool {
+        // Not locked while it is locked again: a writer may wait in between.
+        let whole = read(&self.table).find(name, found);
+        whole || self.find_below(name, found)
+    }
+
+    /// Adds to `found` the addresses of a name in lower case with the network's behind it; whether it is one.
+    pub(super) fn find_below(&self, name: &str, found: &mut Vec<IpAddr>) -> bool {
+        let bare = name.strip_suffix(self.name.as_str()).and_then(|name| name.strip_suffix('.'));
+        bare.is_some_and(|bare| read(&self.table).find(bare, found))
+    }
+
+    /// Adds to `found` the addresses of the container that has this name, in lower case, as its own; whether there is one.
+    pub(super) fn find_called(&self, name: &str, found: &mut Vec<IpAddr>) -> bool {
         let table = read(&self.table);
-        let bare = || name.strip_suffix(self.name.as_str())?.strip_suffix('.');
-        let members = table.names.get(name).or_else(|| table.names.get(bare()?));
-        let Some(members) = members else { return false };
-        found.extend(members.iter().flat_map(|member| &member.addresses));
-        true
+        let called = |member: &&Arc<Member>| member.names.first().is_some_and(|own| own == name);
+        let member = table.names.get(name).and_then(|members| members.iter().find(called));
+        found.extend(member.iter().flat_map(|member| &member.addresses));
+        member.is_some()
     }
 
     /// The name of whoever has an address, with the network's behind it.
@@ -128,6 +144,12 @@ impl Zone {
 // === impl Table ===
 
 impl Table {
+    fn find(&self, name: &str, found: &mut Vec<IpAddr>) -> bool {
+        let members = self.names.get(name);
+        found.extend(members.into_iter().flatten().flat_map(|member| &member.addresses));
+        members.is_some()
+    }
+
     fn insert(&mut self, container: &ContainerId, member: Arc<Member>) {
         for name in &member.names {
             let known = self.names.entry(name.as_str().into()).or_default();

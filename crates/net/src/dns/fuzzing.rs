@@ -1,7 +1,10 @@
 //! What reads bytes of containers and of upstream servers, as a target for `fuzz/`. It must neither panic, hang nor grow
 //! without bound, and what it passes on must be whole.
 
-use super::local::{Decision, View};
+use std::sync::Arc;
+
+use super::host::HostView;
+use super::local::{Decision, Names, View};
 use super::wire::{Answer, Asked, Read, Transport};
 use super::{Attachment, Directory, Member, Settings};
 
@@ -18,11 +21,13 @@ pub fn question_and_answer(bytes: &[u8]) {
         Read::Wrong(said) => return whole(question, &said),
         Read::Ignored => return,
     };
-    let said = match view().decide(&asked) {
-        Decision::Say(code, data) => asked.say(code, &data),
-        Decision::Forward => asked.say(hickory_proto::op::ResponseCode::ServFail, &[]),
-    };
-    whole(question, &said);
+    for names in askers() {
+        let said = match names.decide(&asked) {
+            Decision::Say(code, data) => asked.say(code, &data),
+            Decision::Forward => asked.say(hickory_proto::op::ResponseCode::ServFail, &[]),
+        };
+        whole(question, &said);
+    }
     upstream(question, answer, &asked);
 }
 
@@ -55,14 +60,16 @@ fn whole(question: &[u8], said: &[u8]) {
     );
 }
 
-fn view() -> View {
+/// A container, and the host.
+fn askers() -> [Box<dyn Names>; 2] {
     let directory = Directory::default();
     let (network, container) = (id(), tare_model::id::ContainerId::from_bytes([1; 32]));
     directory.add_network(&network, "net", true, vec![]);
     let addresses = (0..=255).map(|last| [10, 0, 0, last].into()).collect();
     directory.join(&network, &container, Member { names: vec!["db".into(), "a.b".into()], addresses });
     let networks = vec![Attachment { network, links: std::collections::BTreeMap::new() }];
-    View::of(&directory, &Settings { networks, ..Settings::default() }).unwrap_or_default()
+    let view = View::of(&directory, &Settings { networks, ..Settings::default() }).unwrap_or_default();
+    [Box::new(view), Box::new(HostView::of(Arc::new(directory)))]
 }
 
 fn id() -> tare_model::id::NetworkId {

@@ -16,7 +16,7 @@ use super::wire::Asked;
 #[derive(Debug, Default)]
 pub(super) struct View {
     networks: Vec<Seen>,
-    pub(super) upstream: Arc<[SocketAddr]>,
+    upstream: Arc<[SocketAddr]>,
     /// In lower case, without dots around.
     search: Vec<String>,
     ndots_set: bool,
@@ -27,6 +27,15 @@ struct Seen {
     zone: Arc<Zone>,
     /// Alias and name, in lower case.
     links: Vec<(String, String)>,
+}
+
+/// Who decides about questions.
+pub(super) trait Names: std::fmt::Debug + Send + Sync {
+    /// What becomes of one. Never waits.
+    fn decide(&self, asked: &Asked) -> Decision;
+
+    /// Who is asked what is forwarded.
+    fn upstream(&self) -> &Arc<[SocketAddr]>;
 }
 
 /// What becomes of a question.
@@ -58,49 +67,27 @@ impl View {
         })
     }
 
-    pub(super) fn decide(&self, asked: &Asked) -> Decision {
-        let query = &asked.query;
-        match query.query_type {
-            RecordType::AXFR | RecordType::IXFR | RecordType::OPT => return say(ResponseCode::Refused),
-            _ if query.query_class != DNSClass::IN => return say(ResponseCode::NotImp),
-            RecordType::PTR => {
-                if let Some(decision) = self.reverse(asked.name()) {
-                    return decision;
-                }
-            }
-            _ => {}
-        }
-        let mut buffer = [0; 256];
-        // What is longer, or no text, is nobody's name.
-        let name = spell(asked.name(), &mut buffer).unwrap_or_default();
-        self.addresses(name, query.query_type).unwrap_or_else(|| self.beyond(name, query.query_type))
-    }
-
     /// An answer if the name is ours: addresses of the first network that has some of the family.
     fn addresses(&self, name: &str, kind: RecordType) -> Option<Decision> {
         let (mut ours, mut found) = (false, Vec::new());
         for Seen { zone, links } in &self.networks {
             let link = links.iter().find(|(alias, _)| alias == name);
             ours |= zone.find(link.map_or(name, |(_, name)| name), &mut found);
-            found.retain(|address| {
-                matches!((address, kind), (IpAddr::V4(_), RecordType::A) | (IpAddr::V6(_), RecordType::AAAA))
-            });
+            found.retain(|address| is_wanted(*address, kind));
             if !found.is_empty() {
                 let first = zone.turn(found.len());
                 found.rotate_left(first);
                 break;
             }
         }
-        ours.then(|| Decision::Say(ResponseCode::NoError, found.into_iter().map(address).collect()))
+        ours.then(|| tell(found))
     }
 
     /// An answer to the name of an address in one of our subnets.
     fn reverse(&self, name: &Name) -> Option<Decision> {
-        let asked = name.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len())?;
-        let asked = asked.addr();
-        let found = self.networks.iter().find_map(|seen| seen.zone.reverse(asked));
-        if let Some(name) = found.and_then(|name| Name::from_ascii(name + ".").ok()) {
-            return Some(Decision::Say(ResponseCode::NoError, vec![RData::PTR(PTR(name))]));
+        let asked = address_of(name)?;
+        if let Some(name) = self.networks.iter().find_map(|seen| seen.zone.reverse(asked)) {
+            return Some(tell_name(&name));
         }
         let inside = self.networks.iter().any(|seen| seen.zone.contains(asked));
         inside.then(|| say(ResponseCode::NXDomain))
@@ -127,8 +114,63 @@ impl View {
     }
 }
 
-fn say(code: ResponseCode) -> Decision {
+impl Names for View {
+    fn decide(&self, asked: &Asked) -> Decision {
+        if let Some(decision) = unanswerable(asked) {
+            return decision;
+        }
+        let kind = asked.query.query_type;
+        if kind == RecordType::PTR
+            && let Some(decision) = self.reverse(asked.name())
+        {
+            return decision;
+        }
+        let mut buffer = [0; 256];
+        // What is longer, or no text, is nobody's name.
+        let name = spell(asked.name(), &mut buffer).unwrap_or_default();
+        self.addresses(name, kind).unwrap_or_else(|| self.beyond(name, kind))
+    }
+
+    fn upstream(&self) -> &Arc<[SocketAddr]> {
+        &self.upstream
+    }
+}
+
+/// What nobody is told, and no upstream is asked.
+pub(super) fn unanswerable(asked: &Asked) -> Option<Decision> {
+    match asked.query.query_type {
+        RecordType::AXFR | RecordType::IXFR | RecordType::OPT => Some(say(ResponseCode::Refused)),
+        _ if asked.query.query_class != DNSClass::IN => Some(say(ResponseCode::NotImp)),
+        _ => None,
+    }
+}
+
+pub(super) fn say(code: ResponseCode) -> Decision {
     Decision::Say(code, Vec::new())
+}
+
+/// These addresses, in this order.
+pub(super) fn tell(found: Vec<IpAddr>) -> Decision {
+    Decision::Say(ResponseCode::NoError, found.into_iter().map(address).collect())
+}
+
+/// The name of an address, without a dot behind it.
+pub(super) fn tell_name(name: &str) -> Decision {
+    match Name::from_ascii(format!("{name}.")) {
+        Ok(name) => Decision::Say(ResponseCode::NoError, vec![RData::PTR(PTR(name))]),
+        Err(_) => say(ResponseCode::NXDomain),
+    }
+}
+
+/// Of the family that is asked for.
+pub(super) fn is_wanted(address: IpAddr, kind: RecordType) -> bool {
+    matches!((address, kind), (IpAddr::V4(_), RecordType::A) | (IpAddr::V6(_), RecordType::AAAA))
+}
+
+/// The address whose name is asked for.
+pub(super) fn address_of(name: &Name) -> Option<IpAddr> {
+    let net = name.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len())?;
+    Some(net.addr())
 }
 
 fn address(address: IpAddr) -> RData {
@@ -139,7 +181,7 @@ fn address(address: IpAddr) -> RData {
 }
 
 /// The name in lower case with dots between its labels and none at its end.
-fn spell<'a>(name: &Name, buffer: &'a mut [u8; 256]) -> Option<&'a str> {
+pub(super) fn spell<'a>(name: &Name, buffer: &'a mut [u8; 256]) -> Option<&'a str> {
     let mut length = 0;
     for label in name.iter() {
         let place = buffer.get_mut(length..length + label.len() + 1)?;

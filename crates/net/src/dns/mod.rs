@@ -24,7 +24,8 @@
 //!   a macvlan, which the host does not see) is not found.
 //! - Nothing is waited for with a lock held; questions outstanding are bounded for each container and in all, such that
 //!   many greedy ones leave room for the next ([`Limits::outstanding`]). Container names never wait for an upstream.
-//! - The sockets belong to somebody else, who keeps copies. Questions that come while no daemon runs wait in their buffers;
+//! - Programs of the host may ask too, if the operator says where ([`Dns::serve_host`]).
+//! - A container's sockets belong to somebody else, who keeps copies. Questions that come while no daemon runs wait in their buffers;
 //!   [`Dns::serve`] by the next one answers them.
 //!
 //! Deliberately not here: DNSSEC validation (bits and records are passed on as they are), zone transfers, updates.
@@ -33,6 +34,7 @@ mod cache;
 mod directory;
 mod exchange;
 pub mod fuzzing;
+mod host;
 mod local;
 mod redirect;
 mod server;
@@ -53,8 +55,10 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use directory::{Directory, Member, Zone};
+pub use host::DOMAIN;
 pub use redirect::{ADDRESS, redirect};
 
+use host::HostView;
 use local::View;
 use server::{Served, Shared};
 
@@ -65,6 +69,7 @@ pub struct Dns {
     shared: Arc<Shared>,
     directory: Arc<Directory>,
     served: Mutex<HashMap<ContainerId, Serving>>,
+    host: Mutex<Option<Serving>>,
 }
 
 /// How much is held at once, and for how long.
@@ -111,7 +116,7 @@ pub struct Attachment {
     pub links: BTreeMap<String, String>,
 }
 
-/// A container's tasks.
+/// The tasks of a container, or of the host.
 #[derive(Debug)]
 struct Serving {
     served: Arc<Served>,
@@ -145,7 +150,13 @@ impl Dns {
     pub fn open(directory: Arc<Directory>, limits: Limits) -> Result<Self> {
         let runtime = Handle::try_current()
             .map_err(|error| Error::system(format!("the name server needs a tokio runtime: {error}")))?;
-        Ok(Self { runtime, shared: Arc::new(Shared::new(limits)), directory, served: Mutex::default() })
+        Ok(Self {
+            runtime,
+            shared: Arc::new(Shared::new(limits)),
+            directory,
+            served: Mutex::default(),
+            host: Mutex::default(),
+        })
     }
 
     /// Answers what comes to these sockets, instead of the ones that the container had before.
@@ -162,14 +173,28 @@ impl Dns {
     ) -> Result<()> {
         let context = |error: Error| error.context(format!("serve names to container {}", container.short()));
         let view = View::of(&self.directory, settings).map_err(context)?;
-        let served = Arc::new(Served::new(self.shared.clone(), view));
-        let (udp, tcp) = self.adopt(udp, tcp).map_err(context)?;
-        let tasks = [
-            self.runtime.spawn(udp::run(served.clone(), udp)).abort_handle(),
-            self.runtime.spawn(tcp::run(served.clone(), tcp)).abort_handle(),
-        ];
+        let serving = self.start(Served::new(self.shared.clone(), view), udp, tcp).map_err(context)?;
         // The serving before ends as it is dropped.
-        drop(self.lock().insert(container.clone(), Serving { served, tasks }));
+        drop(self.lock().insert(container.clone(), serving));
+        Ok(())
+    }
+
+    /// Answers programs of the host on a socket address: names of all networks, below [`DOMAIN`].
+    ///
+    /// # Errors
+    /// An address that cannot be had.
+    pub fn serve_host(&self, at: SocketAddr) -> Result<()> {
+        let failed =
+            |call: &str, e| Error::system(format!("answer for containers' names on {at}: {call}: {e}"));
+        let udp = UdpSocket::bind(at).map_err(|e| failed("bind(UDP)", e))?;
+        let tcp = TcpListener::bind(at).map_err(|e| failed("bind(TCP)", e))?;
+        self.serve_host_on(udp.into(), tcp.into())
+    }
+
+    fn serve_host_on(&self, udp: OwnedFd, tcp: OwnedFd) -> Result<()> {
+        let view = HostView::of(self.directory.clone());
+        let serving = self.start(Served::new(self.shared.clone(), view), udp, tcp)?;
+        *self.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving);
         Ok(())
     }
 
@@ -190,6 +215,16 @@ impl Dns {
     /// Closes our copies of a container's sockets, which kept its network namespace alive; whether it had any.
     pub fn stop(&self, container: &ContainerId) -> bool {
         self.lock().remove(container).is_some()
+    }
+
+    fn start(&self, served: Served, udp: OwnedFd, tcp: OwnedFd) -> Result<Serving> {
+        let served = Arc::new(served);
+        let (udp, tcp) = self.adopt(udp, tcp)?;
+        let tasks = [
+            self.runtime.spawn(udp::run(served.clone(), udp)).abort_handle(),
+            self.runtime.spawn(tcp::run(served.clone(), tcp)).abort_handle(),
+        ];
+        Ok(Serving { served, tasks })
     }
 
     fn adopt(&self, udp: OwnedFd, tcp: OwnedFd) -> Result<(tokio::net::UdpSocket, tokio::net::TcpListener)> {

@@ -8,7 +8,7 @@ use hickory_proto::op::ResponseCode;
 
 use super::Limits;
 use super::cache::{Cache, Key};
-use super::local::{Decision, View};
+use super::local::{Decision, Names};
 use super::upstream::Upstream;
 use super::wire::{Asked, Read, Transport};
 
@@ -21,11 +21,11 @@ pub(super) struct Shared {
     outstanding: AtomicUsize,
 }
 
-/// A container whose sockets are served.
+/// A container, or the host, whose sockets are served.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) shared: Arc<Shared>,
-    view: RwLock<Arc<View>>,
+    view: RwLock<Arc<dyn Names>>,
     outstanding: AtomicUsize,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Handed {
     served: Arc<Served>,
-    view: Arc<View>,
+    view: Arc<dyn Names>,
     asked: Arc<Asked>,
     key: Key,
 }
@@ -72,11 +72,11 @@ impl Shared {
 // === impl Served ===
 
 impl Served {
-    pub(super) fn new(shared: Arc<Shared>, view: View) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, view: impl Names + 'static) -> Self {
         Self { shared, view: RwLock::new(Arc::new(view)), outstanding: AtomicUsize::new(0) }
     }
 
-    pub(super) fn show(&self, view: View) {
+    pub(super) fn show(&self, view: impl Names + 'static) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
@@ -94,12 +94,12 @@ impl Served {
         }
     }
 
-    fn hand_on(self: &Arc<Self>, view: Arc<View>, asked: Asked) -> Fate {
-        let key = Key::of(&view.upstream, &asked);
+    fn hand_on(self: &Arc<Self>, view: Arc<dyn Names>, asked: Asked) -> Fate {
+        let key = Key::of(view.upstream(), &asked);
         if let Some((answer, age)) = self.shared.cache.get(&key, Instant::now()) {
             return Fate::Said(asked.pass_on(&answer, age));
         }
-        if view.upstream.is_empty() || !self.admit() {
+        if view.upstream().is_empty() || !self.admit() {
             return Fate::Said(asked.say(ResponseCode::ServFail, &[]));
         }
         Fate::Handed(Handed { served: self.clone(), view, asked: Arc::new(asked), key })
@@ -130,7 +130,7 @@ impl Handed {
     /// Waits for the answer, whatever it is.
     pub(super) async fn answer(self) -> Vec<u8> {
         let shared = &self.served.shared;
-        let Some(answer) = shared.upstream.ask(&self.view.upstream, &self.asked).await else {
+        let Some(answer) = shared.upstream.ask(self.view.upstream(), &self.asked).await else {
             return self.asked.say(ResponseCode::ServFail, &[]);
         };
         let answer = Arc::new(answer);

@@ -63,6 +63,30 @@ fn containers_of_one_network_find_each_other_by_name_and_alias() {
 }
 
 #[test]
+fn programs_of_the_host_find_containers_by_name() {
+    let mut engine = Engine::apart_on("true", &["--host-dns", "127.0.0.55"]);
+    engine.tare(["network", "create", "shop"]).ok();
+    web(&engine, "web", &["--network", "shop"]);
+    web(&engine, "plain", &[]);
+    let busybox = debs::busybox();
+    let ask = |engine: &Engine, name: &str| {
+        let words = ["nslookup", name, "127.0.0.55"].map(std::ffi::OsStr::new);
+        engine.outside([busybox.as_os_str()].into_iter().chain(words)).run().out()
+    };
+    let is = |engine: &Engine, name: &str, network: &str| {
+        let path = format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}");
+        format(engine, &["inspect", "-f", &path, name])
+    };
+    assert!(ask(&engine, "web.shop.tare.internal").contains(&is(&engine, "web", "shop")));
+    assert!(ask(&engine, "plain.tare.internal").contains(&is(&engine, "plain", "bridge")));
+    engine.kill_daemon();
+    engine.start_daemon();
+    let found = ask(&engine, "web.tare.internal");
+    assert!(found.contains(&is(&engine, "web", "shop")), "{found}");
+    assert!(ask(&engine, "debian.org").contains("REFUSED"));
+}
+
+#[test]
 fn networks_are_apart_and_a_connected_container_is_on_both() {
     let engine = Engine::apart();
     for name in ["front", "back"] {

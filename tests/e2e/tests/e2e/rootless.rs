@@ -391,6 +391,26 @@ fn a_user_never_meets_somebody_elses_daemon() {
 }
 
 #[test]
+fn what_is_told_to_a_daemon_started_by_hand_reaches_the_users_own() {
+    if !ours() {
+        return;
+    }
+    let user = User::new();
+    let said = user.run(["tared", "--host-dns", "127.0.0.55"]).run();
+    assert!(
+        said.code != 0 && said.err().contains("--host-dns 127.0.0.55:53: an ordinary user's containers"),
+        "{said}"
+    );
+    let daemon = user.run(["tared", "--bridge", "none"]).spawn();
+    let listens = || user.tare(["--no-autostart", "ps", "-q"]).run().code == 0;
+    assert!(wait::until(wait::PATIENCE, || listens().then_some(())).is_some());
+    let networks = user.tare(["network", "ls", "--format", "{{.Name}}"]).ok();
+    assert_eq!(crate::lines(&networks), ["host", "none"]);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait().code, 0);
+}
+
+#[test]
 fn a_daemon_started_by_hand_finds_its_own_way() {
     if !ours() {
         return;

@@ -111,8 +111,10 @@ async fn one_container_too_greedy_leaves_room_for_the_next() {
     }
     assert_eq!(refused, 32);
     // Another container, another socket, the same server.
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let other = Place {
-        udp: std::net::UdpSocket::bind("127.0.0.1:0").unwrap(),
+        asked: udp.local_addr().unwrap(),
+        udp,
         tcp: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
         ..place
     };

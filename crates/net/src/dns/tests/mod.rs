@@ -3,6 +3,7 @@
 mod directory;
 mod faults;
 mod forward;
+mod host;
 mod names;
 mod property;
 mod redirect;
@@ -31,6 +32,7 @@ struct Place {
     directory: Arc<Directory>,
     udp: std::net::UdpSocket,
     tcp: std::net::TcpListener,
+    asked: SocketAddr,
 }
 
 fn network(number: u8) -> NetworkId {
@@ -80,7 +82,8 @@ impl Place {
         let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let dns = Dns::open(directory.clone(), limits).unwrap();
-        let place = Self { dns, directory, udp, tcp };
+        let asked = udp.local_addr().unwrap();
+        let place = Self { dns, directory, udp, tcp, asked };
         place.serve(&container(1), settings);
         place
     }
@@ -104,7 +107,7 @@ impl Place {
 
     async fn raw(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        socket.connect(self.udp.local_addr().unwrap()).await.unwrap();
+        socket.connect(self.asked).await.unwrap();
         socket.send(bytes).await.unwrap();
         let mut buffer = [0; 65535];
         let length = timeout(Duration::from_secs(2), socket.recv(&mut buffer)).await.ok()?.unwrap();
