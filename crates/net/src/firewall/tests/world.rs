@@ -111,7 +111,7 @@ impl Space {
             let index = link::find(socket, &here).unwrap().index;
             if master.is_some() {
                 // Where bridged frames are shown to the rules of packets, a hairpin ends in the port that it began in.
-                let port = Some(Port { hairpin: true, isolated: false });
+                let port = Some(Port { hairpin: true, isolated: false, plain_groups: true });
                 link::change(socket, index, &Change { port, ..Change::default() }).unwrap();
             }
             index
