@@ -249,6 +249,7 @@ pub(super) fn network(number: u8) -> Bridge {
     let subnet = |text: String| Subnet { net: text.parse().unwrap(), mode: GatewayMode::Nat, source: None };
     Bridge {
         name: format!("br-{number}"),
+        carriers: format!("tleaf{number:08x}"),
         subnets: vec![subnet(format!("172.30.{number}.0/24")), subnet(format!("fd30:{number}::/64"))],
         internal: false,
         icc: true,
