@@ -10,7 +10,9 @@
 //!   inet   first  -300  127/8 from or to elsewhere than lo: dropped; to a NAT subnet not by a bridge of ours: dropped
 //!   inet   prerouting, output   (address . protocol . port) in @host_ports, or a local address and
 //!                               (protocol . port) in @ports ─▶ becomes the container's address and port
-//!   inet   forward      into a bridge ─▶ enters: within it; never if internal; established; published (DNAT, or @open
+//!   inet   input        by a bridge in @carriers: dropped
+//!   inet   forward      by one: passed on to another, or dropped
+//!                       into a bridge ─▶ enters: within it; never if internal; established; published (DNAT, or @open
 //!                                        where addresses are routed); not from another bridge; unprotected; else dropped
 //!                       out of one    ─▶ leaves: not if internal
 //!                       neither       ─▶ not our business, unless forwarding is only on because of us: dropped
@@ -342,7 +344,8 @@ impl Firewall {
         let bridges = state.rules.bridges.values().filter(|bridge| !bridge.internal);
         let passing = policy::Passing {
             owner: self.settings.table.clone(),
-            bridges: bridges.map(|bridge| bridge.name.clone()).collect(),
+            bridges: bridges.clone().map(|bridge| bridge.name.clone()).collect(),
+            carriers: state.rules.bridges.values().map(|bridge| bridge.carriers.clone()).collect(),
             round: state.round.clone(),
         };
         policy::settle(state.tables.socket_mut(), &passing)

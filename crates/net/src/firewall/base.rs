@@ -78,7 +78,7 @@ fn judged(round: &Round) -> Vec<Step> {
 fn sets() -> Vec<Step> {
     use Field::{Ether, Family, Ip, Ip6, Link, LinkName, Port, Transport};
     let set = |place, name: &str, key: &[Field]| {
-        let flags = if name.starts_with("shut") || name.starts_with("nat") {
+        let flags = if ["shut", "nat", "carriers"].iter().any(|kind| name.starts_with(kind)) {
             SetFlags::INTERVAL
         } else {
             SetFlags::NONE
@@ -90,6 +90,7 @@ fn sets() -> Vec<Step> {
     };
     vec![
         set(Place::Filter, "bridges", &[LinkName]),
+        set(Place::Filter, "carriers", &[LinkName]),
         set(Place::Filter, "internal", &[LinkName]),
         set(Place::Filter, "within", &[LinkName, LinkName]),
         set(Place::Filter, "routed", &[LinkName, Family]),
@@ -136,6 +137,8 @@ fn chains() -> Vec<Step> {
     vec![
         hooked(Place::Filter, "first", "filter", PREROUTING, RAW),
         hooked(Place::Filter, "forward", "filter", FORWARD, FILTER),
+        hooked(Place::Filter, "input", "filter", INPUT, FILTER),
+        chain(Place::Filter, "carried", None),
         chain(Place::Filter, "enters", None),
         chain(Place::Filter, "leaves", None),
         hooked(Place::Nat, "prerouting", "nat", PREROUTING, DNAT),

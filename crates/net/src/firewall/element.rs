@@ -93,8 +93,24 @@ pub(super) fn of_bridge(bridge: &Bridge) -> Vec<Member> {
     if bridge.icc {
         members.push(filter("within", [link, link].concat()));
     }
+    members.extend(of_carriers(&bridge.carriers));
     members.extend(bridge.subnets.iter().flat_map(|subnet| of_subnet(bridge, subnet)));
     members
+}
+
+/// All names that begin so: the first of them, and the first one after them.
+fn of_carriers(prefix: &str) -> [Member; 2] {
+    let first = name(prefix);
+    let mut after = first;
+    if let Some(last) = prefix.len().checked_sub(1).and_then(|last| after.get_mut(last)) {
+        // A digit of an id: there is a next one to each.
+        *last += 1;
+    }
+    [(first, false), (after, true)].map(|(key, interval_end)| Member {
+        place: Place::Filter,
+        set: "carriers",
+        element: Element { key: key.into(), data: None, interval_end },
+    })
 }
 
 fn of_subnet(bridge: &Bridge, subnet: &Subnet) -> Vec<Member> {

@@ -28,13 +28,17 @@ pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
     let mut forward = rules(
         Place::Filter,
         "forward",
-        [when().output("bridges").goto("enters"), when().input("bridges").goto("leaves")],
+        [
+            when().input("carriers").goto("carried"),
+            when().output("bridges").goto("enters"),
+            when().input("bridges").goto("leaves"),
+        ],
     );
     for is in shut {
         let is = if *is == IpFamily::V4 { IPV4 } else { IPV6 };
         forward.extend(rules(Place::Filter, "forward", [when().family(is).drop()]));
     }
-    [first(), forward, enters(), leaves()].into_iter().flatten().collect()
+    [first(), forward, carriers(), enters(), leaves()].into_iter().flatten().collect()
 }
 
 /// Before connection tracking: what no network may bring, whatever else is the case.
@@ -49,10 +53,19 @@ fn first() -> Vec<Step> {
     let all = [
         loopback(NETWORK_OF_DESTINATION),
         loopback(NETWORK_OF_SOURCE),
+        // Where bridged frames are shown to the rules of packets: they are judged when they come to the root.
+        when().input("carriers").then(Do::Untracked).accept(),
         direct(IPV4, Payload::IP_DESTINATION, "shut4"),
         direct(IPV6, Payload::IP6_DESTINATION, "shut6"),
     ];
     rules(Place::Filter, "first", all)
+}
+
+/// Further bridges of a large network bring nothing to the host and nothing through it: who is on one sends to the root. What
+/// they pass on is seen here where bridged frames are shown to the rules of packets.
+fn carriers() -> Vec<Step> {
+    let carried = rules(Place::Filter, "carried", [when().output("carriers").accept(), when().drop()]);
+    [carried, rules(Place::Filter, "input", [when().input("carriers").drop()])].concat()
 }
 
 fn enters() -> Vec<Step> {

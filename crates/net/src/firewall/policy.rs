@@ -17,6 +17,8 @@ use super::tables;
 
 /// The table that iptables' rules are in; the news of it concern us.
 pub(super) const TABLE: &str = "filter";
+/// Behind what names begin with, as iptables has it.
+const ANY: char = '+';
 /// How often it is begun again because somebody else changed the chain meanwhile.
 const ATTEMPTS: u32 = 5;
 
@@ -27,6 +29,8 @@ pub(super) struct Passing {
     pub(super) owner: String,
     /// Bridges, in and out.
     pub(super) bridges: Vec<String>,
+    /// What names of further bridges begin with; of what comes by them.
+    pub(super) carriers: Vec<String>,
     /// The link by which the second round begins.
     pub(super) round: Option<String>,
 }
@@ -84,10 +88,15 @@ fn changes(
     let delete = |(handle, _): &&(u64, Vec<u8>)| Change::DeleteRule { chain: chain.into(), handle: *handle };
     let add = |(one, note): (&(Meta, String), Vec<u8>)| Change::AddRule {
         chain: chain.into(),
-        rule: when().meta(one.0, name(&one.1)).accept(),
+        rule: when().meta(one.0, names(&one.1)).accept(),
         note,
     };
     old.iter().map(delete).chain(wanted.iter().zip(notes).map(add)).collect()
+}
+
+/// The name of a link, or what names begin with.
+fn names(link: &str) -> Vec<u8> {
+    link.strip_suffix(ANY).map_or_else(|| name(link).into(), |prefix| prefix.as_bytes().into())
 }
 
 // === impl Passing ===
@@ -98,7 +107,8 @@ impl Passing {
             return self.round.iter().map(|link| (Meta::OutputName, link.clone())).collect();
         }
         let both = |bridge: &String| [Meta::InputName, Meta::OutputName].map(|way| (way, bridge.clone()));
-        self.bridges.iter().flat_map(both).collect()
+        let carried = self.carriers.iter().map(|prefix| (Meta::InputName, format!("{prefix}{ANY}")));
+        self.bridges.iter().flat_map(both).chain(carried).collect()
     }
 
     /// What `iptables -L` shows beside the rule.

@@ -11,6 +11,8 @@ use tare_model::network::{GatewayMode, Mac, Network, Published};
 pub struct Bridge {
     /// Name of the link.
     pub name: String,
+    /// What the names begin with of further bridges, which carry its frames and nothing else.
+    pub carriers: String,
     /// Its subnets.
     pub subnets: Vec<Subnet>,
     /// Nothing goes out of it or comes in.
@@ -72,6 +74,7 @@ impl Bridge {
         };
         Self {
             name: network.bridge(),
+            carriers: crate::link::mark::leaves(network),
             subnets: network.pools.iter().map(|pool| subnet(pool.subnet)).collect(),
             internal: network.config.internal,
             icc: options.icc,

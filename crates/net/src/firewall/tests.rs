@@ -4,6 +4,7 @@ mod flows;
 mod frames;
 mod hosts;
 mod input;
+mod leaves;
 mod listing;
 mod plan;
 mod traffic;

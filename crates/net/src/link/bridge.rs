@@ -20,9 +20,9 @@ const MOST_LEAVES: usize = 256;
 
 /// How many ports of containers a bridge has at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) root: usize,
-    pub(super) leaf: usize,
+pub(crate) struct Limits {
+    pub(crate) root: usize,
+    pub(crate) leaf: usize,
 }
 
 /// A network's bridges in the kernel.
@@ -247,7 +247,7 @@ fn connect(host: &mut Socket, network: &Network, number: usize, root: u32) -> Re
         [(&names.at_root, root, !network.config.bridge.icc), (&names.at_leaf, leaf, false)]
     {
         let which = Which::Name(name);
-        let port = Some(Port { isolated, hairpin: false });
+        let port = Some(Port { isolated, hairpin: false, plain_groups: true });
         requests.push(Change { master: Some(master), ..quiet }.request(which));
         requests.extend([Change { port, ..Change::default() }.request(which), up.request(which)]);
     }

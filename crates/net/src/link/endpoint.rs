@@ -161,7 +161,7 @@ fn pair(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, bridge: &Brid
     let link = link::find(host, &name).refused(|| format!("RTM_GETLINK({name})"))?;
     let alias = format!("tare container {} {interface}", what.container.short());
     // A container that asks for a port of its own by way of the host is answered through the port that it asked by.
-    let port = Port { isolated: !what.network.config.bridge.icc, hairpin: true };
+    let port = Port { isolated: !what.network.config.bridge.icc, hairpin: true, plain_groups: true };
     let which = Which::Index(link.index);
     let change = Change { alias: Some(&alias), port: Some(port), no_ipv6_address: true, ..Change::default() };
     let up = Change { up: Some(true), ..Change::default() };

@@ -22,11 +22,16 @@ pub fn host_name(endpoint_id: &str) -> String {
     format!("tv{}", endpoint_id.get(..13).unwrap_or(endpoint_id))
 }
 
+/// What the names of all leaves of a network begin with, and those of nothing else: two digits follow.
+pub(crate) fn leaves(network: &Network) -> String {
+    format!("{LEAF}{}", &network.id.as_str()[..8])
+}
+
 /// Of a network's leaf.
 pub(super) fn leaf(network: &Network, number: usize) -> Leaf {
     let id = network.id.as_str();
     let name = |kind| format!("t{kind}{}{number:02x}", &id[..10]);
-    let bridge = format!("{LEAF}{}{number:02x}", &id[..8]);
+    let bridge = format!("{}{number:02x}", leaves(network));
     Leaf { bridge, at_root: name('u'), at_leaf: name('d') }
 }
 

@@ -35,6 +35,7 @@ const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_GROUP_FWD_MASK: u16 = 31;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
@@ -148,6 +149,9 @@ pub struct Port {
     pub isolated: bool,
     /// Frames may go back out of the port they came in by.
     pub hairpin: bool,
+    /// Frames to the groups that no bridge forwards (01:80:c2:00:00:0x; IEEE 802.1D) are as others'. Else the kernel takes them
+    /// for itself by the port, and shows some of them to no rule for frames. Since Linux 4.15.
+    pub plain_groups: bool,
 }
 
 /// A link to be changed.
@@ -301,6 +305,9 @@ impl Port {
             info.nest(IFLA_INFO_SLAVE_DATA, |data| {
                 data.put(IFLA_BRPORT_ISOLATED, &[u8::from(self.isolated)]);
                 data.put(IFLA_BRPORT_MODE, &[u8::from(self.hairpin)]);
+                // All but those that pause a sender, which the kernel drops.
+                let groups: u16 = if self.plain_groups { !(1 << 1) } else { 0 };
+                data.put(IFLA_BRPORT_GROUP_FWD_MASK, &groups.to_ne_bytes());
             });
         });
     }

@@ -145,7 +145,10 @@ fn one_packet_makes_a_link_and_says_more_about_it() {
         assert_eq!((bridge.alias.as_str(), bridge.up), ("ours", true));
         let pair = Kind::Veth { peer: Box::new(NewLink::new("b", None)) };
         let pair = NewLink { master: Some(bridge.index), up: true, ..NewLink::new("a", Some(pair)) };
-        let port = Change { port: Some(Port { isolated: true, hairpin: false }), ..Change::default() };
+        let port = Change {
+            port: Some(Port { isolated: true, hairpin: false, plain_groups: false }),
+            ..Change::default()
+        };
         let other = Change { up: Some(true), ..Change::default() };
         let packet = vec![pair.request(), port.request(Which::Name("a")), other.request(Which::Name("b"))];
         socket.all(packet).unwrap();

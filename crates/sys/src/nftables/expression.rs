@@ -136,6 +136,8 @@ pub enum Expression {
     /// Sends a copy, untracked, to the address in the first register by the link in the second. Only of families `ip` and
     /// `ip6`.
     Copy(Register, Register),
+    /// Connection tracking looks away from the packet.
+    Untracked,
     /// Counts packets and bytes.
     Counter,
     /// Answers that nobody is there (`icmpx port-unreachable`, or a TCP reset).
@@ -260,6 +262,7 @@ impl Expression {
             Self::Nat(..) => "nat",
             Self::Masquerade => "masq",
             Self::Copy(..) => "dup",
+            Self::Untracked => "notrack",
             Self::Counter => "counter",
             Self::Reject { .. } => "reject",
         }
@@ -303,7 +306,7 @@ impl Expression {
                 }
             }
             Self::Copy(address, link) => numbers(data, &[(1, address.number()), (2, link.number())]),
-            Self::Masquerade | Self::Counter => {}
+            Self::Masquerade | Self::Untracked | Self::Counter => {}
             Self::Reject { reset: true } => numbers(data, &[(1, 1)]),
             Self::Reject { reset: false } => {
                 const PORT_UNREACHABLE: u8 = 1;

@@ -15,23 +15,28 @@ const ICMP6: u8 = 58;
 
 /// Sends copies of a frame: true if they arrive at the other's link.
 fn passes(from: &Space, to: &Space, frame: &[u8]) -> bool {
+    let before = to.received("eth0");
+    send(from, frame, COPIES);
+    let arrived = to.received("eth0") - before;
+    assert!(!(COPIES / 2..COPIES).contains(&arrived), "{arrived} of {COPIES} arrived");
+    arrived >= COPIES
+}
+
+/// Sends copies of a frame.
+pub(super) fn send(from: &Space, frame: &[u8], copies: u64) {
     const SEND: &str = r#"
         socket(my $s, 17, 3, 0) or die $!;
         my $to = pack("S n l S C C a8", 17, 3, $ARGV[0], 0, 0, 6, "");
         for (1..$ARGV[2]) { defined(send($s, pack("H*", $ARGV[1]), 0, $to)) or die $! }"#;
     let index = from.route(|socket| link::find(socket, "eth0").unwrap().index).to_string();
     let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-    let before = to.received("eth0");
-    from.program("perl", &["-e", SEND, &index, &hex, &COPIES.to_string()]);
-    let arrived = to.received("eth0") - before;
-    assert!(!(COPIES / 2..COPIES).contains(&arrived), "{arrived} of {COPIES} arrived");
-    arrived >= COPIES
+    from.program("perl", &["-e", SEND, &index, &hex, &copies.to_string()]);
 }
 
 /// A frame and what it is.
 type Case = (&'static str, Vec<u8>);
 
-fn frame(to: Mac, from: Mac, kind: u16, rest: &[u8]) -> Vec<u8> {
+pub(super) fn frame(to: Mac, from: Mac, kind: u16, rest: &[u8]) -> Vec<u8> {
     [&to.0[..], &from.0, &kind.to_be_bytes(), rest].concat()
 }
 
@@ -42,7 +47,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn ip4_packet(from: IpAddr, to: IpAddr) -> Vec<u8> {
+/// An empty datagram to port 9.
+pub(super) fn ip4_packet(from: IpAddr, to: IpAddr) -> Vec<u8> {
     let mut head = [&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, UDP, 0, 0][..], &octets(from), &octets(to)].concat();
     // The bridge looks at the checksum of the header where it shows frames to the rules of packets.
     let sum: u32 = head.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();

@@ -52,10 +52,10 @@ fn a_bridge_of_each_mode_has_the_sets_that_it_needs() {
         sets.dedup();
         sets.join(" ")
     };
-    assert_eq!(sets(with(GatewayMode::Nat)), "bridges shut4 shut6 within nat4 nat6");
-    assert_eq!(sets(with(GatewayMode::NatUnprotected)), "bridges unprotected within nat4 nat6");
-    assert_eq!(sets(with(GatewayMode::Routed)), "bridges routed within");
-    assert_eq!(sets(Bridge { internal: true, icc: false, ..network(1) }), "bridges internal");
+    assert_eq!(sets(with(GatewayMode::Nat)), "bridges carriers shut4 shut6 within nat4 nat6");
+    assert_eq!(sets(with(GatewayMode::NatUnprotected)), "bridges carriers unprotected within nat4 nat6");
+    assert_eq!(sets(with(GatewayMode::Routed)), "bridges carriers routed within");
+    assert_eq!(sets(Bridge { internal: true, icc: false, ..network(1) }), "bridges carriers internal");
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Space {
             let index = link::find(socket, &here).unwrap().index;
             if master.is_some() {
                 // Where bridged frames are shown to the rules of packets, a hairpin ends in the port that it began in.
-                let port = Some(Port { hairpin: true, isolated: false });
+                let port = Some(Port { hairpin: true, isolated: false, plain_groups: true });
                 link::change(socket, index, &Change { port, ..Change::default() }).unwrap();
             }
             index
@@ -249,6 +249,7 @@ pub(super) fn network(number: u8) -> Bridge {
     let subnet = |text: String| Subnet { net: text.parse().unwrap(), mode: GatewayMode::Nat, source: None };
     Bridge {
         name: format!("br-{number}"),
+        carriers: format!("tleaf{number:08x}"),
         subnets: vec![subnet(format!("172.30.{number}.0/24")), subnet(format!("fd30:{number}::/64"))],
         internal: false,
         icc: true,

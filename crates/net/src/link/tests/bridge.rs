@@ -5,15 +5,8 @@ use tare_model::network::{GatewayMode, Mac, NetworkConfig};
 use tare_sys::netlink::link::{self, Change, Kind, NewLink};
 
 use super::*;
-use crate::link::bridge::{Bridge, Limits};
+use crate::link::bridge::Bridge;
 use crate::link::{ensure, mark, remove};
-
-/// A network of which the bridges have few ports.
-fn tree(config: NetworkConfig, limits: Limits) -> Net {
-    let network = network(1, config);
-    let fabric = Fabric::Bridge(Bridge::ensure(&mut host(), &network, limits).unwrap());
-    Net { addresses: Addresses::new(&network), network, fabric }
-}
 
 fn without_icc(mut config: NetworkConfig) -> NetworkConfig {
     config.bridge.icc = false;

@@ -15,6 +15,8 @@ use tare_model::network::{Endpoint, Network, NetworkConfig};
 use tare_sys::netlink::{Protocol, Socket, address, link};
 use tare_sys::process::{Namespaces, unshare};
 
+use super::bridge::Bridge;
+pub(crate) use super::bridge::Limits;
 use super::{Attach, Fabric, attach};
 use crate::addresses::{Addresses, Family, mac_of};
 use crate::pool::{Bases, Surroundings, choose};
@@ -100,6 +102,13 @@ fn is_cut_off(from: &[UdpSocket; 2], to: &[UdpSocket; 2], address: IpAddr) -> bo
 
 pub(crate) fn config(name: &str) -> NetworkConfig {
     NetworkConfig { name: name.into(), ipv4: true, ipv6: true, ..Default::default() }
+}
+
+/// A network of which the bridges have few ports.
+pub(crate) fn tree(config: NetworkConfig, limits: Limits) -> Net {
+    let network = network(1, config);
+    let fabric = Fabric::Bridge(Bridge::ensure(&mut host(), &network, limits).unwrap());
+    Net { addresses: Addresses::new(&network), network, fabric }
 }
 
 /// A network of that configuration, not yet in the kernel. `number` makes its id and its subnets.
