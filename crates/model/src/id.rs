@@ -85,6 +85,10 @@ hex_id! {
     /// An anonymous volume.
     VolumeId, "volume id"
 }
+hex_id! {
+    /// A fault of a container's networks.
+    FaultId, "fault id"
+}
 
 /// A container's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, Docker's rule, at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

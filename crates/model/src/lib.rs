@@ -10,6 +10,7 @@ pub mod capability;
 pub mod container;
 pub mod digest;
 pub mod error;
+pub mod fault;
 pub mod id;
 pub mod identity;
 pub mod ids;
@@ -24,7 +25,7 @@ pub mod state;
 
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result, ResultExt};
-pub use id::{ContainerId, ContainerName, ExecId, NetworkId, VolumeId};
+pub use id::{ContainerId, ContainerName, ExecId, FaultId, NetworkId, VolumeId};
 pub use ids::IdRange;
 pub use image::{Image, ImageConfig, ImageDocument, ImageRecord};
 pub use place::{UserEnvironment, UserPlace};

@@ -5,6 +5,7 @@
 //!   link ── bridges, and a pair of interfaces for each container: netlink, through sockets of both namespaces
 //!   firewall ── one table of ours: an element of a map for each published port; what keeps networks apart
 //!   shape ── rates and shares: a tree of token buckets for each network that has any
+//!   fault ── what is done to packets on purpose, for tests: delays, losses, partitions
 //!   dns ── names of containers and what is beyond, asked through sockets inside of containers
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 pub mod addresses;
 pub mod dns;
+pub mod fault;
 pub mod firewall;
 pub mod link;
 pub mod pool;

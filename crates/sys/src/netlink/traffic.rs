@@ -1,10 +1,11 @@
 //! Traffic control: queueing disciplines, classes and filters of links.
 //!
 //! As much of it as shaping needs: a tree of token buckets (`htb`) with a queue of bytes (`bfifo`) in each leaf, and the hook
-//! (`clsact`) at which packets of another link are led there by a classifier.
+//! (`clsact`) at which packets of another link are led there by a classifier; and the discipline that spoils what passes
+//! (`netem`).
 //!
-//! See [tc(8)](https://man7.org/linux/man-pages/man8/tc.8.html), [tc-htb(8)](https://man7.org/linux/man-pages/man8/tc-htb.8.html)
-//! and `linux/pkt_sched.h`.
+//! See [tc(8)](https://man7.org/linux/man-pages/man8/tc.8.html), [tc-htb(8)](https://man7.org/linux/man-pages/man8/tc-htb.8.html),
+//! [tc-netem(8)](https://man7.org/linux/man-pages/man8/tc-netem.8.html) and `linux/pkt_sched.h`.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -23,6 +24,12 @@ const TCA_HTB_PARMS: u16 = 1;
 const TCA_HTB_INIT: u16 = 2;
 const TCA_HTB_RATE64: u16 = 6;
 const TCA_HTB_CEIL64: u16 = 7;
+const TCA_NETEM_REORDER: u16 = 3;
+const TCA_NETEM_CORRUPT: u16 = 4;
+const TCA_NETEM_RATE: u16 = 6;
+const TCA_NETEM_RATE64: u16 = 8;
+const TCA_NETEM_LATENCY64: u16 = 10;
+const TCA_NETEM_JITTER64: u16 = 11;
 const TCA_BPF_ACT: u16 = 1;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
@@ -34,6 +41,8 @@ const TC_ACT_STOLEN: u32 = 4;
 const ROOT: u32 = 0xffff_ffff;
 const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
+/// Of every [`Netem`]: what the host put on a link itself is not ours to take away.
+const NETEM_HANDLE: u32 = 0x7a7f_0000;
 const HTB_VERSION: u32 = 3;
 /// `TC_LINKLAYER_ETHERNET`: with it the kernel wants no table of rates.
 const ETHERNET: u8 = 1;
@@ -71,6 +80,68 @@ pub struct Class {
     pub burst: u32,
     /// Bytes that it sends in its turn when several borrow.
     pub quantum: u32,
+}
+
+/// What becomes of packets that a link sends. Odds are parts of [`u32::MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Netem {
+    /// Nanoseconds that each is held back.
+    pub latency: u64,
+    /// Up to so many less or more.
+    pub jitter: u64,
+    /// Packets that may be held back; others are dropped.
+    pub limit: u32,
+    /// Lost.
+    pub loss: u32,
+    /// With a wrong bit.
+    pub corrupt: u32,
+    /// Sent twice.
+    pub duplicate: u32,
+    /// Not held back.
+    pub reorder: u32,
+    /// Bytes per second; absent: as fast as it goes.
+    pub rate: Option<u64>,
+}
+
+// === impl Netem ===
+
+impl Netem {
+    /// Asks for a link to send so, whatever it did before.
+    pub fn request(&self, link: u32) -> Request {
+        let flags = Request::CREATE | Request::REPLACE;
+        let mut request = Request::new(RTM_NEWQDISC, flags, &head(link, NETEM_HANDLE, ROOT, 0));
+        request.put_str(TCA_KIND, "netem");
+        request.nest(TCA_OPTIONS, |options| {
+            // `struct tc_netem_qopt`; the delays are in attributes of their own, which are exact. Who reorders begins with the
+            // second packet.
+            let gap = u32::from(self.reorder > 0);
+            let numbers = [0, self.limit, self.loss, gap, self.duplicate, 0];
+            options.raw(&numbers.iter().flat_map(|n| n.to_ne_bytes()).collect::<Vec<_>>());
+            options.put(TCA_NETEM_LATENCY64, &self.latency.to_ne_bytes());
+            options.put(TCA_NETEM_JITTER64, &self.jitter.to_ne_bytes());
+            for (kind, odds) in [(TCA_NETEM_REORDER, self.reorder), (TCA_NETEM_CORRUPT, self.corrupt)] {
+                // `struct tc_netem_reorder`, `tc_netem_corrupt`: odds, and how much they depend on the packet before.
+                options.put(kind, &[odds.to_ne_bytes(), [0; 4]].concat());
+            }
+            if let Some(rate) = self.rate {
+                // `struct tc_netem_rate`: rate, overhead of a packet, size and overhead of a cell.
+                let narrow = u32::try_from(rate).unwrap_or(u32::MAX);
+                options.put(TCA_NETEM_RATE, &[&narrow.to_ne_bytes()[..], &[0; 12]].concat());
+                if narrow == u32::MAX {
+                    options.put(TCA_NETEM_RATE64, &rate.to_ne_bytes());
+                }
+            }
+        });
+        request
+    }
+}
+
+/// Takes a link's [`Netem`] away.
+///
+/// # Errors
+/// `ENOENT` or `EINVAL` if there is none, `ENODEV` if there is no such link.
+pub fn mend(socket: &mut Socket, link: u32) -> Result<()> {
+    socket.call(Request::new(RTM_DELQDISC, 0, &head(link, NETEM_HANDLE, ROOT, 0)))
 }
 
 // === impl Hook ===
