@@ -120,7 +120,7 @@ impl Engine {
 /// The kernel's networks, or an ordinary user's.
 async fn fabric(config: &EngineConfig, table: String) -> Result<Option<Arc<dyn Fabric>>> {
     if !tare_shim::rootless::is_inside() {
-        return Ok(Some(Arc::new(Host::open(table)?)));
+        return Ok(Some(Arc::new(Host::open(table, true)?)));
     }
     let (keeper, run_dir) = (config.keeper.clone(), absolute(&config.run_dir)?);
     let user = work::blocking(move || User::open(keeper, &run_dir, table)).await?;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipnet::IpNet;
@@ -36,6 +37,10 @@ pub(crate) struct Host {
     firewall: OnceLock<Guard>,
     opening: Mutex<()>,
     table: String,
+    /// Programs of this namespace reach ports on `::1` by the firewall.
+    loopback: bool,
+    /// It was said that they do not.
+    unled: AtomicBool,
     directory: Arc<Directory>,
     names: Dns,
 }
@@ -51,11 +56,12 @@ struct Guard {
 // === impl Host ===
 
 impl Host {
-    /// Of the calling thread's network namespace; nothing is changed before it is needed. `table` names the firewall's tables.
+    /// Of the calling thread's network namespace; nothing is changed before it is needed. `table` names the firewall's tables;
+    /// without `loopback` somebody else takes what comes to ports on `::1`.
     ///
     /// # Errors
     /// Outside of a tokio runtime.
-    pub(crate) fn open(table: String) -> Result<Self> {
+    pub(crate) fn open(table: String, loopback: bool) -> Result<Self> {
         let directory = Arc::new(Directory::default());
         let names = Dns::open(Arc::clone(&directory), dns::Limits::default())?;
         Ok(Self {
@@ -66,6 +72,8 @@ impl Host {
             firewall: OnceLock::new(),
             opening: Mutex::default(),
             table,
+            loopback,
+            unled: AtomicBool::new(false),
             directory,
             names,
         })
@@ -104,7 +112,8 @@ impl Host {
     }
 
     fn settings(&self) -> Settings {
-        Settings { table: self.table.clone(), forwarding: Forwarding::Ours }
+        let (table, loopback) = (self.table.clone(), self.loopback);
+        Settings { table, forwarding: Forwarding::Ours, loopback }
     }
 
     /// Loads the firewall and watches over it from now on.
@@ -114,6 +123,7 @@ impl Host {
         if let Some(why) = firewall.unheard() {
             tracing::warn!("rules of the host's on input do not decide about published ports: {why}");
         }
+        self.tell_unled(&firewall);
         let report = |repair: Repair| match repair {
             Repair::Done(after) => tracing::warn!(
                 "somebody changed this engine's firewall tables; they are as before after {after:?}"
@@ -125,6 +135,14 @@ impl Host {
         // Nobody else sets it: the first use is under a lock, and a restart is over before it.
         let _ = self.firewall.set(Guard { firewall, keep, _watch });
         Ok(())
+    }
+
+    fn tell_unled(&self, firewall: &Firewall) {
+        if let Some(why) = firewall.unled()
+            && !self.unled.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("published ports are not reached by [::1] on this host, only by 127.0.0.1: {why}");
+        }
     }
 
     /// The firewall of the engine before us, if it left one or one `is_needed`.
@@ -333,7 +351,10 @@ impl Fabric for Host {
     }
 
     fn publish(&self, published: &[Published], _: Vec<Option<OwnedFd>>) -> Result<()> {
-        self.firewall(Ruleset::default)?.publish(published)
+        let firewall = self.firewall(Ruleset::default)?;
+        firewall.publish(published)?;
+        self.tell_unled(firewall);
+        Ok(())
     }
 
     fn unpublish(&self, published: &[Published]) -> Result<()> {

@@ -5,6 +5,7 @@ mod frames;
 mod hosts;
 mod input;
 mod listing;
+mod loopback;
 mod plan;
 mod traffic;
 mod upkeep;
