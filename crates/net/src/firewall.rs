@@ -25,7 +25,7 @@
 //! **At every instant.** `nft flush ruleset` and the reload of a firewall pass tables by that have an owner, and since 6.9
 //! such tables stay when their owner dies ([`Hold::Lasting`]). While nobody owns them, between the end of one daemon and
 //! the start of the next, anybody can flush them, unless somebody keeps the owner's socket open ([`Firewall::keep`]):
-//! containers' monitors do.
+//! containers' monitors do (`keep.rs`).
 //! Before 6.9 the isolating part stands a second time in tables that live as long as the daemon ([`Hold::Guarded`]).
 //! Everywhere a [`Watch`] loads from memory what somebody took away.
 //!
@@ -33,8 +33,8 @@
 //! is translated in a second round (`round.rs`). Where iptables' chains drop by policy, bridges are named at their ends
 //! (`policy.rs`).
 //!
-//! **`::1`** is out of reach for DNAT: the kernel lets nothing with that source leave by another link. Publishing on it alone
-//! is refused here. `docs/network.md` has a design.
+//! **`::1`** is out of reach for DNAT: the kernel lets nothing with that source leave by another link. What the host's
+//! programs connect to there is changed in their call (`loopback.rs`).
 //!
 //! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
 
@@ -42,6 +42,8 @@ mod base;
 mod element;
 mod flows;
 mod frames;
+mod keep;
+mod loopback;
 mod packets;
 mod policy;
 mod round;
@@ -65,6 +67,8 @@ use tare_sys::netlink::{Protocol, Socket};
 use tare_sys::nftables::News;
 
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
+use keep::Keep;
+use loopback::Loopback;
 pub use rules::{Admitted, Bridge, Ruleset, Subnet};
 pub use tables::Hold;
 use tables::{Refused, Tables};
@@ -77,6 +81,8 @@ pub struct Settings {
     pub table: String,
     /// What is done about forwarding.
     pub forwarding: Forwarding,
+    /// What the host's own programs connect to on `::1` is led to published ports; without it somebody else sees to that.
+    pub loopback: bool,
 }
 
 /// What is done where the host does not forward packets between links, without which containers reach nothing.
@@ -114,9 +120,15 @@ struct State {
     rules: Ruleset,
     /// Families that forward only because of us: what is not ours is dropped.
     shut: Vec<IpFamily>,
+    /// Why rules of the host's see first packets to published ports come by a link of ours.
+    detour: Option<Error>,
     /// Why the host's rules on input do not decide about published ports; none if they do.
     unheard: Option<Error>,
     links: Socket,
+    keep: Keep,
+    loopback: Loopback,
+    /// Why nothing is led from `::1`, though it should be.
+    unled: Option<Error>,
     /// The link by which the second round begins.
     round: Option<String>,
 }
@@ -128,20 +140,35 @@ impl Firewall {
     /// gave to somebody who outlived the daemon before.
     ///
     /// # Errors
-    /// The kernel's refusal of a socket, or that it has no nftables.
+    /// The kernel's refusal of a socket, or that it has no nftables; something else in `kept`.
     pub fn open(settings: Settings, kept: Option<OwnedFd>) -> Result<Self> {
         let refused =
             |error| Error::system(format!("nftables: socket(AF_NETLINK, NETLINK_NETFILTER): {error}"));
-        let socket = kept
-            .map_or_else(|| Socket::open(Protocol::Netfilter), |fd| Ok(Socket::adopt(fd)))
-            .map_err(refused)?;
+        let (keep, socket) = match kept {
+            Some(kept) => Keep::adopt(kept).map(|(keep, owner)| (keep, Socket::adopt(owner)))?,
+            None => {
+                let socket = Socket::open(Protocol::Netfilter).map_err(refused)?;
+                (Keep::new(socket.as_fd())?, socket)
+            }
+        };
         let port = socket.port().map_err(refused)?;
         let mut tables = Tables::new(socket, &settings.table);
         let shut = shut_by(tables.comment()?.as_deref());
         let names = tables.names();
         let links = Socket::open(Protocol::Route)
             .map_err(|error| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {error}")))?;
-        let state = State { tables, rules: Ruleset::default(), shut, unheard: None, links, round: None };
+        let state = State {
+            tables,
+            rules: Ruleset::default(),
+            shut,
+            detour: None,
+            unheard: None,
+            links,
+            keep,
+            loopback: Loopback::default(),
+            unled: None,
+            round: None,
+        };
         let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
         Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
     }
@@ -154,14 +181,13 @@ impl Firewall {
         self.lock().tables.comment().map(|comment| comment.is_some())
     }
 
-    /// The socket that owns the tables. While any copy of it is open nobody else can change or flush them, whether the
-    /// daemon lives or not.
+    /// What holds the tables and what leads from `::1`. While any copy of it is open nobody else can change or flush the
+    /// tables, and ports are reached on `::1`, whether the daemon lives or not.
     ///
     /// # Errors
     /// `EMFILE`.
     pub fn keep(&self) -> Result<OwnedFd> {
-        let copy = rustix::io::fcntl_dupfd_cloexec(self.lock().tables.socket().as_fd(), 0);
-        copy.map_err(|error| Error::system(format!("fcntl(firewall's socket, F_DUPFD_CLOEXEC): {error}")))
+        self.lock().keep.share()
     }
 
     /// How the tables are kept from others, once they are loaded.
@@ -172,6 +198,17 @@ impl Firewall {
     /// Why rules of the host's on input do not decide about published ports; none if they do.
     pub fn unheard(&self) -> Option<String> {
         self.lock().unheard.as_ref().map(ToString::to_string)
+    }
+
+    /// Why rules of the host's on forward see first packets to published ports come by a link of ours, and not by the one that
+    /// they came by; none if they see that.
+    pub fn detour(&self) -> Option<String> {
+        self.lock().detour.as_ref().map(ToString::to_string)
+    }
+
+    /// Why ports that are published on all addresses are not reached on `::1`; none if they are.
+    pub fn unled(&self) -> Option<String> {
+        self.lock().unled.as_ref().map(ToString::to_string)
     }
 
     /// Enforces this and nothing else, in one transaction; bridges that are there get the settings that they need.
@@ -186,6 +223,10 @@ impl Firewall {
         if let Err(error) = self.load_all(&mut state) {
             state.rules = before;
             return Err(error);
+        }
+        if self.settings.loopback {
+            let State { loopback, rules, keep, links, .. } = &mut *state;
+            state.unled = loopback.load(rules, keep, links.as_fd()).err();
         }
         state.rules.bridges.keys().try_for_each(|name| sysctl::bridge(name).map(drop))
     }
@@ -232,16 +273,17 @@ impl Firewall {
         let mut members = gone(rules, &links, &ports);
         members.extend(of_bridge(&bridge));
         self.apply(&mut state, &delete(members))?;
+        let unled = lead_no_longer(&mut state, &ports);
         state.rules.bridges.remove(name);
         forget(&mut state.rules, &links, &ports);
-        self.settle_in(&mut state)
+        self.settle_in(&mut state).and(unled)
     }
 
     /// Lets containers send from their links, and publishes ports, all or nothing. A link is admitted before it is up.
     ///
     /// # Errors
-    /// `Conflict` if a host's port is published already, `InvalidInput` if an address is on no network of ours; the kernel's
-    /// refusal. Nothing is changed then, but if the kernel would not say which datagrams went to a port before.
+    /// `Conflict` if a host's port is published already, `InvalidInput` if an address is on no network of ours, `Unsupported`
+    /// for a port of `::1` alone where the kernel cannot lead it; the kernel's refusal. Nothing is changed then, but if the kernel would not say which datagrams went to a port before.
     pub fn admit(&self, links: &[Admitted], ports: &[Published]) -> Result<()> {
         let mut state = self.lock();
         let rules = &state.rules;
@@ -263,7 +305,12 @@ impl Firewall {
         let mut new: Vec<Member> = links.iter().flat_map(|one| of_admitted(rules, one)).collect();
         new.extend(ports.iter().filter_map(|one| of_published(rules, one)));
         steps.extend(add(new));
-        self.apply(&mut state, &steps)?;
+        self.lead(&mut state, &ports)?;
+        if let Err(error) = self.apply(&mut state, &steps) {
+            // The first error is the one to tell.
+            let _ = lead_no_longer(&mut state, &ports);
+            return Err(error);
+        }
         state.rules.admitted.extend(links.iter().map(|one| (one.link, one.clone())));
         state.rules.published.extend(ports.iter().cloned());
         drop(state);
@@ -282,8 +329,9 @@ impl Firewall {
         let ports: Vec<_> = ports.iter().filter(|port| rules.published.contains(port)).cloned().collect();
         let members = gone(rules, &links, &ports);
         self.apply(&mut state, &delete(members))?;
+        let unled = lead_no_longer(&mut state, &ports);
         forget(&mut state.rules, &links, &ports);
-        Ok(())
+        unled
     }
 
     /// Forgets connections of addresses whose containers are gone: they would go on to whoever has the address next. Takes
@@ -328,8 +376,27 @@ impl Firewall {
         state.rules = Ruleset::default();
         state.round = None;
         self.settle_in(&mut state)?;
+        let State { loopback, keep, .. } = &mut *state;
+        let unled = loopback.end(keep);
         state.tables.delete()?;
-        round::remove(&mut state.links, &self.settings.table)
+        round::remove(&mut state.links, &self.settings.table).and(unled)
+    }
+
+    /// From `::1` too, where the kernel can; a port that is of no other address needs it.
+    fn lead(&self, state: &mut State, ports: &[Published]) -> Result<()> {
+        if !self.settings.loopback || !ports.iter().any(loopback::is_meant) {
+            return Ok(());
+        }
+        let State { loopback, rules, keep, links, unled, .. } = state;
+        let led = loopback.add(rules, ports, keep, links.as_fd());
+        let needed = ports.iter().find(|port| loopback::is_loopback(port));
+        *unled = led.err();
+        match (needed, unled.as_ref()) {
+            (Some(Published { host_port, protocol, .. }), Some(why)) => Err(Error::unsupported(format!(
+                "port [::1]:{host_port}/{protocol} cannot be led to a container: {why}; publish on 127.0.0.1 or on another address"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Lets what is ours pass where the host drops by policy.
@@ -390,7 +457,7 @@ impl Firewall {
             Ok(round) => {
                 state.tables.hear([true, round.six]);
                 let steps = [base::steps(shut, Some(&round)), rules.clone()].concat();
-                state.round = Some(round.there);
+                (state.round, state.detour) = (Some(round.there), round.detour);
                 state.tables.load(&steps, &comment).err()
             }
             Err(error) => Some(error),
@@ -433,6 +500,11 @@ impl Firewall {
         // A panic leaves the rules as they were: they change after the kernel's.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {
+    let State { loopback, rules, keep, .. } = state;
+    loopback.remove(rules, ports, keep)
 }
 
 /// Elements that go with these links and ports: not those that others need as well.
@@ -497,9 +569,9 @@ fn check_published(rules: &Ruleset, port: &Published) -> Result<()> {
             "port {host}:{host_port}/{protocol} cannot lead to {address}: the host's and the container's address are of one family"
         )));
     }
-    if *host == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+    if loopback::is_loopback(port) && *protocol == tare_model::network::Protocol::Sctp {
         return Err(Error::unsupported(format!(
-            "port [::1]:{host_port}/{protocol}: the kernel translates nothing from ::1; publish on 127.0.0.1 or on another address"
+            "port [::1]:{host_port}/sctp: from ::1 only TCP and UDP are led; publish on 127.0.0.1 or on another address"
         )));
     }
     if rules.subnet_of(*address).is_none() {
@@ -507,10 +579,21 @@ fn check_published(rules: &Ruleset, port: &Published) -> Result<()> {
             "port {host}:{host_port}/{protocol} leads to {address}, which is on no bridge network"
         )));
     }
-    let first = Published { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, ..port.clone() };
-    let same_port = rules.published.range(first..).take_while(|other| same_host_port(port, other));
-    let mut clashing = same_port.filter(|other| *other != port && clash(rules, port, other));
-    clashing.next().map_or(Ok(()), |other| Err(taken(port, other)))
+    // On ::1 they are one.
+    let hosts = if loopback::is_meant(port) {
+        vec![Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()]
+    } else {
+        vec![*host]
+    };
+    for host in hosts {
+        let first = Published { host, address: Ipv4Addr::UNSPECIFIED.into(), port: 0, ..port.clone() };
+        let same = |other: &&Published| other.host == host && same_host_port(port, other);
+        let mut same_port = rules.published.range(first..).take_while(same);
+        if let Some(other) = same_port.find(|other| *other != port && clash(rules, port, other)) {
+            return Err(taken(port, other));
+        }
+    }
+    Ok(())
 }
 
 /// Both are the same port of the host, and not only in name.
@@ -520,7 +603,8 @@ fn clash(rules: &Ruleset, one: &Published, other: &Published) -> bool {
 }
 
 fn same_host_port(one: &Published, other: &Published) -> bool {
-    (one.host, one.host_port, one.protocol) == (other.host, other.host_port, other.protocol)
+    let same_host = one.host == other.host || loopback::is_meant(one) && loopback::is_meant(other);
+    same_host && (one.host_port, one.protocol) == (other.host_port, other.protocol)
 }
 
 fn taken(port: &Published, other: &Published) -> Error {

@@ -1,7 +1,13 @@
-//! eBPF programs: those that decide on devices, loaded, attached to a v2 group, listed and detached; and those that classify
-//! packets, loaded.
+//! eBPF programs: those that decide on devices, loaded, attached to a v2 group, listed and detached; those that classify
+//! packets, loaded; those that rewrite the addresses of sockets ([`AddressHook`]); and maps ([`Map`]).
 //!
 //! See [bpf(2)](https://man7.org/linux/man-pages/man2/bpf.2.html). Programs are made elsewhere.
+
+mod address;
+mod map;
+
+pub use address::{AddressHook, Link, network_cookie};
+pub use map::{Map, MapKind};
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -52,6 +58,8 @@ struct Load {
     kernel_version: u32,
     flags: u32,
     name: [u8; 16],
+    link: u32,
+    attach: u32,
 }
 
 /// As `BPF_PROG_ATTACH` and `_DETACH` read it.
@@ -89,7 +97,7 @@ struct ById {
 /// `EPERM` without `CAP_SYS_ADMIN` (or `CAP_BPF` and `CAP_NET_ADMIN`) in the initial user namespace; `EINVAL` or `EACCES` if the kernel's
 /// checker does not like it.
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd> {
-    load(TYPE_CGROUP_DEVICE, *b"tare_devices\0\0\0\0", program)
+    load(TYPE_CGROUP_DEVICE, ATTACH_CGROUP_DEVICE, *b"tare_devices\0\0\0\0", program)
 }
 
 /// Loads a program that classifies packets, to be named in a traffic control filter.
@@ -97,10 +105,11 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd> {
 /// # Errors
 /// As [`load_device_program`].
 pub fn load_classifier(program: &[Instruction]) -> Result<OwnedFd> {
-    load(TYPE_CLASSIFIER, *b"tare_shape\0\0\0\0\0\0", program)
+    load(TYPE_CLASSIFIER, 0, *b"tare_shape\0\0\0\0\0\0", program)
 }
 
-fn load(kind: u32, name: [u8; 16], program: &[Instruction]) -> Result<OwnedFd> {
+/// Where it is attached only some kinds are loaded for.
+fn load(kind: u32, attach: u32, name: [u8; 16], program: &[Instruction]) -> Result<OwnedFd> {
     let license = c"Apache-2.0";
     let mut attributes = Load {
         kind,
@@ -113,6 +122,8 @@ fn load(kind: u32, name: [u8; 16], program: &[Instruction]) -> Result<OwnedFd> {
         kernel_version: 0,
         flags: 0,
         name,
+        link: 0,
+        attach,
     };
     // SAFETY: the instructions and the licence live over the call, their lengths are right, and the kernel only reads them;
     // `Instruction` has the layout of `struct bpf_insn`.

@@ -114,7 +114,9 @@ impl Engine {
 /// The kernel's networks, or an ordinary user's.
 async fn fabric(config: &EngineConfig, table: String) -> Result<Option<Arc<dyn Fabric>>> {
     if !tare_shim::rootless::is_inside() {
-        return Ok(Some(Arc::new(Host::open(table, config.host_dns)?)));
+        let host = Host::open(table, true)?;
+        config.host_dns.map_or(Ok(()), |at| host.serve_host(at))?;
+        return Ok(Some(Arc::new(host)));
     }
     if let Some(at) = config.host_dns {
         return Err(Error::unsupported(format!(

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipnet::IpNet;
@@ -36,6 +37,10 @@ pub(crate) struct Host {
     firewall: OnceLock<Guard>,
     opening: Mutex<()>,
     table: String,
+    /// Programs of this namespace reach ports on `::1` by the firewall.
+    loopback: bool,
+    /// It was said that they do not.
+    unled: AtomicBool,
     directory: Arc<Directory>,
     names: Dns,
 }
@@ -52,14 +57,13 @@ struct Guard {
 
 impl Host {
     /// Of the calling thread's network namespace; nothing is changed before it is needed. `table` names the firewall's tables;
-    /// programs of the host may ask for names at `host_dns`.
+    /// without `loopback` somebody else takes what comes to ports on `::1`.
     ///
     /// # Errors
-    /// Outside of a tokio runtime; an address that cannot be had.
-    pub(crate) fn open(table: String, host_dns: Option<SocketAddr>) -> Result<Self> {
+    /// Outside of a tokio runtime.
+    pub(crate) fn open(table: String, loopback: bool) -> Result<Self> {
         let directory = Arc::new(Directory::default());
         let names = Dns::open(Arc::clone(&directory), dns::Limits::default())?;
-        host_dns.map_or(Ok(()), |at| names.serve_host(at))?;
         Ok(Self {
             sockets: Mutex::default(),
             links: Mutex::default(),
@@ -68,9 +72,19 @@ impl Host {
             firewall: OnceLock::new(),
             opening: Mutex::default(),
             table,
+            loopback,
+            unled: AtomicBool::new(false),
             directory,
             names,
         })
+    }
+
+    /// Answers programs of the host that ask for containers' names there.
+    ///
+    /// # Errors
+    /// An address that cannot be had.
+    pub(crate) fn serve_host(&self, at: SocketAddr) -> Result<()> {
+        self.names.serve_host(at)
     }
 
     fn with_socket<T>(&self, work: impl FnOnce(&mut Socket) -> Result<T>) -> Result<T> {
@@ -106,7 +120,8 @@ impl Host {
     }
 
     fn settings(&self) -> Settings {
-        Settings { table: self.table.clone(), forwarding: Forwarding::Ours }
+        let (table, loopback) = (self.table.clone(), self.loopback);
+        Settings { table, forwarding: Forwarding::Ours, loopback }
     }
 
     /// Loads the firewall and watches over it from now on.
@@ -116,6 +131,10 @@ impl Host {
         if let Some(why) = firewall.unheard() {
             tracing::warn!("rules of the host's on input do not decide about published ports: {why}");
         }
+        if let Some(why) = firewall.detour() {
+            tracing::info!("rules that name the link do not see first packets to published ports: {why}");
+        }
+        self.tell_unled(&firewall);
         let report = |repair: Repair| match repair {
             Repair::Done(after) => tracing::warn!(
                 "somebody changed this engine's firewall tables; they are as before after {after:?}"
@@ -127,6 +146,14 @@ impl Host {
         // Nobody else sets it: the first use is under a lock, and a restart is over before it.
         let _ = self.firewall.set(Guard { firewall, keep, _watch });
         Ok(())
+    }
+
+    fn tell_unled(&self, firewall: &Firewall) {
+        if let Some(why) = firewall.unled()
+            && !self.unled.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("published ports are not reached by [::1] on this host, only by 127.0.0.1: {why}");
+        }
     }
 
     /// The firewall of the engine before us, if it left one or one `is_needed`.
@@ -338,7 +365,10 @@ impl Fabric for Host {
     }
 
     fn publish(&self, published: &[Published], _: Vec<Option<OwnedFd>>) -> Result<()> {
-        self.firewall(Ruleset::default)?.publish(published)
+        let firewall = self.firewall(Ruleset::default)?;
+        firewall.publish(published)?;
+        self.tell_unled(firewall);
+        Ok(())
     }
 
     fn unpublish(&self, published: &[Published]) -> Result<()> {

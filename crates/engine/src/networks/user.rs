@@ -298,12 +298,9 @@ impl World {
             .map_err(|e| Error::system(format!("getsockopt(SO_PEERCRED): {e}")))?;
         let path = format!("/proc/{}/ns/net", peer.pid.as_raw_nonzero());
         let namespace = fs::File::open(&path).map_err(|e| Error::system(format!("open({path}): {e}")))?;
-        let world = Self {
-            host: Host::open(table, None)?,
-            namespace: namespace.into(),
-            keeper,
-            made: Mutex::default(),
-        };
+        // The keeper listens at the host's ::1, like at its other addresses.
+        let host = Host::open(table, false)?;
+        let world = Self { host, namespace: namespace.into(), keeper, made: Mutex::default() };
         world.inside(|_| Ok(()))?;
         Ok(world)
     }

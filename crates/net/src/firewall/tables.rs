@@ -80,10 +80,6 @@ impl Tables {
         self.hold = hold;
     }
 
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
         &mut self.socket
     }

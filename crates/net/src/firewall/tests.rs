@@ -6,6 +6,7 @@ mod hosts;
 mod input;
 mod leaves;
 mod listing;
+mod loopback;
 mod plan;
 mod traffic;
 mod upkeep;

@@ -84,6 +84,39 @@ fn a_neighbour_reaches_what_is_published_to_it_and_nothing_else() {
 }
 
 #[test]
+fn the_machine_reaches_ports_on_its_loopback_of_ipv6_with_and_without_a_daemon() {
+    let mut engine = Engine::apart();
+    let neighbour = Neighbour::of(&engine);
+    web(&engine, "first", &["-p", "8080:80"]);
+    web(&engine, "web", &["-p", "[::1]:8081:80", "-p", "8082:80"]);
+    let on = |engine: &Engine, port: u16| from_outside(engine, &format!("http://[::1]:{port}/"));
+    for (port, name) in [(8080, "first"), (8081, "web"), (8082, "web")] {
+        assert_eq!(reached(|| on(&engine, port)), name, "{port}");
+    }
+    assert!(engine.tare(["port", "web", "80"]).ok().lines().any(|line| line == "[::1]:8081"));
+    assert_eq!(from_outside(&engine, "http://127.0.0.1:8081/"), None, "the port is of ::1 alone");
+    assert_eq!(neighbour.wget("http://192.0.2.1:8081/"), None);
+    let shared = engine.tare(["run", "--rm", "--network", "host", BUSYBOX]);
+    assert_eq!(
+        shared.args(WGET).args(["http://[::1]:8081/"]).ok(),
+        "web",
+        "a container on the machine's network"
+    );
+    assert_eq!(wget(&engine, "first", "http://[::1]:8082/"), None, "another's ::1 is its own");
+    engine.kill_daemon();
+    assert_eq!(on(&engine, 8081).as_deref(), Some("web"), "without a daemon");
+    engine.start_daemon();
+    assert_eq!(on(&engine, 8081).as_deref(), Some("web"), "with the next one");
+    engine.tare(["port", "rm", "web", "80"]).ok();
+    assert_eq!(on(&engine, 8081).or(on(&engine, 8082)), None, "no longer published");
+    assert_eq!(on(&engine, 8080).as_deref(), Some("first"));
+    engine.tare(["port", "add", "web", "[::1]:8083:80"]).ok();
+    assert_eq!(on(&engine, 8083).as_deref(), Some("web"));
+    engine.tare(["rm", "-f", "web"]).ok();
+    assert_eq!(on(&engine, 8083), None);
+}
+
+#[test]
 fn a_container_reaches_its_own_port_by_the_machines_address() {
     let engine = Engine::apart();
     let _neighbour = Neighbour::of(&engine);

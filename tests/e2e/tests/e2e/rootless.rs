@@ -201,11 +201,12 @@ fn ports_are_published_on_the_machine_and_outlive_the_users_daemon() {
         return;
     }
     let user = user();
-    web(&user, "one", &["-p", "18471:80", "-p", "127.0.0.1:18472:80"]);
+    web(&user, "one", &["-p", "18471:80", "-p", "127.0.0.1:18472:80", "-p", "[::1]:18475:80"]);
     assert_eq!(reached("127.0.0.1:18471"), "one");
     assert_eq!(reached("[::1]:18471"), "one");
     assert_eq!(reached("127.0.0.1:18472"), "one");
     assert_eq!(get("[::1]:18472"), None);
+    assert_eq!((reached("[::1]:18475").as_str(), get("127.0.0.1:18475")), ("one", None));
     let said = user.tare(["run", "--rm", "-p", "18471:80", BUSYBOX, "true"]).fails(125);
     assert!(said.contains("18471 failed: port is already allocated by container one"), "{said}");
     let mine = TcpListener::bind("0.0.0.0:18473").unwrap();

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use proptest::prelude::*;
 use tare_model::error::ErrorKind;
-use tare_model::network::{GatewayMode, Mac, Published};
+use tare_model::network::{GatewayMode, Mac, Protocol, Published};
 
 use super::world::{ip4, ip6, network, published};
 use crate::firewall::element::{link_local, of_published, of_ruleset};
@@ -36,7 +36,8 @@ fn ports_that_cannot_be_published_are_refused_with_the_reason() {
     let refusal = |port: &Published| check_published(&rules, port).unwrap_err();
     assert_eq!(refusal(&published("0.0.0.0", 80, ip4(1, 3))).kind(), ErrorKind::Conflict);
     assert!(refusal(&published("0.0.0.0", 80, ip4(1, 3))).message().contains("to 172.30.1.2:80"));
-    assert_eq!(refusal(&published("::1", 81, ip6(1, 2))).kind(), ErrorKind::Unsupported);
+    let sctp = Published { protocol: Protocol::Sctp, ..published("::1", 81, ip6(1, 2)) };
+    assert_eq!(refusal(&sctp).kind(), ErrorKind::Unsupported);
     assert_eq!(refusal(&published("0.0.0.0", 81, ip6(1, 2))).kind(), ErrorKind::InvalidInput);
     assert_eq!(refusal(&published("0.0.0.0", 81, ip4(2, 2))).kind(), ErrorKind::InvalidInput);
     check_published(&rules, &taken).unwrap();

@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -240,8 +240,13 @@ impl World {
 }
 
 pub(super) fn open() -> Firewall {
-    let settings = Settings { table: "tare-test".into(), forwarding: Forwarding::Ours };
-    Firewall::open(settings, None).unwrap()
+    open_with(None)
+}
+
+/// With what a daemon before has left.
+pub(super) fn open_with(kept: Option<OwnedFd>) -> Firewall {
+    let settings = Settings { table: "tare-test".into(), forwarding: Forwarding::Ours, loopback: true };
+    Firewall::open(settings, kept).unwrap()
 }
 
 /// A network as [`World::bridge`] makes one.
