@@ -149,7 +149,6 @@ fn chains() -> Vec<Step> {
         chain(Place::Frames, "asked", None),
         chain(Place::Frames, "sent", None),
         chain(Place::Frames, "sent_arp", None),
-        chain(Place::Frames, "sent_ip", None),
         chain(Place::Frames, "sent_ip6", None),
         chain(Place::Frames, "sent_nobody", None),
         chain(Place::Frames, "sent_neighbour", None),
