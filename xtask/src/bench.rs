@@ -15,12 +15,15 @@ pub(crate) struct Options {
     /// A further OCI runtime to measure `run` beside; may be said several times
     #[arg(long = "runtime", value_name = "PATH[=NAME]")]
     runtimes: Vec<String>,
-    /// Measure OCI runtimes alone; nothing is written
-    #[arg(long)]
-    runtimes_only: bool,
+    /// Rows to measure: command-line, bridged, phases, exec, oci, memory, logs, throughput, connections, ports, names; all of
+    /// them if none is named
+    rows: Vec<String>,
     /// Interleaved runs of each quick measurement
     #[arg(long, default_value_t = 200)]
     runs: u32,
+    /// Interleaved rounds of traffic, some seconds each
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
 }
 
 /// Builds release programs and runs the benchmark, which writes into `docs/`.
@@ -29,14 +32,13 @@ pub(crate) fn run(options: &Options) -> Done {
     shell::run(&mut shell::cargo(&["build", "--release", "--workspace", "--bins"]))?;
     let mut bench = shell::command(&shell::programs("release")?.join("tare-bench").to_string_lossy(), &[]);
     bench.arg("--docs").arg(shell::top().join("docs")).arg("--runs").arg(options.runs.to_string());
+    bench.arg("--rounds").arg(options.rounds.to_string());
     if let Some(peer) = &options.peer {
         bench.arg("--peer").arg(peer);
     }
     for runtime in &options.runtimes {
         bench.arg("--runtime").arg(runtime);
     }
-    if options.runtimes_only {
-        bench.arg("--runtimes-only");
-    }
+    bench.args(&options.rows);
     shell::run(&mut bench)
 }

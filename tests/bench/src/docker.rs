@@ -3,12 +3,12 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tare_kit::{Cmd, cmd, debs, http, wait};
+use tare_kit::{Cmd, Space, cmd, debs, http, wait};
 
 use crate::subject::Subject;
 use crate::{Done, work};
@@ -16,6 +16,8 @@ use crate::{Done, work};
 /// A running dockerd.
 pub(crate) struct Docker {
     daemon: Child,
+    /// Its machine's network, as far as it can see.
+    space: Space,
     dir: PathBuf,
     /// Directories of its programs.
     bins: Vec<PathBuf>,
@@ -33,10 +35,14 @@ impl Docker {
         let file = |name: &str| dir.join(name);
         fs::write(file("daemon.json"), "{}").map_err(|e| format!("cannot write {}: {e}", dir.display()))?;
         let log = File::create(file("log")).map_err(|e| format!("cannot write {}: {e}", dir.display()))?;
-        // `unshare --net` keeps bridges, rules and addresses away from the machine; /sys stays the host's, as it needs. It has
-        // its bridge and not its rules, which take programs that a machine need not have: that is to its advantage.
-        let daemon = Command::new("unshare")
-            .args(["--net", "dockerd", "--iptables=false", "--ip6tables=false"])
+        // A namespace of its own keeps bridges, rules and addresses away from the machine; /sys stays the host's, as it needs.
+        // Without the proxy, ports are published by rules alone: faster, and what one who cares for speed would choose.
+        let space = Space::new();
+        let (programs, rules) = iptables()?;
+        let bins: Vec<PathBuf> = bins.into_iter().chain([programs]).collect();
+        let mut command = space.run(["dockerd", "--userland-proxy=false"]).into_command();
+        let daemon = command
+            .envs(rules)
             .arg("--host")
             .arg(format!("unix://{}", file("docker.sock").display()))
             .arg("--config-file")
@@ -53,7 +59,7 @@ impl Docker {
             .stderr(log)
             .spawn()
             .map_err(|e| format!("cannot run dockerd: {e}"))?;
-        let docker = Docker { daemon, dir: dir.to_path_buf(), bins, built: peer.is_some() };
+        let mut docker = Docker { daemon, space, dir: dir.to_path_buf(), bins, built: peer.is_some() };
         let up = || {
             http::request(&docker.socket(), "GET", "/_ping", None)
                 .is_ok_and(|a| a.status == 200)
@@ -63,7 +69,7 @@ impl Docker {
             return Ok(docker);
         }
         let log = fs::read_to_string(docker.dir.join("log")).unwrap_or_default();
-        let _ = docker.stop();
+        docker.stop()?;
         Err(format!("dockerd does not answer; it said:\n{log}"))
     }
 
@@ -77,18 +83,20 @@ impl Docker {
     }
 
     /// What the measurements use.
-    pub(crate) fn subject(&self) -> Subject {
+    pub(crate) fn subject(&self) -> Subject<'_> {
         Subject {
             name: "Docker",
             socket: self.socket(),
             client: self.program("docker"),
             runtime: self.program("runc"),
             path: Some(search_path(&self.bins)),
+            space: &self.space,
+            daemon: self.daemon.id(),
         }
     }
 
     /// The system-call filter that it gives its containers, as its runtime reads it.
-    pub(crate) fn filter(&self, subject: &Subject) -> Done<Value> {
+    pub(crate) fn filter(&self, subject: &Subject<'_>) -> Done<Value> {
         let id = subject.create(&serde_json::json!({
             "Image": work::IMAGE, "Cmd": ["sleep", "1000000"], "HostConfig": {"NetworkMode": "none"}
         }))?;
@@ -141,7 +149,7 @@ impl Docker {
     }
 
     /// Ends it and takes away what it leaves.
-    pub(crate) fn stop(mut self) -> Done {
+    pub(crate) fn stop(&mut self) -> Done {
         let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
         if !cmd::ends_within(&self.daemon, Duration::from_secs(30)) {
             let _ = self.daemon.kill();
@@ -156,6 +164,27 @@ impl Docker {
         }
         Ok(())
     }
+}
+
+/// Debian's iptables, of the kind that the machine would have: a directory of programs, and what they need to be told.
+fn iptables() -> Done<(PathBuf, Vec<(&'static str, PathBuf)>)> {
+    let root = debs::unpacked("iptables", &["iptables"]);
+    let program =
+        debs::find(&root, "xtables-nft-multi").ok_or("no xtables-nft-multi in Debian's iptables")?;
+    let programs = root.join("programs");
+    fs::create_dir_all(&programs).map_err(|e| format!("cannot make {}: {e}", programs.display()))?;
+    // Alternatives, which an unpacked package does not have.
+    for name in ["iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore"] {
+        match std::os::unix::fs::symlink(&program, programs.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(format!("cannot make a link to {}: {e}", program.display()));
+            }
+            _ => {}
+        }
+    }
+    let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let extensions = libraries.join("xtables");
+    Ok((programs, vec![("LD_LIBRARY_PATH", libraries), ("XTABLES_LIBDIR", extensions)]))
 }
 
 /// The configuration of a container, somewhere below `dir`.

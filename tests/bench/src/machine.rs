@@ -39,3 +39,19 @@ pub(crate) fn share(pid: i64) -> Option<f64> {
 pub(crate) fn parent(pid: i64) -> Option<i64> {
     field(&format!("/proc/{pid}/status"), "PPid")?.parse().ok()
 }
+
+/// Seconds of processor time that a process has had, its own and the kernel's on its behalf.
+pub(crate) fn processor_time(pid: u32) -> crate::Done<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    // The name, which may hold anything, ends at the last bracket.
+    let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
+    let field = |at: usize| fields.as_ref()?.get(at)?.parse::<f64>().ok();
+    let ticks = field(11).zip(field(12)).ok_or_else(|| format!("{path} reads {text:?}"))?;
+    Ok((ticks.0 + ticks.1) / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Today, as year, month and day.
+pub(crate) fn today() -> String {
+    tare_kit::Cmd::new("date").args(["-u", "+%F"]).ok()
+}

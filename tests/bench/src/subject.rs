@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tare_kit::Engine;
 use tare_kit::engine::program;
 use tare_kit::http::{self, Body, Response};
+use tare_kit::{Engine, Space};
 
 use crate::Done;
 
 /// Where an engine listens and what its programs are.
-pub(crate) struct Subject {
+pub(crate) struct Subject<'a> {
     /// `tare` or `Docker`.
     pub(crate) name: &'static str,
     pub(crate) socket: PathBuf,
@@ -23,10 +23,14 @@ pub(crate) struct Subject {
     pub(crate) runtime: PathBuf,
     /// Search path of the client and the runtime.
     pub(crate) path: Option<String>,
+    /// The network namespace that is the host's for it.
+    pub(crate) space: &'a Space,
+    /// Process id of the daemon.
+    pub(crate) daemon: u32,
 }
 
 /// How long one run may take.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What is said of one that takes longer.
 pub(crate) const HANGS: &str = "does not end";
 
@@ -63,18 +67,35 @@ impl Runtime {
 }
 
 /// Ours, as the kit started it.
-pub(crate) fn ours(engine: &Engine) -> Subject {
+pub(crate) fn ours(engine: &Engine) -> Subject<'_> {
     let (client, runtime) = (program("tare"), program("tare-oci"));
-    Subject { name: "tare", socket: engine.socket(), client, runtime, path: None }
+    let (space, daemon) = (engine.space(), engine.daemon_pid());
+    Subject { name: "tare", socket: engine.socket(), client, runtime, path: None, space, daemon }
 }
 
-impl Subject {
+impl Subject<'_> {
     /// Runs the client as a whole process, from spawn to wait; milliseconds.
     pub(crate) fn time_client(&self, args: &[&str]) -> Done<f64> {
+        timed(self.name, self.path.as_deref(), &mut self.client(args))
+    }
+
+    /// What the client writes, which must succeed.
+    pub(crate) fn client_says(&self, args: &[&str]) -> Done<String> {
+        let mut command = self.client(args);
+        let done = command.stdin(Stdio::null()).output();
+        let done = done.map_err(|e| format!("{}: cannot run {command:?}: {e}", self.name))?;
+        if !done.status.success() {
+            let said = String::from_utf8_lossy(&done.stderr);
+            return Err(format!("{}: {command:?} ended with {}: {said}", self.name, done.status));
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
+    fn client(&self, args: &[&str]) -> Command {
         let host = format!("unix://{}", self.socket.display());
         let mut command = Command::new(&self.client);
         command.args(args).env("DOCKER_HOST", host).env_remove("TARE_HOST").env_remove("DOCKER_CONTEXT");
-        timed(self.name, self.path.as_deref(), &mut command)
+        command
     }
 
     /// Its OCI runtime.
@@ -104,6 +125,13 @@ impl Subject {
     /// Starts a container.
     pub(crate) fn start(&self, id: &str) -> Done {
         self.request("POST", &format!("/containers/{id}/start"), None).map(drop)
+    }
+
+    /// The address of a container on the default bridge.
+    pub(crate) fn address(&self, id: &str) -> Done<String> {
+        let shown = self.request("GET", &format!("/containers/{id}/json"), None)?.json();
+        let address = shown["NetworkSettings"]["Networks"]["bridge"]["IPAddress"].as_str().map(String::from);
+        address.ok_or_else(|| format!("{}: {id} has no address", self.name))
     }
 
     /// Waits for a container's end.

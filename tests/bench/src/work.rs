@@ -8,12 +8,14 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tare_kit::{Image, Layer, image};
 
-use crate::Done;
+use crate::around::Around;
 use crate::floor::Floor;
 use crate::machine;
 use crate::report::{Goal, Row};
 use crate::stats::summary;
 use crate::subject::{HANGS, Runtime, Subject};
+use crate::tools::Tools;
+use crate::{Done, What};
 
 pub(crate) const IMAGE: &str = "bench:1";
 /// Copies of `/lines` that one log measurement writes.
@@ -24,7 +26,7 @@ const LINES: usize = 115_000;
 /// Everything that the measurements need.
 pub(crate) struct Bench<'a> {
     /// Ours first, Docker last.
-    pub(crate) subjects: &'a [&'a Subject],
+    pub(crate) subjects: &'a [&'a Subject<'a>],
     /// Ours first, Docker's second, then further ones; without ours if that is not measured.
     pub(crate) runtimes: &'a [Runtime],
     /// Docker's system-call filter.
@@ -32,7 +34,13 @@ pub(crate) struct Bench<'a> {
     pub(crate) floor: Floor,
     pub(crate) bundle: PathBuf,
     pub(crate) runs: u32,
+    /// Rounds of what takes seconds each.
+    pub(crate) rounds: u32,
     pub(crate) idle: usize,
+    /// A directory that goes when all is measured.
+    pub(crate) place: &'a Path,
+    pub(crate) tools: &'a Tools,
+    pub(crate) around: Around,
 }
 
 /// Makes an OCI bundle whose program is `true`, and a root file system that the floor uses too.
@@ -54,26 +62,37 @@ fn container(words: &[&str]) -> Value {
 }
 
 /// Values of each subject, in the order of the subjects.
-type Values = Vec<Vec<f64>>;
+pub(crate) type Values = Vec<Vec<f64>>;
 
 impl Bench<'_> {
-    /// Measures everything.
-    pub(crate) fn all(&mut self) -> Done<Vec<Row>> {
-        let mut rows = vec![self.command_line()?, self.bridged()?];
-        rows.extend(self.phases()?);
-        rows.push(self.exec()?);
-        rows.extend(self.oci()?);
-        rows.extend(self.memory()?);
-        rows.push(self.logs()?);
-        Ok(rows)
+    /// Measures what is asked for.
+    pub(crate) fn measure(&mut self, what: What) -> Done<Vec<Row>> {
+        match what {
+            What::CommandLine => self.command_line().map(|row| vec![row]),
+            What::Bridged => self.bridged(),
+            What::Phases => self.phases(),
+            What::Exec => self.exec().map(|row| vec![row]),
+            What::Oci => self.oci(),
+            What::Memory => self.memory(),
+            What::Logs => self.logs().map(|row| vec![row]),
+            What::Throughput => self.throughput(),
+            What::Connections => self.connections(),
+            What::Ports => self.ports(),
+            What::Names => self.names(),
+        }
     }
 
-    fn each<T>(&self, mut act: impl FnMut(&Subject) -> Done<T>) -> Done<Vec<T>> {
-        self.subjects.iter().map(|s| act(s)).collect()
+    pub(crate) fn each<T>(&self, mut act: impl FnMut(&Subject<'_>) -> Done<T>) -> Done<Vec<T>> {
+        self.each_at(|_, subject| act(subject))
+    }
+
+    /// The same, and which of them it is.
+    pub(crate) fn each_at<T>(&self, mut act: impl FnMut(usize, &Subject<'_>) -> Done<T>) -> Done<Vec<T>> {
+        self.subjects.iter().enumerate().map(|(at, subject)| act(at, subject)).collect()
     }
 
     /// Runs `act` on each subject in turn, `runs` times; one more run before them does not count.
-    fn in_turn(&self, runs: u32, mut act: impl FnMut(&Subject) -> Done<f64>) -> Done<Values> {
+    fn in_turn(&self, runs: u32, mut act: impl FnMut(&Subject<'_>) -> Done<f64>) -> Done<Values> {
         let mut values = vec![Vec::new(); self.subjects.len()];
         for run in 0..=runs {
             for (subject, values) in self.subjects.iter().zip(&mut values) {
@@ -86,11 +105,10 @@ impl Bench<'_> {
         Ok(values)
     }
 
-    fn row(&self, what: &str, unit: &str, goal: Option<Goal>, values: Values) -> Row {
+    pub(crate) fn row(&self, what: &str, unit: &str, goal: Option<Goal>, values: Values) -> Row {
         let mut summaries = values.into_iter().map(summary);
         let tare = if self.subjects.len() > 1 { summaries.next() } else { None };
-        let row =
-            Row { what: what.into(), unit: unit.into(), goal, floor: None, tare, peer: summaries.next() };
+        let row = Row::new(what, unit, goal, tare, summaries.next());
         println!("{}", row.line());
         row
     }
@@ -114,11 +132,25 @@ impl Bench<'_> {
         Ok(row)
     }
 
-    fn bridged(&self) -> Done<Row> {
-        let values =
-            self.in_turn(self.runs, |subject| subject.time_client(&["run", "--rm", IMAGE, "true"]))?;
-        let what = "`run --rm IMAGE true` on the default bridge (Docker without its firewall), command line";
-        Ok(self.row(what, "ms", Some(Goal::AtMost(1.0 / 25.0)), values))
+    /// With a bridge and without, one after the other, so that the difference is the network's.
+    fn bridged(&self) -> Done<Vec<Row>> {
+        let mut none = vec![Vec::new(); self.subjects.len()];
+        let values = self.in_turn(self.runs, |subject| {
+            let without = subject.time_client(&["run", "--rm", "--network", "none", IMAGE, "true"])?;
+            let at = self.subjects.iter().position(|other| other.name == subject.name).unwrap_or(0);
+            none[at].push(without);
+            subject.time_client(&["run", "--rm", IMAGE, "true"])
+        })?;
+        let more = values
+            .iter()
+            .zip(&none)
+            .map(|(with, without)| vec![summary(with.clone()).median - summary(without.clone()).median]);
+        let more = more.collect();
+        let what = "`run --rm IMAGE true` on the default bridge, command line";
+        Ok(vec![
+            self.row(what, "ms", Some(Goal::AtMost(1.0 / 25.0)), values),
+            self.row("what the bridge adds to the median of `--network none`", "ms", None, more),
+        ])
     }
 
     fn phases(&self) -> Done<Vec<Row>> {
@@ -152,8 +184,9 @@ impl Bench<'_> {
             let id = s.create(&container(&["sleep", "1000000"]))?;
             s.start(&id).map(|()| id)
         })?;
-        let id =
-            |s: &Subject| self.subjects.iter().position(|o| o.name == s.name).map_or("", |i| ids[i].as_str());
+        let id = |s: &Subject<'_>| {
+            self.subjects.iter().position(|o| o.name == s.name).map_or("", |i| ids[i].as_str())
+        };
         let values = self.in_turn(self.runs, |s| s.time_client(&["exec", id(s), "true"]))?;
         self.each(|s| s.remove(id(s)))?;
         Ok(self.row("`exec CONTAINER true`, command line", "ms", Some(Goal::AtMost(1.0 / 10.0)), values))
@@ -199,7 +232,7 @@ impl Bench<'_> {
             self.runtimes.iter().map(|r| &r.name).zip(values.into_iter().map(summary)).collect();
         let tare = (self.subjects.len() > 1).then(|| named.remove(0).1);
         let fastest = named.iter().min_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
-        let of = |what: String, goal, peer| Row { what, unit: "ms".into(), goal, floor: None, tare, peer };
+        let of = |what: String, goal, peer| Row::new(&what, "ms", goal, tare, peer);
         let mut rows = vec![of(what.to_owned(), Some(goal), fastest.map(|(_, summary)| *summary))];
         if named.len() > 1 {
             rows.extend(
@@ -235,12 +268,32 @@ impl Bench<'_> {
     }
 
     fn memory(&self) -> Done<Vec<Row>> {
+        let idle = self.idle;
+        let (shims, hosts) = self.idle_containers(&container(&["sleep", "1000000"]))?;
+        let (_, bridged) = self.idle_containers(&json!({"Image": IMAGE, "Cmd": ["sleep", "1000000"]}))?;
+        Ok(vec![
+            self.row("memory of a container's monitor (PSS)", "MB", Some(Goal::Below(0.5)), shims),
+            self.row(&format!("memory of the host per idle container ({idle})"), "MB", None, hosts),
+            self.row(
+                &format!("memory of the host per idle container on the default bridge ({idle})"),
+                "MB",
+                Some(Goal::Below(0.9)),
+                bridged,
+            ),
+        ])
+    }
+
+    /// What monitors of such containers take, each, and what the host has less for each container.
+    fn idle_containers(&self, container: &Value) -> Done<(Values, Values)> {
         let (mut shims, mut hosts) = (Vec::new(), Vec::new());
         for subject in self.subjects {
+            // What the first of its kind brings with it, a bridge or an allocator's arenas, is not each container's.
+            let first = subject.create(container)?;
+            subject.start(&first)?;
             let before = machine::available();
             let mut ids = Vec::new();
             for _ in 0..self.idle {
-                let id = subject.create(&container(&["sleep", "1000000"]))?;
+                let id = subject.create(container)?;
                 subject.start(&id)?;
                 ids.push(id);
             }
@@ -251,14 +304,9 @@ impl Bench<'_> {
                 shares.push(shim.ok_or("a monitor without memory figures")? / 1e6);
             }
             shims.push(shares);
-            for id in &ids {
-                subject.remove(id)?;
-            }
+            ids.iter().chain([&first]).try_for_each(|id| subject.remove(id))?;
         }
-        Ok(vec![
-            self.row("memory of a container's monitor (PSS)", "MB", Some(Goal::Below(0.5)), shims),
-            self.row(&format!("memory of the host per idle container ({})", self.idle), "MB", None, hosts),
-        ])
+        Ok((shims, hosts))
     }
 
     fn logs(&self) -> Done<Row> {

@@ -33,7 +33,8 @@ pub struct Space {
 
 impl Space {
     /// A fresh one, in which there is a loopback and nothing else.
-    pub(crate) fn new() -> Space {
+    #[expect(clippy::new_without_default, reason = "it asks the kernel for something")]
+    pub fn new() -> Space {
         let script = "ip link set lo up && echo up && exec cat";
         let mut first = Command::new("unshare")
             .args(["--net", "--", "sh", "-c", script])
@@ -50,7 +51,7 @@ impl Space {
     }
 
     /// Another machine on a LAN with this one, which sends by this one what is for elsewhere.
-    pub(crate) fn neighbour(&self) -> Space {
+    pub fn neighbour(&self) -> Space {
         let other = Space::new();
         let path = other.path();
         self.sh(&format!(

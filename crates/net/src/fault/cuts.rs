@@ -103,7 +103,13 @@ fn changes(is_there: bool, cuts: &BTreeSet<Cut>, flags: TableFlags) -> Vec<Chang
     for (name, key, elements) in
         [(DEAD, vec![Field::Link], elements(true)), (APART, vec![Field::Link, Field::Ether], elements(false))]
     {
-        changes.push(Change::AddSet(Set { name: name.into(), flags: SetFlags::NONE, key, data: None }));
+        changes.push(Change::AddSet(Set {
+            name: name.into(),
+            flags: SetFlags::NONE,
+            key,
+            data: None,
+            forgets: None,
+        }));
         if !elements.is_empty() {
             changes.push(Change::AddElements { set: name.into(), elements });
         }

@@ -172,7 +172,7 @@ fn chains() -> Vec<Step> {
     vec![
         hooked(Place::Filter, "first", "filter", PREROUTING, RAW),
         hooked(Place::Filter, "forward", "filter", FORWARD, FILTER),
-        hooked(Place::Filter, "input", "filter", INPUT, FILTER),
+        hooked(Place::Filter, "to_host", "filter", INPUT, FILTER),
         chain(Place::Filter, "carried", None),
         chain(Place::Filter, "enters", None),
         chain(Place::Filter, "leaves", None),
@@ -187,7 +187,6 @@ fn chains() -> Vec<Step> {
         chain(Place::Frames, "asked", None),
         chain(Place::Frames, "sent", None),
         chain(Place::Frames, "sent_arp", None),
-        chain(Place::Frames, "sent_ip", None),
         chain(Place::Frames, "sent_ip6", None),
         chain(Place::Frames, "sent_nobody", None),
         chain(Place::Frames, "sent_neighbour", None),

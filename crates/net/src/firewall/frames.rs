@@ -26,31 +26,39 @@ const REDIRECT: u8 = 137;
 pub(super) fn senders() -> Vec<Step> {
     let carries = |what: [u8; 2]| when().payload(Payload::ETHER_TYPE, what);
     let between = when().key(&[Part::Of(Meta::InputIndex)]).within("apart");
-    let sent_ip = [own(Payload::IP_SOURCE, "senders4").accept(), when().drop()];
     let parts = [
         rules(
             Place::Frames,
             "prerouting",
-            [when().key(&[Part::Of(Meta::InputIndex)]).within("links").goto("sent")],
+            // Nearly all frames: what comes before them costs every one.
+            [
+                carries(ETHER_IP)
+                    .key(&sender(Payload::ETHER_SOURCE, Payload::IP_SOURCE))
+                    .within("senders4")
+                    .accept(),
+                when().key(&[Part::Of(Meta::InputIndex)]).within("links").goto("sent"),
+            ],
         ),
         rules(
             Place::Frames,
             "forward",
-            [between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop(), to_container()],
+            [
+                between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop(),
+                carries(ETHER_IP).accept(),
+                to_container(),
+            ],
         ),
-        rules(Place::Frames, "output", [to_container()]),
+        rules(Place::Frames, "output", [carries(ETHER_IP).accept(), to_container()]),
         asked(),
         rules(
             Place::Frames,
             "sent",
             [
-                carries(ETHER_IP).goto("sent_ip"),
                 carries(ETHER_IP6).goto("sent_ip6"),
                 carries(ETHER_ARP).goto("sent_arp"),
-                when().drop(), // frames with tags of VLANs among them
+                when().drop(), // IPv4 of others, and frames with tags of VLANs
             ],
         ),
-        rules(Place::Frames, "sent_ip", sent_ip),
         arp(),
         ip6(),
     ];

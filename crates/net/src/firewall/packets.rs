@@ -44,7 +44,8 @@ pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
 
 /// Before connection tracking: what no network may bring, whatever else is the case.
 fn first() -> Vec<Step> {
-    let loopback = |payload| when().meta_not(Meta::InputName, LO).family(IPV4).payload(payload, [127]).drop();
+    // The name of a link costs more than a byte, of which hardly a packet has this value.
+    let loopback = |payload| when().family(IPV4).payload(payload, [127]).meta_not(Meta::InputName, LO).drop();
     // A packet to a container's own address came by its bridge, or by a way that we did not open.
     let direct = |family, to, shut: &str| {
         let elsewhere = when().family(family).key(&[Part::In(to)]).within(shut);
@@ -66,18 +67,25 @@ fn first() -> Vec<Step> {
 /// they pass on is seen here where bridged frames are shown to the rules of packets.
 fn carriers() -> Vec<Step> {
     let carried = rules(Place::Filter, "carried", [when().output("carriers").accept(), when().drop()]);
-    [carried, rules(Place::Filter, "input", [when().input("carriers").drop()])].concat()
+    [carried, rules(Place::Filter, "to_host", [when().input("carriers").drop()])].concat()
 }
 
 fn enters() -> Vec<Step> {
     let open = |family, to, set: &str| when().family(family).key(&port_at(to)).within(set).accept();
     let on = |set: &str| when().key(&[Part::Of(Meta::OutputName), Part::Of(Meta::Family)]).within(set);
     let names = [Part::Of(Meta::InputName), Part::Of(Meta::OutputName)];
+    // Nearly all packets: what comes before them costs every one.
+    let goes_on = when()
+        .tracked(CtKey::State, ESTABLISHED_OR_RELATED)
+        .key(&[Part::Of(Meta::OutputName)])
+        .outside("internal")
+        .key(&[Part::Of(Meta::InputName)])
+        .outside("internal");
     let all = [
+        goes_on.accept(),
         when().key(&names).within("within").accept(),
         when().output("internal").drop(),
         when().input("internal").drop(),
-        when().tracked(CtKey::State, ESTABLISHED_OR_RELATED).accept(),
         when().tracked(CtKey::Status, DNATED).accept(),
         open(IPV4, Payload::IP_DESTINATION, "open4"),
         open(IPV6, Payload::IP6_DESTINATION, "open6"),
