@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -128,7 +129,13 @@ pub(crate) struct Networks {
     gone: Mutex<Gone>,
     /// Told when one of them has nothing left.
     freed: Notify,
+    /// Told when somebody waits for that.
+    wanted: Notify,
 }
+
+/// How long the addresses of those who are gone wait for those of others: to look for their connections takes a processor
+/// milliseconds, for one as for a hundred.
+const LULL: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct Gone {
@@ -172,6 +179,7 @@ impl Networks {
             making: tokio::sync::Mutex::new(()),
             gone: Mutex::default(),
             freed: Notify::new(),
+            wanted: Notify::new(),
         };
         networks.open_bare()?;
         networks.open_default(settings)?;
@@ -455,7 +463,7 @@ impl Networks {
     }
 
     /// Waits until the addresses of all who have ended by now are free.
-    async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let now = self.gone().next;
         self.until(|gone| gone.under_way.first_key_value().is_none_or(|(ticket, _)| *ticket >= now)).await;
     }
@@ -466,12 +474,13 @@ impl Networks {
             if so(&self.gone()) {
                 return;
             }
+            self.wanted.notify_one();
             freed.await;
         }
     }
 
     fn withdraw(
-        &self,
+        self: &Arc<Self>,
         ticket: u64,
         id: ContainerId,
         attached: Attached,
@@ -494,35 +503,45 @@ impl Networks {
             !std::mem::replace(&mut gone.is_served, true)
         };
         if is_first {
-            self.free_addresses(fabric.as_ref());
+            tokio::spawn(Arc::clone(self).free_soon());
         }
     }
 
-    /// Frees the addresses of all who are gone: to look for their connections takes as long for one as for a hundred.
-    fn free_addresses(&self, fabric: &dyn Fabric) {
+    /// Frees the addresses of those who are gone, as soon as somebody waits for it or after a while, until nobody is left.
+    async fn free_soon(self: Arc<Self>) {
         loop {
-            let gone = {
-                let mut gone = self.gone();
-                gone.is_served = !gone.waiting.is_empty();
-                std::mem::take(&mut gone.waiting)
-            };
-            if gone.is_empty() {
+            // Either will do.
+            let _ = tokio::time::timeout(LULL, self.wanted.notified()).await;
+            let this = Arc::clone(&self);
+            if let Ok(false) = work::blocking(move || this.free_addresses()).await {
                 return;
             }
-            let joins: Vec<Join> =
-                gone.iter().flat_map(|(_, id, attached)| self.joins(id, attached)).collect();
-            if let Err(e) = fabric.forget_connections(&joins) {
-                tracing::error!("forget connections of containers that are gone: {e}");
-            }
-            {
-                let mut table = self.lock();
-                for (_, id, attached) in &gone {
-                    attached.joins.iter().for_each(|join| table.free(id, join));
-                }
-            }
-            self.gone().under_way.retain(|ticket, _| gone.iter().all(|(done, ..)| done != ticket));
-            self.freed.notify_waiters();
         }
+    }
+
+    /// Frees the addresses of all who are gone; false if there were none.
+    fn free_addresses(&self) -> Result<bool> {
+        let gone = {
+            let mut gone = self.gone();
+            gone.is_served = !gone.waiting.is_empty();
+            std::mem::take(&mut gone.waiting)
+        };
+        if gone.is_empty() {
+            return Ok(false);
+        }
+        let joins: Vec<Join> = gone.iter().flat_map(|(_, id, attached)| self.joins(id, attached)).collect();
+        if let Err(e) = self.fabric()?.forget_connections(&joins) {
+            tracing::error!("forget connections of containers that are gone: {e}");
+        }
+        {
+            let mut table = self.lock();
+            for (_, id, attached) in &gone {
+                attached.joins.iter().for_each(|join| table.free(id, join));
+            }
+        }
+        self.gone().under_way.retain(|ticket, _| gone.iter().all(|(done, ..)| done != ticket));
+        self.freed.notify_waiters();
+        Ok(true)
     }
 
     fn gone(&self) -> MutexGuard<'_, Gone> {

@@ -28,7 +28,10 @@ impl Docker {
     /// Starts Debian's, or the one in `peer/bin`, with everything it has under `dir`.
     pub(crate) fn start(dir: &Path, peer: Option<&Path>) -> Done<Docker> {
         let bins = match peer {
-            Some(peer) => vec![peer.join("bin")],
+            Some(peer) => vec![
+                fs::canonicalize(peer.join("bin"))
+                    .map_err(|e| format!("cannot find {}: {e}", peer.display()))?,
+            ],
             None => ["usr/bin", "usr/sbin"].iter().map(|d| debs::docker_root().join(d)).collect(),
         };
         fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;

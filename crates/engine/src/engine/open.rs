@@ -59,6 +59,8 @@ impl Engine {
     /// leaves ids that no container has to other engines.
     /// Containers that run are left to the next engine.
     pub async fn retire(&self) {
+        // The next engine knows nothing of addresses that are not free yet.
+        self.core.networks.settled().await;
         if self.core.table.all().iter().any(|handle| handle.view().state.status.is_live()) {
             return;
         }

@@ -6,25 +6,30 @@ use std::net::IpAddr;
 use rustix::io::Errno;
 use tare_model::error::{Error, Result};
 use tare_model::network::{Protocol, Published};
-use tare_sys::netlink::Socket;
-use tare_sys::netlink::conntrack::{Connection, Which, forget, list};
+use tare_sys::netlink::conntrack::{Connection, Which, count, forget, list};
+use tare_sys::netlink::{self, Socket};
 
-/// Up to so many addresses the kernel looks for each; beyond it tells everything once.
+/// Up to so many addresses the kernel looks for each, where there are many connections: each time it looks through its whole
+/// table, which is as large as the machine's memory allows, and takes milliseconds of a processor. Otherwise it tells
+/// everything once.
 const FEW: usize = 4;
+/// So many connections take longer to tell than to be looked through a few times.
+const MANY: u32 = 20_000;
 
 /// Forgets connections of addresses that nobody has any longer, before somebody else gets them.
 pub(super) fn of_addresses(socket: &mut Socket, addresses: &[IpAddr]) -> Result<()> {
     let gone: BTreeSet<_> = addresses.iter().copied().collect();
-    if gone.len() <= FEW {
+    let connections = count(socket).map_err(|error| refused("count connections", error))?;
+    if connections == 0 || gone.is_empty() {
+        return Ok(());
+    }
+    if connections >= MANY && gone.len() <= FEW {
         let which = |address: &IpAddr| [Which::From(*address), Which::AnsweredBy(*address)];
         return gone.iter().flat_map(which).try_for_each(|which| all(socket, which, |_| true));
     }
-    for ipv6 in [false, true].into_iter().filter(|six| gone.iter().any(|address| address.is_ipv6() == *six)) {
-        all(socket, Which::All { ipv6 }, |found| {
-            gone.contains(&found.original.source) || gone.contains(&found.reply.source)
-        })?;
-    }
-    Ok(())
+    all(socket, Which::Any, |found| {
+        gone.contains(&found.original.source) || gone.contains(&found.reply.source)
+    })
 }
 
 /// Forgets datagrams to ports that are published only now: as long as they come in they would go on to the host.
@@ -44,7 +49,6 @@ pub(super) fn of_new_ports(socket: &mut Socket, ports: &[Published]) -> Result<(
 }
 
 fn all(socket: &mut Socket, which: Which, is: impl Fn(&Connection) -> bool) -> Result<()> {
-    let refused = |what, error| Error::system(format!("connection tracking: {what}: {error}"));
     let found = list(socket, which).map_err(|error| refused("list connections", error))?;
     for connection in found.iter().filter(|one| is(one)) {
         match forget(socket, connection) {
@@ -53,4 +57,8 @@ fn all(socket: &mut Socket, which: Which, is: impl Fn(&Connection) -> bool) -> R
         }
     }
     Ok(())
+}
+
+fn refused(what: &str, error: netlink::Error) -> Error {
+    Error::system(format!("connection tracking: {what}: {error}"))
 }

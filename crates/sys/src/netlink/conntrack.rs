@@ -14,6 +14,8 @@ const SUBSYSTEM: u16 = 1 << 8;
 const NEW: u16 = SUBSYSTEM;
 const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
+const GET_STATISTICS: u16 = SUBSYSTEM | 5;
+const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
@@ -60,6 +62,8 @@ pub struct Connection {
 /// Which connections are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
+    /// All there are.
+    Any,
     /// All of IPv4, or of IPv6.
     All {
         /// Of IPv6.
@@ -77,6 +81,7 @@ impl Which {
     /// Kernels before 5.8 do not know filters, and list everything.
     fn request(self) -> Request {
         let (address, attribute) = match self {
+            Self::Any => return request(GET, libc::AF_UNSPEC as u8),
             Self::All { ipv6 } => {
                 return request(GET, (if ipv6 { libc::AF_INET6 } else { libc::AF_INET }) as u8);
             }
@@ -100,7 +105,7 @@ impl Which {
 
     fn includes(self, connection: &Connection) -> bool {
         match self {
-            Self::All { .. } => true,
+            Self::Any | Self::All { .. } => true,
             Self::From(address) => connection.original.source == address,
             Self::AnsweredBy(address) => connection.reply.source == address,
         }
@@ -143,6 +148,18 @@ impl Connection {
             zone: attributes.find(CTA_ZONE).map(<[u8]>::to_vec),
         })
     }
+}
+
+/// How many connections there are. The kernel has counted them.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn count(socket: &mut Socket) -> Result<u32> {
+    let read = |message: Message<'_>| {
+        let count = message.attributes(FIXED).find(CTA_STATS_GLOBAL_ENTRIES)?;
+        (message.kind == GET_STATISTICS).then(|| count.try_into().map(u32::from_be_bytes).ok())?
+    };
+    socket.get(request(GET_STATISTICS, libc::AF_UNSPEC as u8), read)
 }
 
 /// Connections. The kernel looks through its whole table: milliseconds.
