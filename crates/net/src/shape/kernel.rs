@@ -77,6 +77,13 @@ pub(super) fn make(
     current: &mut BTreeMap<u32, Planned>,
     wanted: &BTreeMap<u32, Planned>,
 ) -> Result<()> {
+    // A class keeps its parent: who comes under one, or out from under it, is made anew. What waits in it is lost.
+    let moved: Vec<u32> = wanted
+        .iter()
+        .filter(|(id, class)| current.get(id).is_some_and(|old| old.parent != class.parent))
+        .map(|(id, _)| *id)
+        .collect();
+    delete(host, network, link, current, moved)?;
     let mut requests = Vec::new();
     for (id, class) in wanted.iter().filter(|(id, class)| current.get(id) != Some(class)) {
         requests.push(typed(link, *id, class).request());
@@ -99,6 +106,16 @@ pub(super) fn unmake(
 ) -> Result<()> {
     // Those that others borrow from have the lowest numbers: they go last.
     let gone: Vec<u32> = current.keys().copied().filter(|id| !wanted.contains_key(id)).rev().collect();
+    delete(host, network, link, current, gone)
+}
+
+fn delete(
+    host: &mut Socket,
+    network: &Network,
+    link: u32,
+    current: &mut BTreeMap<u32, Planned>,
+    gone: Vec<u32>,
+) -> Result<()> {
     for id in gone {
         let class = typed(link, id, &current[&id]);
         but(host.call(class.deletion()), &[Errno::NOENT])

@@ -169,6 +169,30 @@ fn eighty_twenty_holds_and_an_idle_partner_lends_everything() {
 }
 
 #[test]
+fn a_networks_own_rate_changes_while_it_is_divided() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let (mut one, mut two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
+        one.shape(&shaper, &net, "in=6MB", Some(80));
+        two.shape(&shaper, &net, "", Some(20));
+        for (rates, both) in [("in=10MB", [6e6, 4e6]), ("in=5MB", [4e6, 1e6])] {
+            net.network.config.bridge.rates = rates.parse().unwrap();
+            one.shape(&shaper, &net, "in=6MB", Some(80));
+            two.shape(&shaper, &net, "", Some(20));
+            let found = speeds([&to(&mut one), &to(&mut two)]);
+            for at in [0, 1] {
+                is_near(found[at], both[at], 0.05);
+            }
+        }
+        net.network.config.bridge.rates = Default::default();
+        one.shape(&shaper, &net, "in=6MB", Some(80));
+        two.shape(&shaper, &net, "", Some(20));
+        is_near(speeds([&to(&mut one)])[0], 6e6, 0.05);
+        assert!(speeds([&to(&mut two)])[0] > 50e6, "there is no limit any more");
+    });
+}
+
+#[test]
 fn what_an_idle_third_leaves_is_borrowed_by_shares() {
     alone(|| {
         let (shaper, mut net) = (Shaper::default(), shared(1));
