@@ -1,7 +1,7 @@
 //! The tree of bridges that is a network.
 //!
-//! How many ports each has is only remembered as an upper bound: a container's port disappears with its namespace, without
-//! a word. When all seem full they are counted, and if they are, the tree grows.
+//! How many ports each has is only remembered as an upper bound, full at first: a container's port disappears with its
+//! namespace, without a word. When all seem full they are counted, and if they are, the tree grows.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -72,7 +72,6 @@ impl Bridge {
             connect(host, network, number, root.index)?;
             bridge.segments().push(Segment { index: leaf.index, ports: limits.leaf });
         }
-        bridge.count(host)?;
         Ok(bridge)
     }
 
