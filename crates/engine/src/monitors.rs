@@ -25,8 +25,8 @@ pub(crate) trait Monitors: Send + Sync + 'static {
         network: Option<Network>,
     ) -> BoxFuture<'_, Result<(Link, Started)>>;
 
-    /// Connects to the monitor that listens at `socket`.
-    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<Link>>;
+    /// Connects to the monitor that listens at `socket`, and asks what it knows.
+    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<(Link, Snapshot)>>;
 
     /// Ends what a dead monitor left: processes, cgroups, the directories `remove`. Idempotent.
     fn cleanup<'a>(
@@ -47,8 +47,6 @@ pub(crate) struct Link {
 
 /// Calls to a monitor. Every one fails with `Unavailable` once it is gone.
 pub(crate) trait Monitor: Send + Sync + 'static {
-    /// What it knows.
-    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>>;
     /// Signals the first process. SIGKILL also thaws.
     fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<()>>;
     /// Freezes.
@@ -96,10 +94,10 @@ impl Monitors for Nursery {
         })
     }
 
-    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<Link>> {
+    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<(Link, Snapshot)>> {
         Box::pin(async move {
-            let (control, events) = Control::connect(socket).await?;
-            Ok(Link { monitor: Arc::new(control), events: Box::new(events) })
+            let (control, events, snapshot) = Control::find(socket).await?;
+            Ok((Link { monitor: Arc::new(control), events: Box::new(events) }, snapshot))
         })
     }
 
@@ -114,9 +112,6 @@ impl Monitors for Nursery {
 }
 
 impl Monitor for Control {
-    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>> {
-        Box::pin(Control::snapshot(self))
-    }
     fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<()>> {
         Box::pin(Control::signal(self, signal, None))
     }

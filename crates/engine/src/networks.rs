@@ -381,7 +381,13 @@ impl Networks {
         if asked.is_empty() {
             return Ok(None);
         }
-        let mut attached = table.take(party, &asked, fabric.as_ref())?;
+        let mut attached = match table.take(party, &asked, fabric.as_ref()) {
+            Ok(attached) => attached,
+            Err(refused) => {
+                drop(table);
+                return Err(refused.tell());
+            }
+        };
         attached.resolver = resolver::of(party.config, &attached, &table, &host);
         Ok(Some(attached))
     }

@@ -62,7 +62,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use tare_model::error::{Error, Result};
-use tare_model::network::Published;
+use tare_model::network::{Protocol as Transport, Published};
 use tare_sys::netlink::{Protocol, Socket};
 use tare_sys::nftables::News;
 
@@ -102,7 +102,8 @@ enum IpFamily {
     V6,
 }
 
-/// The firewall of an instance. Its calls wait for each other no longer than the kernel takes for one transaction.
+/// The firewall of an instance. Its calls are made in its network namespace, and wait for each other no longer than the kernel
+/// takes for one transaction.
 #[derive(Debug)]
 pub struct Firewall {
     settings: Settings,
@@ -110,8 +111,8 @@ pub struct Firewall {
     names: [String; 2],
     port: u32,
     state: Mutex<State>,
-    /// Looks at connections, which takes its time, beside the changes of others.
-    flows: Mutex<Socket>,
+    /// Sockets that look at connections, which takes its time, beside the changes of others and each other.
+    flows: Mutex<Vec<Socket>>,
 }
 
 #[derive(Debug)]
@@ -142,8 +143,6 @@ impl Firewall {
     /// # Errors
     /// The kernel's refusal of a socket, or that it has no nftables; something else in `kept`.
     pub fn open(settings: Settings, kept: Option<OwnedFd>) -> Result<Self> {
-        let refused =
-            |error| Error::system(format!("nftables: socket(AF_NETLINK, NETLINK_NETFILTER): {error}"));
         let (keep, socket) = match kept {
             Some(kept) => Keep::adopt(kept).map(|(keep, owner)| (keep, Socket::adopt(owner)))?,
             None => {
@@ -169,8 +168,8 @@ impl Firewall {
             unled: None,
             round: None,
         };
-        let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
-        Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
+        let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
+        Ok(Self { settings, names, port, state: Mutex::new(state), flows })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -294,7 +293,8 @@ impl Firewall {
             )));
         }
         let old: Vec<_> = links.iter().filter_map(|link| rules.admitted.get(&link.link)).cloned().collect();
-        let ports: Vec<_> = ports.iter().filter(|port| !rules.published.contains(port)).cloned().collect();
+        let mut ports: Vec<_> =
+            ports.iter().filter(|port| !rules.published.contains(port)).cloned().collect();
         for (at, port) in ports.iter().enumerate() {
             check_published(rules, port)?;
             if let Some(other) = ports[..at].iter().find(|other| clash(rules, port, other)) {
@@ -314,7 +314,8 @@ impl Firewall {
         state.rules.admitted.extend(links.iter().map(|one| (one.link, one.clone())));
         state.rules.published.extend(ports.iter().cloned());
         drop(state);
-        flows::of_new_ports(&mut self.flows(), &ports)
+        ports.retain(|port| port.protocol == Transport::Udp);
+        if ports.is_empty() { Ok(()) } else { self.look(|flows| flows::of_new_ports(flows, &ports)) }
     }
 
     /// The contrary of [`Firewall::admit`], all or nothing. What is not there is passed by. A link is dismissed when it is
@@ -340,7 +341,7 @@ impl Firewall {
     /// # Errors
     /// The kernel's refusal.
     pub fn forget(&self, addresses: &[IpAddr]) -> Result<()> {
-        flows::of_addresses(&mut self.flows(), addresses)
+        self.look(|flows| flows::of_addresses(flows, addresses))
     }
 
     /// Publishes ports.
@@ -492,7 +493,20 @@ impl Firewall {
         Ok(lacking)
     }
 
-    fn flows(&self) -> MutexGuard<'_, Socket> {
+    /// Looks at connections, by a socket of its own.
+    fn look(&self, work: impl FnOnce(&mut Socket) -> Result<()>) -> Result<()> {
+        let idle = self.flows().pop();
+        let mut socket = idle.map_or_else(|| Socket::open(Protocol::Netfilter), Ok).map_err(refused)?;
+        work(&mut socket)?;
+        // After an error there may be answers on it that nobody has read. More than two look at once for a moment only.
+        let mut flows = self.flows();
+        if flows.len() < 2 {
+            flows.push(socket);
+        }
+        Ok(())
+    }
+
+    fn flows(&self) -> MutexGuard<'_, Vec<Socket>> {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -505,6 +519,10 @@ impl Firewall {
 fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {
     let State { loopback, rules, keep, .. } = state;
     loopback.remove(rules, ports, keep)
+}
+
+fn refused(error: tare_sys::netlink::Error) -> Error {
+    Error::system(format!("nftables: socket(AF_NETLINK, NETLINK_NETFILTER): {error}"))
 }
 
 /// Elements that go with these links and ports: not those that others need as well.

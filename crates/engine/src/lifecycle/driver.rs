@@ -129,7 +129,7 @@ impl Driver {
             Verb::Pause => Op::Pause,
             Verb::Unpause => Op::Unpause,
             Verb::Rename(_) => Op::Rename,
-            Verb::Update(..) | Verb::Networks(..) => Op::Update,
+            Verb::Update(..) | Verb::Networks(..) | Verb::ServeNames => Op::Update,
             Verb::Remove(options) => Op::Remove { force: options.force },
             Verb::Attach(..) => Op::Attach,
         };
@@ -168,6 +168,7 @@ impl Driver {
                 let changed = self.change_networks(change).await;
                 answer(reply, changed.map(|now| drop(published.send(now)))); // a caller that has gone away needs none
             }
+            Verb::ServeNames => answer(reply, self.serve_names().await),
             Verb::Remove(options) if admitted == Admit::EndFirst => {
                 self.finish_off(Then::Remove(options, reply)).await;
             }

@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Update(Change, oneshot::Sender<Vec<String>>),
     /// Other networks or ports; what is published then goes where it is waited for.
     Networks(NetworkChange, oneshot::Sender<Vec<NetPublished>>),
+    /// Answer its questions about names, as the engine before did.
+    ServeNames,
     /// Remove.
     Remove(RemoveOptions),
     /// Attach a socket, now or with the next start.

@@ -132,6 +132,17 @@ impl Driver {
         written.map_err(|e| Error::system(format!("write({}): {e}", path.display())))
     }
 
+    /// After a restart of the engine: questions about names are answered again, in the sockets that its monitor keeps.
+    pub(super) async fn serve_names(&self) -> Result<()> {
+        let (true, Some(attached)) = (self.status.is_live(), &self.attached) else { return Ok(()) };
+        let sockets = match self.monitor()?.network().await {
+            // It has ended just now, which is still to arrive as an event.
+            Err(e) if e.kind() == ErrorKind::Unavailable => return Ok(()),
+            sockets => sockets?,
+        };
+        self.core.networks.serve_again(&self.me.id, attached, sockets).await
+    }
+
     /// Gives back what it has of networks, whose namespace is gone.
     pub(super) async fn give_networks_back(&mut self) {
         let Some(attached) = self.attached.take() else { return };

@@ -24,6 +24,7 @@ use tare_store::Durability;
 use super::container::{Container, run_directory};
 use super::core::Core;
 use super::driver::{Driver, Found, enlist};
+use super::handle::Verb;
 use crate::clock;
 use crate::networks::Attached;
 use crate::spec::plan::cgroups_path;
@@ -91,13 +92,7 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     for driver in drivers {
         tokio::spawn(driver.run());
     }
-    futures_util::stream::iter(running)
-        .for_each_concurrent(SIDE_BY_SIDE, |(id, attached)| async move {
-            if let Err(e) = serve_names(core, &id, &attached).await {
-                tracing::error!(container = id.as_str(), "serve names to it: {e}");
-            }
-        })
-        .await;
+    tokio::spawn(serve_names(Arc::clone(core), running));
     Ok(())
 }
 
@@ -136,15 +131,17 @@ async fn kept(core: &Core, running: &[(ContainerId, Attached)]) -> Option<OwnedF
     None
 }
 
-/// A container's questions about names have waited in its sockets, which its monitor keeps.
-async fn serve_names(core: &Core, id: &ContainerId, attached: &Attached) -> Result<()> {
-    if attached.resolver.is_none() {
-        return Ok(());
-    }
-    let monitor = core.table.get(id.as_str())?.now().monitor;
-    let Some(monitor) = monitor else { return Ok(()) };
-    let sockets = monitor.network().await?;
-    core.networks.serve_again(id, attached, sockets).await
+/// Containers' questions about names have waited in their sockets, and go on doing so for a moment: nobody who wants
+/// something of the engine waits for all of them. Each driver does it, so that it comes before a change or an end of its own.
+async fn serve_names(core: Arc<Core>, running: Vec<(ContainerId, Attached)>) {
+    let asks = running.into_iter().filter(|(_, attached)| attached.resolver.is_some());
+    let serve = async |(id, _): (ContainerId, Attached)| {
+        let Ok(handle) = core.table.get(id.as_str()) else { return };
+        if let Err(e) = handle.tell(id.as_str(), Verb::ServeNames).await {
+            tracing::error!(container = id.as_str(), "serve names to it: {e}");
+        }
+    };
+    futures_util::stream::iter(asks).for_each_concurrent(SIDE_BY_SIDE, serve).await;
 }
 
 fn run_directories(run_dir: &Path) -> Result<BTreeSet<ContainerId>> {
@@ -263,8 +260,7 @@ async fn fate(core: &Arc<Core>, me: &Container, has_dir: bool) -> Fate {
 
 /// Asks the monitor, if there is one.
 async fn ask(core: &Arc<Core>, dir: &Path) -> Option<Fate> {
-    let link = core.monitors.connect(&dir.join("shim.sock")).await.ok()?;
-    let snapshot = link.monitor.snapshot().await.ok()?;
+    let (link, snapshot) = core.monitors.connect(&dir.join("shim.sock")).await.ok()?;
     let started = snapshot.started;
     Some(match snapshot.exited {
         Some(exit) => Fate::Ended(exit, Some(started.started_at)),

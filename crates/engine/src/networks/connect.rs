@@ -6,6 +6,7 @@ use tare_model::network::{EndpointConfig, PortBinding, Published};
 use tare_model::sandbox::NetworkSockets;
 use tare_model::{Error, Result};
 
+use super::ports::Refused;
 use super::{Attached, Networks, Party, forbidden, plan, resolver};
 use crate::api::network::PortChange;
 use crate::spec::files::ResolvConf;
@@ -149,7 +150,8 @@ impl Networks {
         }
         let added = {
             let fabric = Arc::clone(self.fabric()?);
-            self.lock().publish(party, &change.add, before, fabric.as_ref())?
+            let taken = self.lock().publish(party, &change.add, before, fabric.as_ref());
+            taken.map_err(Refused::tell)?
         };
         let (this, new, old) = (Arc::clone(self), added.clone(), removed.clone());
         let done = work::blocking(move || {

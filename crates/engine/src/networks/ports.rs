@@ -36,10 +36,39 @@ pub(super) struct Target<'a> {
     pub(super) host: Option<IpAddr>,
 }
 
-/// Why a port cannot be had.
+/// Why ports cannot be had.
+#[derive(Debug)]
+pub(super) struct Refused {
+    error: Error,
+    /// A program of the host's has this one.
+    others: Option<(Protocol, SocketAddr)>,
+}
+
+/// Why one port cannot be had.
 enum Refusal {
-    Taken(String),
+    Taken(Refused),
     Failed(Error),
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// The error. Who has the port is looked for among all processes: not where somebody waits for a lock.
+    pub(super) fn tell(self) -> Error {
+        match self.others {
+            Some((protocol, address)) => {
+                let who = super::holder::of(protocol, address);
+                Error::new(self.error.kind(), format!("{} by {who}", self.error.message()))
+            }
+            None => self.error,
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, others: None }
+    }
 }
 
 // === impl Ports ===
@@ -54,7 +83,7 @@ impl Ports {
         bindings: &[PortBinding],
         target: &Target<'_>,
         fabric: &dyn Fabric,
-    ) -> Result<Vec<Published>> {
+    ) -> std::result::Result<Vec<Published>, Refused> {
         let mut all = Vec::new();
         for binding in bindings {
             match self.take_one(binding, target, fabric) {
@@ -73,23 +102,23 @@ impl Ports {
         binding: &PortBinding,
         target: &Target<'_>,
         fabric: &dyn Fabric,
-    ) -> Result<Vec<Published>> {
+    ) -> std::result::Result<Vec<Published>, Refused> {
         let pairs = pairs(binding, target)?;
         let (candidates, asked) = self.candidates(binding, fabric);
         let mut last = None;
         for port in candidates {
             match self.try_port(port, binding, &pairs, target, fabric) {
                 Ok(published) => return Ok(published),
-                Err(Refusal::Failed(e)) => return Err(e),
+                Err(Refusal::Failed(e)) => return Err(e.into()),
                 Err(Refusal::Taken(why)) => last = Some(why),
             }
         }
         Err(match last {
-            Some(why) if asked == 1 => Error::conflict(why),
-            _ => Error::conflict(format!(
+            Some(why) if asked == 1 => why,
+            _ => Refused::from(Error::conflict(format!(
                 "all ports are allocated: none of {}-{}/{} is free",
                 binding.host_ports.0, binding.host_ports.1, binding.protocol
-            )),
+            ))),
         })
     }
 
@@ -124,7 +153,8 @@ impl Ports {
             let failed = format!("Bind for {socket} failed: port is already allocated");
             let others = self.held.get(&(protocol, port)).into_iter().flatten();
             if let Some(other) = others.into_iter().find(|other| overlap(other.host, *host)) {
-                return Err(Refusal::Taken(format!("{failed} by container {}", other.name)));
+                let error = Error::conflict(format!("{failed} by container {}", other.name));
+                return Err(Refusal::Taken(error.into()));
             }
             match fabric.hold(protocol, socket) {
                 Ok(fd) => held.push(Held {
@@ -134,8 +164,8 @@ impl Ports {
                     socket: fd,
                 }),
                 Err(e) if e.kind() == Io::AddrInUse => {
-                    let who = super::holder::of(protocol, socket);
-                    return Err(Refusal::Taken(format!("{failed} by {who}")));
+                    let others = Some((protocol, socket));
+                    return Err(Refusal::Taken(Refused { error: Error::conflict(failed), others }));
                 }
                 Err(e) if e.kind() == Io::AddrNotAvailable => {
                     let why = format!("cannot publish on {socket}: the host has no address {host}");

@@ -10,7 +10,7 @@ use tare_model::{ContainerId, ContainerName, Error, NetworkId, Result};
 use tare_net::addresses::{Addresses, Family, mac_of};
 
 use super::fabric::{Fabric, Join};
-use super::ports::{Ports, Target};
+use super::ports::{Ports, Refused, Target};
 use super::{Attached, Attachment, Party, bindings, forbidden, plan};
 use crate::api::network::{Member, NetworkView, PoolUsage};
 use crate::work;
@@ -162,9 +162,10 @@ impl Table {
         party: Party<'_>,
         asked: &[(String, EndpointConfig)],
         fabric: &dyn Fabric,
-    ) -> Result<Attached> {
+    ) -> std::result::Result<Attached, Refused> {
         let mut attached = Attached::default();
-        let taken = self.take_addresses(party, asked, &mut attached).and_then(|()| {
+        let given = self.take_addresses(party, asked, &mut attached);
+        let taken = given.map_err(Refused::from).and_then(|()| {
             let bindings = bindings(party)?;
             let published = self.publish(party, &bindings, &attached, fabric)?;
             attached.published = published;
@@ -259,7 +260,7 @@ impl Table {
         bindings: &[tare_model::network::PortBinding],
         attached: &Attached,
         fabric: &dyn Fabric,
-    ) -> Result<Vec<tare_model::network::Published>> {
+    ) -> std::result::Result<Vec<tare_model::network::Published>, Refused> {
         if bindings.is_empty() {
             return Ok(Vec::new());
         }

@@ -1,12 +1,12 @@
 //! The tree of bridges that is a network.
 //!
-//! How many ports each has is only remembered as an upper bound: a container's port disappears with its namespace, without
-//! a word. When all seem full they are counted, and if they are, the tree grows.
+//! How many ports each has is only remembered as an upper bound, full at first: a container's port disappears with its
+//! namespace, without a word. When all seem full they are counted, and if they are, the tree grows.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use tare_model::error::{Error, Result};
+use tare_model::error::{Error, ErrorKind, Result};
 use tare_model::network::Network;
 use tare_sys::netlink::Socket;
 use tare_sys::netlink::address::{self, Address};
@@ -41,6 +41,8 @@ pub struct Bridge {
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     index: u32,
+    /// Which leaf it is.
+    leaf: Option<usize>,
     /// Containers' ports: at most this many.
     ports: usize,
 }
@@ -62,17 +64,22 @@ impl Bridge {
         let bridge = Self {
             index: root.index,
             limits,
-            segments: Mutex::new(vec![Segment { index: root.index, ports: limits.root }]),
+            segments: Mutex::new(vec![Segment { index: root.index, leaf: None, ports: limits.root }]),
             search: Mutex::default(),
         };
         for number in 0..MOST_LEAVES {
             let Some(leaf) = find(host, &mark::leaf(network, number).bridge)? else { break };
-            // It may have been made by half.
-            own(&leaf, network, Some(number))?;
-            connect(host, network, number, root.index)?;
-            bridge.segments().push(Segment { index: leaf.index, ports: limits.leaf });
+            // Somebody else's is passed by, as when the tree grew.
+            if !mark::is_ours(&leaf, network, Some(number)) {
+                continue;
+            }
+            // It may have been made by half, or be one that could not be joined.
+            match connect(host, network, number, root.index) {
+                Err(error) if error.kind() == ErrorKind::Conflict => continue,
+                joined => joined?,
+            }
+            bridge.segments().push(Segment { index: leaf.index, leaf: Some(number), ports: limits.leaf });
         }
-        bridge.count(host)?;
         Ok(bridge)
     }
 
@@ -132,24 +139,29 @@ impl Bridge {
         Ok(())
     }
 
-    /// Makes one more leaf. Others may do the same at once: the first one makes it, all use it.
+    /// Makes one more leaf, past names that others have.
     fn grow(&self, host: &mut Socket, network: &Network) -> Result<()> {
-        let number = self.segments().len() - 1;
-        let name = mark::leaf(network, number).bridge;
-        if number == MOST_LEAVES {
-            return Err(Error::conflict(format!(
-                "network {} has {number} bridges full",
-                network.config.name
-            )));
+        let known = self.segments().iter().filter_map(|segment| segment.leaf).max();
+        for number in known.map_or(0, |last| last + 1)..MOST_LEAVES {
+            match leaf(host, network, number, self.index) {
+                Ok(index) => {
+                    self.segments().push(Segment { index, leaf: Some(number), ports: 0 });
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
         }
-        let leaf = make(host, network, &name, Some(number))?;
-        connect(host, network, number, self.index)?;
-        let mut segments = self.segments();
-        if segments.iter().all(|segment| segment.index != leaf.index) {
-            segments.push(Segment { index: leaf.index, ports: 0 });
-        }
-        Ok(())
+        Err(Error::conflict(format!("network {} has all its bridges full", network.config.name)))
     }
+}
+
+/// Makes a leaf and joins it to the root; gives its index. None of its three names may be somebody else's.
+fn leaf(host: &mut Socket, network: &Network, number: usize, root: u32) -> Result<u32> {
+    let leaf = make(host, network, &mark::leaf(network, number).bridge, Some(number))?;
+    // If not, it stays until the network is removed: those behind it are looked for in the order of their numbers.
+    connect(host, network, number, root)?;
+    Ok(leaf.index)
 }
 
 /// Removes all bridges of a network.
@@ -159,9 +171,12 @@ pub(super) fn remove(host: &mut Socket, network: &Network) -> Result<()> {
         let leaf = mark::leaf(network, number);
         match find(host, &leaf.bridge) {
             Ok(Some(link)) if mark::is_ours(&link, network, Some(number)) => {
-                let uplink =
-                    find(host, &leaf.at_root).map(|uplink| uplink.map_or(Ok(()), |up| delete(host, &up)));
-                outcomes.extend([uplink.and_then(|outcome| outcome), delete(host, &link)]);
+                let uplink = match uplink(host, network, &leaf) {
+                    Ok(Some([up, _])) => delete(host, &up),
+                    Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+                    Ok(None) | Err(_) => Ok(()),
+                };
+                outcomes.extend([uplink, delete(host, &link)]);
             }
             Ok(Some(_)) => {}
             Ok(None) => break,
@@ -231,15 +246,8 @@ fn connect(host: &mut Socket, network: &Network, number: usize, root: u32) -> Re
     but(link::create(host, &new), &[Errno::EXIST])
         .refused(|| format!("RTM_NEWLINK(veth {})", names.at_root))?;
     let alias = mark::alias(network);
-    let mut ends = Vec::new();
-    for name in [&names.at_root, &names.at_leaf] {
-        let end = link::find(host, name).refused(|| format!("RTM_GETLINK({name})"))?;
-        // One without an alias was made just now, or by a daemon that died at that instant.
-        if end.kind != "veth" || !(end.alias.is_empty() || end.alias == alias) {
-            return Err(foreign(network, &end));
-        }
-        ends.push(end.index);
-    }
+    let gone = || Error::not_found(format!("RTM_GETLINK({}): it is gone again", names.at_root));
+    let ends = uplink(host, network, &names)?.ok_or_else(gone)?;
     let quiet = Change { alias: Some(&alias), no_ipv6_address: true, ..Change::default() };
     let up = Change { up: Some(true), ..Change::default() };
     let mut requests = Vec::new();
@@ -252,7 +260,20 @@ fn connect(host: &mut Socket, network: &Network, number: usize, root: u32) -> Re
         requests.extend([Change { port, ..Change::default() }.request(which), up.request(which)]);
     }
     host.all(requests).refused(|| format!("RTM_SETLINK({} and {})", names.at_root, names.at_leaf))?;
-    ends.into_iter().try_for_each(|index| settle::carries(host, index))
+    ends.iter().try_for_each(|end| settle::carries(host, end.index))
+}
+
+/// The pair that joins a leaf to the root, if it is there.
+fn uplink(host: &mut Socket, network: &Network, names: &mark::Leaf) -> Result<Option<[Link; 2]>> {
+    let alias = mark::alias(network);
+    // One without an alias was made just now, or by a daemon that died at that instant; none of ours is without its other end.
+    let is_ours = |end: &Link| end.kind == "veth" && (end.alias.is_empty() || end.alias == alias);
+    match (find(host, &names.at_root)?, find(host, &names.at_leaf)?) {
+        (None, None) => Ok(None),
+        (Some(up), Some(down)) if is_ours(&up) && is_ours(&down) => Ok(Some([up, down])),
+        (Some(up), Some(_)) if !is_ours(&up) => Err(foreign(network, &up)),
+        (_, Some(end)) | (Some(end), None) => Err(foreign(network, &end)),
+    }
 }
 
 fn own(link: &Link, network: &Network, leaf: Option<usize>) -> Result<()> {

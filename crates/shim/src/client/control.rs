@@ -67,17 +67,22 @@ impl Control {
     /// # Errors
     /// `Unavailable` when no shim is there (it has exited: read its record), `Unsupported` when it speaks another version.
     pub async fn connect(socket: &Path) -> Result<(Self, Events)> {
-        let fd = dial(socket).map_err(|e| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("connect({}): {e}: no tare-shim is there", socket.display()),
-            )
-        })?;
-        let (control, events, hello) = Self::open(fd, None)?;
+        let (control, events, hello) = Self::open(reach(socket)?, None)?;
         match hello.await {
             Ok(()) => Ok((control, events)),
             Err(_) => Err(control.link().closed().context(format!("connect({})", socket.display()))),
         }
+    }
+
+    /// Connects, and asks for what the shim knows before it has said hello: one that sleeps is woken once for both.
+    ///
+    /// # Errors
+    /// As [`Control::connect`].
+    pub async fn find(socket: &Path) -> Result<(Self, Events, Snapshot)> {
+        let (control, events, _) = Self::open(reach(socket)?, None)?;
+        let said = control.snapshot().await;
+        let snapshot = said.map_err(|e| e.context(format!("connect({})", socket.display())))?;
+        Ok((control, events, snapshot))
     }
 
     /// Takes over a connected socket. The receiver completes when the shim has said hello and fails when it never will.
@@ -367,6 +372,14 @@ struct UnreadableReply {
 #[derive(serde::Deserialize)]
 struct ReplyId {
     id: u64,
+}
+
+fn reach(socket: &Path) -> Result<OwnedFd> {
+    let gone = |e| {
+        let text = format!("connect({}): {e}: no tare-shim is there", socket.display());
+        Error::new(ErrorKind::Unavailable, text)
+    };
+    dial(socket).map_err(gone)
 }
 
 fn dial(path: &Path) -> io::Result<OwnedFd> {

@@ -220,13 +220,24 @@ impl Monitors for Arc<World> {
         })
     }
 
-    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<Link>> {
+    fn connect<'a>(&'a self, socket: &'a Path) -> BoxFuture<'a, Result<(Link, Snapshot)>> {
         Box::pin(async move {
             let id = socket.parent().and_then(Path::file_name).and_then(|n| n.to_str());
             let id: ContainerId = id.expect("a directory by id").parse()?;
             let shim = self.lock().shims.get(&id).cloned();
             let gone = || Error::new(ErrorKind::Unavailable, "nobody listens");
-            Ok(link(&shim.ok_or_else(gone)?, Arc::clone(self)))
+            let shim = shim.ok_or_else(gone)?;
+            let snapshot = Snapshot {
+                container: shim.id.clone(),
+                started: shim.started,
+                paused: shim.lock().paused,
+                oom_killed: false,
+                exited: None,
+                execs: vec![],
+                ended_execs: vec![],
+                log_dropped: 0,
+            };
+            Ok((link(&shim, Arc::clone(self)), snapshot))
         })
     }
 
@@ -253,20 +264,6 @@ impl Monitor for Face {
 
     fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>> {
         Box::pin(async { Err(Error::not_found("no network was set up")) })
-    }
-
-    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>> {
-        let snapshot = Snapshot {
-            container: self.world.id.clone(),
-            started: self.world.started,
-            paused: self.world.lock().paused,
-            oom_killed: false,
-            exited: None,
-            execs: vec![],
-            ended_execs: vec![],
-            log_dropped: 0,
-        };
-        Box::pin(async move { Ok(snapshot) })
     }
 
     fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<()>> {

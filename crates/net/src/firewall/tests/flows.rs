@@ -1,6 +1,7 @@
 //! Connections that outlive their rules.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tare_model::network::{Protocol, Published};
@@ -44,4 +45,34 @@ fn datagrams_that_go_on_and_on_follow_the_rules_nevertheless() {
     world.firewall.unpublish(&[port(a.ip)]).unwrap();
     world.firewall.forget(&many).unwrap();
     assert!(receives(&client, to, &host) && !receives(&client, to, &in_a));
+}
+
+#[test]
+fn what_begins_waits_for_nobody_who_looks_at_connections() {
+    let world = World::new();
+    world.network(1, |_| {});
+    let a = world.container(1, 2);
+    let (done, is_done) = std::sync::mpsc::channel();
+    let firewall = Arc::clone(&world.firewall);
+    let (entered, is_entered) = std::sync::mpsc::channel();
+    // One that ended is looked after for as long as it takes.
+    let (leave, may_leave) = std::sync::mpsc::channel::<()>();
+    let looking = std::thread::spawn(move || {
+        firewall.look(|_| {
+            entered.send(()).unwrap();
+            may_leave.recv().unwrap();
+            Ok(())
+        })
+    });
+    is_entered.recv().unwrap();
+    let firewall = Arc::clone(&world.firewall);
+    let udp = Published { protocol: Protocol::Udp, ..published("0.0.0.0", 8080, a.ip) };
+    let admitted = a.admitted.clone();
+    world.host.run(move || {
+        std::thread::spawn(move || done.send(firewall.admit(&[admitted], &[udp])));
+    });
+    let outcome = is_done.recv_timeout(Duration::from_secs(5)).expect("it waits");
+    outcome.unwrap();
+    leave.send(()).unwrap();
+    looking.join().unwrap().unwrap();
 }

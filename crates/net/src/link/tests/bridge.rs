@@ -222,6 +222,34 @@ fn a_link_of_somebody_elses_is_left_alone() {
 }
 
 #[test]
+fn a_tree_grows_past_links_of_others_and_leaves_them_alone() {
+    alone(|| {
+        let limits = Limits { root: 1, leaf: 1 };
+        let mut net = tree(config("web"), limits);
+        // Of the first leaf's names its own is taken, of the second's that of an end of its uplink.
+        let taken = [mark::leaf(&net.network, 0).bridge, mark::leaf(&net.network, 1).at_leaf];
+        for (name, other) in taken.iter().zip(["one", "two"]) {
+            let pair = Kind::Veth { peer: Box::new(NewLink::new(other, None)) };
+            link::create(&mut host(), &NewLink::new(name, Some(pair))).unwrap();
+        }
+        let theirs = taken.clone().map(|name| link::find(&mut host(), &name).unwrap());
+        let mut all = crowd(&mut net, 3);
+        net.fabric = Fabric::Bridge(Bridge::ensure(&mut host(), &net.network, limits).unwrap());
+        all.extend(crowd(&mut net, 1));
+        for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+            let there = of(&all[to].1, Family::V4);
+            assert!(reaches(&all[from].0.udp, &all[to].0.udp, there), "{from} to {to}");
+        }
+        remove(&mut host(), &net.network).unwrap();
+        let after = taken.clone().map(|name| link::find(&mut host(), &name).unwrap());
+        assert_eq!(after, theirs);
+        let ours = |name: &String| !name.starts_with("tv") && !["one", "two"].contains(&name.as_str());
+        let left: Vec<String> = links(&mut host()).into_iter().filter(ours).collect();
+        assert_eq!(left.len(), taken.len(), "{left:?}");
+    });
+}
+
+#[test]
 fn a_bridge_has_what_was_asked_for_however_often() {
     alone(|| {
         let mut config = config("web");
