@@ -52,18 +52,21 @@ mod rules;
 mod sysctl;
 mod tables;
 mod watch;
+mod zone;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use rustix::io::Errno;
 use tare_model::error::{Error, Result};
 use tare_model::network::{Protocol as Transport, Published};
-use tare_sys::netlink::{Protocol, Socket};
+use tare_sys::netlink::{Protocol, Socket, link};
 use tare_sys::nftables::News;
 
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
@@ -74,6 +77,12 @@ pub use tables::Hold;
 use tables::{Refused, Tables};
 pub use watch::{Repair, Watch};
 
+/// Bridges of all engines are in the group of links with this number. Where forwarding is only on because of us, nobody else's
+/// links forward.
+const GROUP: u32 = 29_793;
+/// How comments of all engines' tables begin.
+const OURS: &str = "networks of tare";
+
 /// Settings of an instance.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -83,6 +92,8 @@ pub struct Settings {
     pub forwarding: Forwarding,
     /// What the host's own programs connect to on `::1` is led to published ports; without it somebody else sees to that.
     pub loopback: bool,
+    /// The socket of the system's D-Bus, by which a firewalld is told about bridges.
+    pub bus: PathBuf,
 }
 
 /// What is done where the host does not forward packets between links, without which containers reach nothing.
@@ -113,6 +124,8 @@ pub struct Firewall {
     state: Mutex<State>,
     /// Sockets that look at connections, which takes its time, beside the changes of others and each other.
     flows: Mutex<Vec<Socket>>,
+    /// Held while firewalld is talked to; why that failed the last time.
+    confined: Mutex<Option<Error>>,
 }
 
 #[derive(Debug)]
@@ -152,7 +165,7 @@ impl Firewall {
         };
         let port = socket.port().map_err(refused)?;
         let mut tables = Tables::new(socket, &settings.table);
-        let shut = shut_by(tables.comment()?.as_deref());
+        let shut = shut_by(&tables.comments()?);
         let names = tables.names();
         let links = Socket::open(Protocol::Route)
             .map_err(|error| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {error}")))?;
@@ -169,7 +182,8 @@ impl Firewall {
             round: None,
         };
         let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
-        Ok(Self { settings, names, port, state: Mutex::new(state), flows })
+        let (state, confined) = (Mutex::new(state), Mutex::default());
+        Ok(Self { settings, names, port, state, flows, confined })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -177,7 +191,7 @@ impl Firewall {
     /// # Errors
     /// The kernel's refusal; that it has no nftables.
     pub fn is_loaded(&self) -> Result<bool> {
-        self.lock().tables.comment().map(|comment| comment.is_some())
+        self.lock().tables.is_there()
     }
 
     /// What holds the tables and what leads from `::1`. While any copy of it is open nobody else can change or flush the
@@ -205,6 +219,11 @@ impl Firewall {
         self.lock().detour.as_ref().map(ToString::to_string)
     }
 
+    /// Why firewalld lets nothing out of bridges; none if it does, or is not there.
+    pub fn confined(&self) -> Option<String> {
+        self.confined.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ToString::to_string)
+    }
+
     /// Why ports that are published on all addresses are not reached on `::1`; none if they are.
     pub fn unled(&self) -> Option<String> {
         self.lock().unled.as_ref().map(ToString::to_string)
@@ -227,7 +246,11 @@ impl Firewall {
             let State { loopback, rules, keep, links, .. } = &mut *state;
             state.unled = loopback.load(rules, keep, links.as_fd()).err();
         }
-        state.rules.bridges.keys().try_for_each(|name| sysctl::bridge(name).map(drop))
+        let State { rules, links, .. } = &mut *state;
+        rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))?;
+        drop(state);
+        self.let_out();
+        Ok(())
     }
 
     /// Adds a network, or changes it. Its bridge is there already; after it was made anew this is called again.
@@ -235,18 +258,24 @@ impl Firewall {
     /// # Errors
     /// `NotFound` without the bridge; the kernel's refusal.
     pub fn add_network(&self, bridge: Bridge) -> Result<()> {
+        self.add_bridge(bridge)?;
+        self.let_out();
+        Ok(())
+    }
+
+    fn add_bridge(&self, bridge: Bridge) -> Result<()> {
         check_bridge(&bridge)?;
         let mut state = self.lock();
         let before = state.rules.bridges.get(&bridge.name).cloned();
         let name = bridge.name.clone();
         if before.as_ref() == Some(&bridge) {
-            return there(&name);
+            return there(&mut state, &name);
         }
         let mut steps = delete(before.iter().flat_map(of_bridge).collect());
         steps.extend(add(of_bridge(&bridge)));
         state.rules.bridges.insert(name.clone(), bridge);
         // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
-        let all = before.is_some() || !self.lacks_forwarding(&state)?.is_empty();
+        let all = before.is_some() || !self.lacks_forwarding(&mut state)?.is_empty();
         let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
         if let Err(error) = done.and_then(|()| self.settle_in(&mut state)) {
             match before {
@@ -255,7 +284,7 @@ impl Firewall {
             };
             return Err(error);
         }
-        there(&name)
+        there(&mut state, &name)
     }
 
     /// Removes a network, with what there is on it. Nothing happens if it is not there.
@@ -275,7 +304,10 @@ impl Firewall {
         let unled = lead_no_longer(&mut state, &ports);
         state.rules.bridges.remove(name);
         forget(&mut state.rules, &links, &ports);
-        self.settle_in(&mut state).and(unled)
+        let settled = self.settle_in(&mut state);
+        drop(state);
+        self.tell_firewalld(zone::forget, |_| vec![name.to_owned()]);
+        settled.and(unled)
     }
 
     /// Lets containers send from their links, and publishes ports, all or nothing. A link is admitted before it is up.
@@ -374,13 +406,45 @@ impl Firewall {
     /// The kernel's refusal.
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
-        state.rules = Ruleset::default();
+        let rules = std::mem::take(&mut state.rules);
         state.round = None;
         self.settle_in(&mut state)?;
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
         state.tables.delete()?;
-        round::remove(&mut state.links, &self.settings.table).and(unled)
+        let stopped = stop_forwarding(&mut state);
+        let removed = round::remove(&mut state.links, &self.settings.table);
+        drop(state);
+        self.tell_firewalld(zone::forget, |_| rules.bridges.into_keys().collect());
+        removed.and(unled).and(stopped)
+    }
+
+    /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.
+    fn let_out(&self) {
+        self.tell_firewalld(zone::let_out, |rules| {
+            let outward = rules.bridges.values().filter(|bridge| !bridge.internal);
+            outward.map(|bridge| bridge.name.clone()).collect()
+        });
+    }
+
+    /// It may take seconds to answer: nobody waits for the rules meanwhile.
+    fn tell_firewalld(
+        &self,
+        tell: fn(&Path, &[String]) -> Result<()>,
+        about: impl FnOnce(&Ruleset) -> Vec<String>,
+    ) {
+        let mut confined = self.confined.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let tables = state.tables.comments();
+        let bridges = about(&state.rules);
+        drop(state);
+        let told = match tables {
+            Ok(tables) if tables.iter().any(|(name, _)| name == zone::TABLE) => {
+                tell(&self.settings.bus, &bridges)
+            }
+            other => other.map(drop),
+        };
+        *confined = told.err();
     }
 
     /// From `::1` too, where the kernel can; a port that is of no other address needs it.
@@ -422,6 +486,11 @@ impl Firewall {
     /// Somebody else changed where the host may drop by policy.
     fn is_policy(&self, news: News<'_>) -> bool {
         news.sender != self.port && news.table == policy::TABLE
+    }
+
+    /// firewalld has begun, has loaded its rules anew, or changed some.
+    fn is_firewalld(&self, news: News<'_>) -> bool {
+        news.sender != self.port && news.table == zone::TABLE
     }
 
     /// Somebody else did something to our tables.
@@ -473,8 +542,8 @@ impl Firewall {
         self.settle_in(state)
     }
 
-    /// Families that our bridges need forwarded and the host does not forward.
-    fn lacks_forwarding(&self, state: &State) -> Result<Vec<IpFamily>> {
+    /// Families that our bridges need forwarded and the host does not forward, or only for another engine's.
+    fn lacks_forwarding(&self, state: &mut State) -> Result<Vec<IpFamily>> {
         if self.settings.forwarding == Forwarding::Leave {
             return Ok(Vec::new());
         }
@@ -484,9 +553,11 @@ impl Firewall {
             nets.clone().any(|net| matches!(net, IpNet::V4(_))),
             nets.any(|net| matches!(net, IpNet::V6(_))),
         );
+        let others = if four || six { shut_by(&state.tables.comments()?) } else { Vec::new() };
         let mut lacking = Vec::new();
         for (family, needed) in [(IpFamily::V4, four), (IpFamily::V6, six)] {
-            if needed && !sysctl::forwards(family)? {
+            let lent = others.contains(&family) && !state.shut.contains(&family);
+            if needed && (lent || !sysctl::forwards(family)?) {
                 lacking.push(family);
             }
         }
@@ -514,6 +585,13 @@ impl Firewall {
         // A panic leaves the rules as they were: they change after the kernel's.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What forwards only because of us does so no longer, unless another engine needs it.
+fn stop_forwarding(state: &mut State) -> Result<()> {
+    let needed = shut_by(&state.tables.comments()?);
+    let shut = std::mem::take(&mut state.shut);
+    shut.into_iter().filter(|family| !needed.contains(family)).try_for_each(sysctl::stop_forwarding)
 }
 
 fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {
@@ -554,10 +632,20 @@ fn forget(rules: &mut Ruleset, links: &[Admitted], ports: &[Published]) {
     }
 }
 
-fn there(name: &str) -> Result<()> {
-    match sysctl::bridge(name)? {
+fn there(state: &mut State, name: &str) -> Result<()> {
+    match prepare(&mut state.links, name)? {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
+    }
+}
+
+/// What a bridge needs; false if it is not there.
+fn prepare(links: &mut Socket, name: &str) -> Result<bool> {
+    let group = link::Change { group: Some(GROUP), ..link::Change::default() };
+    match link::find(links, name).and_then(|found| link::change(links, found.index, &group)) {
+        Ok(()) => sysctl::bridge(name),
+        Err(error) if error.errno() == Errno::NODEV => Ok(false),
+        Err(error) => Err(Error::system(format!("link {name}: set its group: {error}"))),
     }
 }
 
@@ -635,7 +723,7 @@ fn taken(port: &Published, other: &Published) -> Error {
 
 /// What the table says about itself; [`shut_by`] reads it.
 fn comment(shut: &[IpFamily]) -> String {
-    let mut comment = String::from("networks of tare");
+    let mut comment = String::from(OURS);
     for family in shut {
         comment.push_str(match family {
             IpFamily::V4 => "; IPv4 is forwarded for them only",
@@ -645,10 +733,11 @@ fn comment(shut: &[IpFamily]) -> String {
     comment
 }
 
-/// Families that the daemon before us switched forwarding on for.
-fn shut_by(comment: Option<&str>) -> Vec<IpFamily> {
+/// Families that the daemon before us, or another engine, switched forwarding on for.
+fn shut_by(comments: &[(String, String)]) -> Vec<IpFamily> {
     let says = |family: &str| {
-        comment.is_some_and(|text| text.contains(&format!("{family} is forwarded for them only")))
+        let note = format!("{family} is forwarded for them only");
+        comments.iter().any(|(_, comment)| comment.starts_with(OURS) && comment.contains(&note))
     };
     let families = [(IpFamily::V4, "IPv4"), (IpFamily::V6, "IPv6")];
     families.into_iter().filter(|(_, word)| says(word)).map(|(family, _)| family).collect()

@@ -133,7 +133,7 @@ pub struct Change<'a> {
     pub namespace: Option<BorrowedFd<'a>>,
     /// A note to the reader of `ip link`; the kernel takes none with a new link.
     pub alias: Option<&'a str>,
-    /// Another group: a number by which many links are deleted as one.
+    /// The number of its group, by which rules and `ip link` know it, and by which many are deleted as one.
     pub group: Option<u32>,
     /// What it may do as a port of a bridge.
     pub port: Option<Port>,
