@@ -112,6 +112,7 @@ impl Child<'_> {
                 process::unshare(Namespaces::CGROUP).call(|| "unshare(CLONE_NEWCGROUP)")
             }
             Step::NewSession => rustix::process::setsid().call(|| "setsid()").map(drop),
+            Step::KeyLabel(label) => label::of_keys(label),
             Step::NewKeyring => kernel::new_keyring(),
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.as_bytes()).call(|| format!("sethostname({name:?})"))
@@ -158,7 +159,8 @@ impl Child<'_> {
                 Ok(())
             }
             Step::AssembleRoot { rootfs, .. } => {
-                self.root = Some(rootfs::assemble(rootfs).context(|| "root file system")?);
+                let label = self.plan.mount_label.as_deref();
+                self.root = Some(rootfs::assemble(rootfs, label).context(|| "root file system")?);
                 Ok(())
             }
             Step::Expect(expected) => {
@@ -195,7 +197,8 @@ impl Child<'_> {
             }
             Step::Attach(place) => self.attach(place).context(|| format!("mount {}", place.destination)),
             Step::Mask(paths) => {
-                let covers = self.covers.take().map_or_else(Covers::make, Ok)?;
+                let make = || Covers::make(self.plan.mount_label.as_deref());
+                let covers = self.covers.take().map_or_else(make, Ok)?;
                 mask::mask(self.root()?, &self.anchors, paths, covers)
             }
             Step::ReadOnly(path) => mask::read_only(self.root()?, &self.anchors, path)

@@ -19,6 +19,7 @@ use tare_sys::mount::{Attributes, Change};
 use tare_sys::userns::is_initial;
 
 use crate::error::{Call, Context, Error, Result};
+use crate::mount::options::Datum;
 use crate::mount::{resolve, source};
 
 /// A file system of the kernel's and the place in the container that it was put in.
@@ -60,10 +61,11 @@ pub(crate) struct Covers {
 // === impl Covers ===
 
 impl Covers {
-    /// Makes the tmpfs that they are in.
-    pub(crate) fn make() -> Result<OwnedFd> {
+    /// Makes the tmpfs that they are in, with this label of SELinux's.
+    pub(crate) fn make(label: Option<&str>) -> Result<OwnedFd> {
         let attributes = Attributes::NOSUID.with(Attributes::NOEXEC);
-        let tmpfs = source::new("tmpfs", None, &[], attributes)?;
+        let label: Vec<Datum> = label.map(source::context).into_iter().collect();
+        let tmpfs = source::new("tmpfs", None, &label, attributes)?;
         let (name, mode) = ("null", Mode::from_raw_mode(0o666));
         match mknodat(&tmpfs, name, FileType::CharacterDevice, mode, makedev(1, 3)) {
             // No device can be made in a user namespace; a file without content and name hides as well.
