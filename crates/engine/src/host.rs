@@ -7,6 +7,7 @@ use tare_model::capability::CapSet;
 
 use tare_shim::rootless;
 
+use crate::selinux;
 use crate::spec::HostFacts;
 use crate::spec::rootless::Rootless;
 
@@ -36,6 +37,7 @@ pub(crate) fn facts() -> HostFacts {
         nofile_hard: nofile_hard(),
         hostname: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
         apparmor: line("/sys/module/apparmor/parameters/enabled").is_some_and(|word| word == "Y"),
+        selinux: selinux::machine(),
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease").unwrap_or_default()),
         rootless: rootless::is_inside().then(own_world),
     }

@@ -17,6 +17,7 @@ mod monitors;
 mod names;
 mod networks;
 mod ps;
+mod selinux;
 mod spec;
 mod work;
 
@@ -33,7 +34,8 @@ pub use api::options::{
 pub use api::stream::{AttachStream, DetachKeys, EventStream, LogLine, LogStream};
 pub use api::system::{Info, StatsSample, Top, Version};
 pub use api::view::{
-    ContainerView, Fixed, MergedProcess, MountKind, MountView, Paths, StateView, UserIds, UserNamespace,
+    ContainerView, Fixed, Labels, MergedProcess, MountKind, MountView, Paths, StateView, UserIds,
+    UserNamespace,
 };
 pub use engine::{Engine, EngineConfig};
 pub use lifecycle::handle::Change;

@@ -219,10 +219,41 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// The AppArmor profile that confines the processes (`apparmor=NAME`); none: whatever confines the monitor.
     pub apparmor: Option<String>,
+    /// SELinux labels of processes and files (`label=…`).
+    pub label: LabelChoice,
     /// Nothing masked or read-only below /proc and /sys (`systempaths=unconfined`).
     pub unmasked_paths: bool,
     /// As given by the user, for inspection.
     pub raw_options: Vec<String>,
+}
+
+/// Which SELinux labels a container has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum LabelChoice {
+    /// The machine's own for containers, where its policy knows any.
+    #[default]
+    Default,
+    /// None (`label=disable`).
+    Disabled,
+    /// The machine's own for containers, with these parts in place of theirs.
+    Changed(LabelParts),
+}
+
+/// Parts of SELinux labels; an empty one is the machine's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LabelParts {
+    /// SELinux's user, of processes and files.
+    pub user: String,
+    /// The role of processes.
+    pub role: String,
+    /// The type (domain) of processes.
+    pub domain: String,
+    /// Sensitivity and categories, of processes and files.
+    pub level: String,
+    /// The type of files.
+    pub file_type: String,
 }
 
 /// A set of defaults: capabilities, system call filter, `no_new_privs` (`profile=NAME`).
@@ -372,6 +403,19 @@ pub struct MountConfig {
     pub create_source: bool,
 }
 
+/// Which SELinux label the files of a bind mount are given; without SELinux none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Relabel {
+    /// They keep theirs.
+    #[default]
+    No,
+    /// One that every container may use (`z`).
+    Shared,
+    /// The container's own (`Z`).
+    Private,
+}
+
 /// What a mount shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -386,6 +430,9 @@ pub enum MountSource {
         recursive: bool,
         /// With `readonly`: leave submounts writable (Docker's behaviour before 25).
         readonly_non_recursive: bool,
+        /// Whose its files become, in the eyes of SELinux.
+        #[serde(default)]
+        relabel: Relabel,
     },
     /// Memory.
     Tmpfs {

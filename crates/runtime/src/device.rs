@@ -107,9 +107,15 @@ fn lent(node: &Device) -> Result<OwnedFd> {
     Ok(mount)
 }
 
-/// One node as a mount.
-pub(crate) fn alone(node: &Device, attributes: Attributes, ids: &IdMaps) -> Result<OwnedFd> {
-    let tmpfs = tmpfs(&[], Attributes::NONE, ids)?;
+/// One node as a mount, with this label of SELinux's.
+pub(crate) fn alone(
+    node: &Device,
+    label: Option<&str>,
+    attributes: Attributes,
+    ids: &IdMaps,
+) -> Result<OwnedFd> {
+    let label: Vec<Datum> = label.map(source::context).into_iter().collect();
+    let tmpfs = tmpfs(&label, Attributes::NONE, ids)?;
     let (uid, gid) = ids.root()?;
     let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
     match make(tmpfs.as_fd(), &outside(node, "node".to_owned(), ids)?) {

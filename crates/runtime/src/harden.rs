@@ -9,8 +9,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tare_sys::dir::CallError;
 use tare_sys::program;
+use tare_sys::userns::is_initial;
 
 use crate::error::{Call, Context, Result};
 
@@ -20,7 +22,21 @@ use crate::error::{Call, Context, Result};
 /// # Errors
 /// The kernel's refusal.
 pub fn reexecute_read_only() -> tare_model::Result<()> {
-    Ok(reexecute().context(|| "execute this program from where nobody can write to it")?)
+    let done = reexecute().context(|| "execute this program from where nobody can write to it");
+    match done {
+        Err(error) if error.errno() == Some(Errno::PERM) && is_ordinary_user() => {
+            Ok(Err(error).context(|| ORDINARY)?)
+        }
+        done => Ok(done?),
+    }
+}
+
+/// What somebody without rights over any user namespace has to do.
+const ORDINARY: &str = "an ordinary user runs containers as root of a user namespace, and all commands for one container in the \
+                        same (unshare --user --map-auto --map-root-user)";
+
+fn is_ordinary_user() -> bool {
+    is_initial() && !rustix::process::geteuid().is_root()
 }
 
 fn reexecute() -> Result<()> {

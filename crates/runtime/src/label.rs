@@ -22,7 +22,7 @@ pub(crate) fn require_modules(plan: &Plan) -> Result<()> {
             require(label)?;
         }
     }
-    if plan.mounts_are_labelled && !selinux() {
+    if plan.mount_label.is_some() && !selinux() {
         return Err(Error::unsupported("linux.mountLabel: SELinux is not enabled on this machine"));
     }
     Ok(())
@@ -71,6 +71,12 @@ pub(crate) fn ask(label: &Label) -> Result<()> {
             write("/proc/self/attr/exec", label).context(|| format!("process.selinuxLabel {label:?}"))
         }
     }
+}
+
+/// Asks for the label of keys and keyrings that this process makes until it executes the program: SELinux gives them that of
+/// who makes them, and the container could not look into its own.
+pub(crate) fn of_keys(label: &str) -> Result<()> {
+    write("/proc/self/attr/keycreate", label).context(|| format!("process.selinuxLabel {label:?}, of keys"))
 }
 
 fn write(path: &str, text: &str) -> Result<()> {

@@ -57,5 +57,5 @@ fn require_multiplexer(file: BorrowedFd<'_>) -> Result<()> {
 pub(crate) fn bind_console(root: BorrowedFd<'_>, terminal: &Terminal) -> Result<()> {
     let mount = source::clone_of(terminal.slave.as_fd(), false)?;
     let rules = Rules { no_links: true, ..Rules::default() };
-    attach::attach(mount.as_fd(), root, "/dev/console", rules)
+    attach::attach(mount.as_fd(), root, "/dev/console", "/dev/console", rules)
 }

@@ -502,6 +502,52 @@ fn a_daemon_that_comes_back_learns_everything() {
 }
 
 #[test]
+fn what_is_given_to_be_kept_is_there_for_every_daemon_until_the_end() {
+    let mut shim = Shim::new();
+    let (mut peer, theirs) = Peer::pair();
+    let start = Call::Start(Box::new(shim.request("exec sleep 1000")));
+    shim.daemon.call_in_roles(start, vec![(FdRole::Keep, theirs)]).expect("starts");
+    for round in ["first", "second"] {
+        let mut kept = shim.daemon.call_for_descriptors(Call::Kept).expect("kept");
+        let copy = kept.pop().expect("one");
+        assert!(kept.is_empty());
+        rustix::io::write(&copy, round.as_bytes()).expect("writes");
+        assert!(peer.until(round).ends_with(round));
+        // Whoever asked goes, and so does the copy.
+        drop(copy);
+        shim.daemon = Daemon::connect(&shim.run_dir().join("shim.sock")).expect("connects");
+        assert_eq!(shim.daemon.snapshot().exited, None);
+        assert!(!peer.has_ended(), "the monitor keeps its own");
+    }
+    stop(&mut shim);
+    assert!(peer.has_ended(), "no longer than the container runs");
+}
+
+#[test]
+fn one_socket_can_be_given_to_be_kept_and_nothing_else() {
+    let file = || OwnedFd::from(std::fs::File::open("/dev/null").expect("opens"));
+    let socket = || Peer::pair().1;
+    for given in [vec![file()], vec![socket(), socket()]] {
+        let mut shim = Shim::new();
+        let start = Call::Start(Box::new(shim.request("exec sleep 1000")));
+        let given = given.into_iter().map(|fd| (FdRole::Keep, fd)).collect();
+        let error = shim.daemon.call_in_roles(start, given).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.message().contains("Keep"), "{error}");
+    }
+}
+
+#[test]
+fn without_something_to_keep_asking_for_it_is_refused() {
+    let mut shim = Shim::new();
+    shim.daemon.call_for_descriptors(Call::Kept).expect_err("nothing runs");
+    shim.start("exec sleep 1000");
+    let error = shim.daemon.call_for_descriptors(Call::Kept).expect_err("nothing is kept");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    stop(&mut shim);
+}
+
+#[test]
 fn while_no_daemon_is_there_log_and_record_are_kept() {
     let mut shim = Shim::new();
     shim.start("sleep 0.2; seq 1 1000; exit 6");

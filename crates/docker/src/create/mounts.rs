@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tare_docker_api::models::{self, HostConfig, MountType};
-use tare_model::container::{MountConfig, MountSource};
+use tare_model::container::{MountConfig, MountSource, Relabel};
 use tare_model::{Error, Result};
 
 use super::text::{absolute, bytes};
@@ -91,6 +91,7 @@ pub(crate) fn bind(text: &str) -> Result<MountConfig> {
             propagation: options.propagation,
             recursive: true,
             readonly_non_recursive: false,
+            relabel: options.relabel,
         },
         name => {
             return Err(Error::unsupported(format!(
@@ -107,6 +108,7 @@ struct BindOptions {
     readonly: bool,
     no_copy: bool,
     propagation: String,
+    relabel: Relabel,
 }
 
 impl BindOptions {
@@ -129,7 +131,8 @@ impl BindOptions {
                 "access" => options.readonly = word == "ro",
                 "copy" => options.no_copy = true,
                 "propagation" => options.propagation = word.to_owned(),
-                // SELinux labels and consistency have no meaning here; clients of all platforms send them.
+                "label" => options.relabel = if word == "z" { Relabel::Shared } else { Relabel::Private },
+                // Consistency has no meaning here; clients of all platforms send it.
                 _ => {}
             }
         }
@@ -187,6 +190,7 @@ fn bind_mount(
         recursive: !options.non_recursive.unwrap_or_default(),
         // A read-only mount is read-only throughout, which is also what ReadOnlyForceRecursive asks for.
         readonly_non_recursive: options.read_only_non_recursive.unwrap_or_default(),
+        relabel: Relabel::No,
     };
     Ok((source, options.create_mountpoint.unwrap_or_default()))
 }

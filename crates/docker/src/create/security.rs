@@ -2,7 +2,7 @@
 
 use tare_docker_api::models::HostConfig;
 use tare_model::capability::Capability;
-use tare_model::container::{Profile, SeccompChoice, Security};
+use tare_model::container::{LabelChoice, LabelParts, Profile, SeccompChoice, Security};
 use tare_model::{Error, Result};
 
 pub(super) fn security(host: &HostConfig) -> Result<Security> {
@@ -61,20 +61,18 @@ fn apply(option: &str, security: &mut Security, profiles: &mut Vec<Profile>) -> 
             security.profile = confinement(name)?;
             profiles.push(security.profile);
         }
-        // Without a name no profile and no label is applied: this is what happens anyway.
-        ("apparmor", "unconfined") | ("label", "disable") => {}
+        // Without a name no profile is applied: this is what happens anyway.
+        ("apparmor", "unconfined") => {}
         ("apparmor", name) if is_profile_name(name) => security.apparmor = Some(name.to_owned()),
         ("no-new-privileges" | "seccomp" | "systempaths" | "apparmor", _) => {
             return Err(Error::invalid(format!("invalid HostConfig.SecurityOpt {option:?}")));
         }
-        ("label", _) => {
-            return Err(unsupported(option, "SELinux labels are not supported; use label=disable"));
-        }
+        ("label", value) => label(option, value, &mut security.label)?,
         _ => {
             return Err(unsupported(
                 option,
                 "the options are profile, seccomp, no-new-privileges, systempaths=unconfined, apparmor=NAME, \
-                 label=disable",
+                 label=disable, label=user:U, label=role:R, label=type:T, label=level:L, label=filetype:T",
             ));
         }
     }
@@ -84,6 +82,46 @@ fn apply(option: &str, security: &mut Security, profiles: &mut Vec<Profile>) -> 
 /// What the kernel can be asked for: one line.
 fn is_profile_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+/// One `label=…`; a later one of the same part counts, as with Docker.
+fn label(option: &str, value: &str, choice: &mut LabelChoice) -> Result<()> {
+    let both =
+        || Error::invalid("conflicting options: HostConfig.SecurityOpt label=disable and another label");
+    if value == "disable" {
+        return match choice {
+            LabelChoice::Changed(_) => Err(both()),
+            _ => {
+                *choice = LabelChoice::Disabled;
+                Ok(())
+            }
+        };
+    }
+    if let LabelChoice::Default = choice {
+        *choice = LabelChoice::Changed(LabelParts::default());
+    }
+    let LabelChoice::Changed(parts) = choice else { return Err(both()) };
+    let (part, text) = value.split_once(':').unwrap_or((value, ""));
+    let slot = match part {
+        "user" => &mut parts.user,
+        "role" => &mut parts.role,
+        "type" => &mut parts.domain,
+        "level" => &mut parts.level,
+        "filetype" => &mut parts.file_type,
+        _ => {
+            return Err(unsupported(
+                option,
+                "the labels are disable, or user, role, type, level, filetype followed by a colon and a value",
+            ));
+        }
+    };
+    // A level has colons of its own; in another part they would begin the next.
+    let strange = |c: char| c.is_control() || c.is_whitespace() || (c == ':' && part != "level");
+    if text.is_empty() || text.contains(strange) {
+        return Err(Error::invalid(format!("invalid HostConfig.SecurityOpt {option:?}")));
+    }
+    text.clone_into(slot);
+    Ok(())
 }
 
 fn confinement(name: &str) -> Result<Profile> {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 use tare_model::ErrorKind;
 use tare_model::container::{
-    HostOrPrivate, IpcMode, LogDriver, MountConfig, MountSource, NamespaceMode, NetworkMode, Profile,
-    SeccompChoice,
+    HostOrPrivate, IpcMode, LabelChoice, LabelParts, LogDriver, MountConfig, MountSource, NamespaceMode,
+    NetworkMode, Profile, Relabel, SeccompChoice,
 };
 
 use super::*;
@@ -126,6 +126,7 @@ fn binds_are_parsed_as_docker_does() {
         propagation: "rslave".into(),
         recursive: true,
         readonly_non_recursive: false,
+        relabel: Relabel::Shared,
     };
     assert_eq!(source, expected);
     let anonymous = bind("/data").expect("valid");
@@ -164,6 +165,7 @@ fn mounts_of_all_kinds_are_taken_over() {
         propagation: "shared".into(),
         recursive: false,
         readonly_non_recursive: true,
+        relabel: Relabel::No,
     };
     let tmpfs = MountSource::Tmpfs {
         size: Some(4096),
@@ -233,7 +235,21 @@ fn security_options_are_read_in_both_spellings() {
     assert_eq!(named.apparmor.as_deref(), Some("docker-default"));
     let harmless = security(json!(["apparmor=unconfined", "label=disable"])).expect("valid");
     assert_eq!(harmless.raw_options, ["apparmor=unconfined", "label=disable"]);
-    assert_eq!(harmless.apparmor, None);
+    assert_eq!((harmless.apparmor, harmless.label), (None, LabelChoice::Disabled));
+}
+
+#[test]
+fn parts_of_selinux_labels_are_named_and_the_last_of_each_counts() {
+    let options = ["label=type:x_t", "label:level:s0:c1,c2", "label=type:y_t", "label=filetype:z_t"];
+    let parts = LabelParts {
+        domain: "y_t".into(),
+        level: "s0:c1,c2".into(),
+        file_type: "z_t".into(),
+        ..LabelParts::default()
+    };
+    let security = host(json!({ "SecurityOpt": options })).expect("valid").security;
+    assert_eq!(security.label, LabelChoice::Changed(parts));
+    assert_eq!(security.raw_options, options);
 }
 
 #[test]
@@ -255,7 +271,12 @@ fn security_options_without_effect_are_refused() {
     refused(&[
         (json!({"SecurityOpt": ["apparmor="]}), "apparmor"),
         (json!({"SecurityOpt": ["apparmor=a\nb"]}), "apparmor"),
-        (json!({"SecurityOpt": ["label=type:x_t"]}), "label"),
+        (json!({"SecurityOpt": ["label=type"]}), "label=type"),
+        (json!({"SecurityOpt": ["label=type:a:b"]}), "label=type:a:b"),
+        (json!({"SecurityOpt": ["label=level:s0 c1"]}), "label=level"),
+        (json!({"SecurityOpt": ["label=nested"]}), "label=nested"),
+        (json!({"SecurityOpt": ["label=type:x_t", "label=disable"]}), "label=disable"),
+        (json!({"SecurityOpt": ["label=disable", "label=type:x_t"]}), "label=disable"),
         (json!({"SecurityOpt": ["seccomp=/etc/profile.json"]}), "seccomp"),
         (json!({"SecurityOpt": ["seccomp={"]}), "seccomp"),
         (json!({"SecurityOpt": ["no-new-privileges=maybe"]}), "no-new-privileges"),

@@ -60,6 +60,7 @@ pub(crate) fn view(body: Value) -> ContainerView {
             },
             shared: String::new(),
         },
+        labels: None,
         config,
     };
     ContainerView {

@@ -49,6 +49,17 @@ pub struct Fixed {
     pub warnings: Vec<String>,
     /// Whose ids it has.
     pub user_namespace: UserNamespace,
+    /// Its SELinux labels, if it has any.
+    pub labels: Option<Labels>,
+}
+
+/// SELinux labels.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Labels {
+    /// Of its processes.
+    pub process: String,
+    /// Of its files.
+    pub files: String,
 }
 
 /// Whose user and group ids a container has.

@@ -63,6 +63,9 @@ impl Engine {
         let mut warnings = self.core.store.damage().to_vec();
         let mut security_options =
             vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()];
+        if self.core.host.selinux.is_some() {
+            security_options.push("name=selinux".into());
+        }
         if let Some(rootless) = &self.core.host.rootless {
             security_options.push("name=rootless".into());
             if rootless.cgroup.is_none() {

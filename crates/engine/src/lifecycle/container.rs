@@ -9,7 +9,7 @@ use tare_model::sandbox::Rootfs;
 use tare_model::{ContainerId, ContainerName, Digest, Error, ErrorKind, ExitRecord, Result, VolumeId};
 use tare_store::{ContainerRecord, Durability};
 
-use crate::api::view::{Fixed, MergedProcess, MountView, Paths, UserNamespace};
+use crate::api::view::{Fixed, Labels, MergedProcess, MountView, Paths, UserNamespace};
 
 /// The body's form; a later one must still read this.
 const VERSION: u32 = 1;
@@ -73,6 +73,8 @@ struct Body {
     life: Life,
     #[serde(default)]
     user_namespace: UserNamespace,
+    #[serde(default)]
+    labels: Option<Labels>,
 }
 
 // === impl Container ===
@@ -102,6 +104,7 @@ impl Container {
             volumes: made.volumes.clone(),
             life: self.life.clone(),
             user_namespace: fixed.user_namespace.clone(),
+            labels: fixed.labels.clone(),
         };
         let body = serde_json::to_vec(&body).map_err(|e| Error::system(format!("container record: {e}")))?;
         Ok(ContainerRecord {
@@ -135,6 +138,7 @@ impl Container {
             mounts: body.mounts,
             warnings: body.warnings,
             user_namespace: body.user_namespace,
+            labels: body.labels,
         };
         let made = Made {
             created: body.created,
@@ -218,6 +222,7 @@ mod tests {
             ),
             warnings: vec!["w".into()],
             user_namespace: UserNamespace::Host { reason: "--privileged".into() },
+            labels: Some(Labels { process: "u:r:t:s0:c1,c2".into(), files: "u:r:f:s0:c1,c2".into() }),
         };
         let container = Container {
             id: ContainerId::from_bytes([1; 32]),

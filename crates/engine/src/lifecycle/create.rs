@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tare_model::container::{ContainerConfig, MountConfig, MountSource, NetworkMode};
+use tare_model::container::{ContainerConfig, ImageSource, MountConfig, MountSource, NetworkMode, Relabel};
 use tare_model::identity::{self, User};
 use tare_model::sandbox::Identity;
 use tare_model::{ContainerId, ContainerName, Error, ErrorKind, Result, VolumeId};
@@ -12,13 +12,15 @@ use tare_store::{HeldIds, RootSource};
 use super::container::{Container, Life, Made, durability, image_name, paths};
 use super::core::Core;
 use super::driver;
+use super::levels::Held;
 use super::prepare;
 use crate::api::event::Action;
 use crate::api::options::Created;
-use crate::api::view::{Fixed, MountKind, MountView, UserIds, UserNamespace};
+use crate::api::view::{Fixed, Labels, MountKind, MountView, UserIds, UserNamespace};
 use crate::assets::{self, Base};
 use crate::spec::rootless::Rootless;
-use crate::spec::userns::{self, Choice};
+use crate::spec::selinux::{self, Choice, SeLinux};
+use crate::spec::userns;
 use crate::spec::{merge, mounts, plan, security, tmpfs};
 use crate::work;
 use crate::{clock, names};
@@ -60,7 +62,9 @@ impl Core {
         let source = base.source.clone();
         // Held until the record has them.
         let (user_namespace, _held) = self.user_namespace(&config, &base)?;
-        let (made, volumes) = self.made(&id, config, base, warnings, user_namespace)?;
+        let (labels, _level) = self.labels(&config)?;
+        warnings.extend(unlabelled_root(&config, labels.as_ref()));
+        let (made, volumes) = self.made(&id, config, base, warnings, (user_namespace, labels))?;
         let (name, given) = match name {
             Some(name) => (name, true),
             None => (self.free_name(0)?, false),
@@ -88,7 +92,7 @@ impl Core {
         mut config: ContainerConfig,
         base: Base,
         warnings: Vec<String>,
-        user_namespace: UserNamespace,
+        (user_namespace, labels): (UserNamespace, Option<Labels>),
     ) -> Result<(Made, Vec<NewVolume>)> {
         let mut process = merge::merge(&config, &base.config)?;
         process.thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
@@ -109,6 +113,7 @@ impl Core {
             config,
             warnings,
             user_namespace,
+            labels,
         };
         let made = Made {
             created: clock::now(),
@@ -134,12 +139,12 @@ impl Core {
             lent.push((words, namespace));
         }
         match userns::choose(config, &lent)? {
-            Choice::Host(reason) => Ok((UserNamespace::Host { reason }, None)),
-            Choice::Shared(ids, shared) => {
+            userns::Choice::Host(reason) => Ok((UserNamespace::Host { reason }, None)),
+            userns::Choice::Shared(ids, shared) => {
                 let held = self.store.containers().share_ids(ids.range)?;
                 Ok((UserNamespace::Own { ids, shared }, Some(held)))
             }
-            Choice::Own => {
+            userns::Choice::Own => {
                 let user = user_of(config, base).to_owned();
                 let identity = Identity { user, groups: config.group_add.clone() };
                 let (uids, gids) = userns::large_ids(&identity, self.found(&identity, base).as_ref())?;
@@ -148,6 +153,27 @@ impl Core {
                 Ok((UserNamespace::Own { ids, shared: String::new() }, Some(held)))
             }
         }
+    }
+
+    /// Its SELinux labels; a level that was drawn is held until the container shows.
+    fn labels(&self, config: &ContainerConfig) -> Result<(Option<Labels>, Option<Held<'_>>)> {
+        let mut lent = Vec::new();
+        for (words, container) in selinux::lenders(config) {
+            lent.push((words, self.table.get(container)?.view().fixed.labels.clone()));
+        }
+        let (labels, held) = match selinux::choose(config, self.host.selinux.as_ref(), &lent)? {
+            Choice::Labels(labels) => (labels, None),
+            Choice::Own(SeLinux { mut process, mut files, .. }) => {
+                let held = self.table.levels.draw(&process)?;
+                if let Some(held) = &held {
+                    (process, files) =
+                        (process.with_categories(held.categories), files.with_categories(held.categories));
+                }
+                (Some(Labels { process: process.to_string(), files: files.to_string() }), held)
+            }
+        };
+        labels.as_ref().map_or(Ok(()), crate::selinux::check_both)?;
+        Ok((labels, held))
     }
 
     /// Who this is by the image's files: a hint which ids the user namespace needs. The runtime looks again when the
@@ -236,6 +262,7 @@ impl Core {
         volumes: &[NewVolume],
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         let (core, source, volumes) = (Arc::clone(self), source.clone(), volumes.to_vec());
+        let labels = me.made.fixed.labels.clone();
         let (id, durability) = (me.id.clone(), me.durability());
         async move {
             if volumes.is_empty() {
@@ -251,6 +278,9 @@ impl Core {
                         copy_from: volume.copies.then_some(&source),
                         durability,
                     })?;
+                    if let Some(labels) = &labels {
+                        crate::selinux::label_tree(&core.store.volume_path(&volume.id), &labels.files)?;
+                    }
                 }
                 Ok(())
             })
@@ -282,12 +312,12 @@ impl Core {
 
     fn mount_views(&self, config: &ContainerConfig, volumes: &[NewVolume]) -> Vec<MountView> {
         let asked = config.mounts.iter().filter_map(|mount| match &mount.source {
-            MountSource::Bind { path, propagation, .. } => Some(MountView {
+            MountSource::Bind { path, propagation, relabel, .. } => Some(MountView {
                 kind: MountKind::Bind,
                 volume: None,
                 source: path.into(),
                 destination: mount.target.clone(),
-                mode: if mount.readonly { "ro".into() } else { String::new() },
+                mode: mode(mount.readonly, *relabel).into(),
                 writable: !mount.readonly,
                 propagation: if propagation.is_empty() { "rprivate".into() } else { propagation.clone() },
             }),
@@ -313,6 +343,29 @@ impl Core {
         });
         asked.chain(made).collect()
     }
+}
+
+/// The words of a bind mount, for inspection.
+fn mode(readonly: bool, relabel: Relabel) -> &'static str {
+    match (readonly, relabel) {
+        (false, Relabel::No) => "",
+        (true, Relabel::No) => "ro",
+        (false, Relabel::Shared) => "z",
+        (true, Relabel::Shared) => "ro,z",
+        (false, Relabel::Private) => "Z",
+        (true, Relabel::Private) => "ro,Z",
+    }
+}
+
+/// A directory that is the root itself is the user's to label: no option of a mount does it there.
+fn unlabelled_root(config: &ContainerConfig, labels: Option<&Labels>) -> Option<String> {
+    let (ImageSource::Directory { path, writable: true }, Some(labels)) = (&config.image, labels) else {
+        return None;
+    };
+    Some(format!(
+        "{path}: the files of this directory keep their SELinux labels, which may lock the container out; give them one that          it may use (chcon -R {} {path}), or use --security-opt label=disable",
+        labels.shared_files()
+    ))
 }
 
 /// A volume that a new container gets.

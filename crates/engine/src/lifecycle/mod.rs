@@ -17,6 +17,7 @@ pub(crate) mod driver;
 mod ending;
 mod finish;
 pub(crate) mod handle;
+mod levels;
 pub(crate) mod list;
 pub(crate) mod making;
 pub(crate) mod networking;

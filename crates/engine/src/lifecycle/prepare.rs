@@ -5,22 +5,25 @@
 //! and may lie on a file system whose server is gone: those are looked at by a thread that may wait ([`bind_sources`]).
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tare_model::container::{
-    ContainerConfig, DeviceConfig, IpcMode, MountConfig, MountSource, NamespaceMode, NetworkMode,
+    ContainerConfig, DeviceConfig, IpcMode, LabelChoice, MountConfig, MountSource, NamespaceMode,
+    NetworkMode, Relabel,
 };
 use tare_model::sandbox::SandboxSpec;
 use tare_model::{Error, Result};
 
 use super::container::Container;
 use super::core::Core;
-use crate::api::view::{MountKind, Paths};
+use crate::api::view::{Fixed, Labels, MountKind, Paths};
 use crate::assets;
 use crate::networks::{Attached, resolver};
+use crate::selinux;
 use crate::spec::files::ResolvConf;
 use crate::spec::mounts::clean;
 use crate::spec::{
@@ -57,11 +60,19 @@ pub(super) fn sandbox(core: &Core, me: &Container, attached: Option<&Attached>) 
         block_device,
         namespaces: resolve_namespaces(core, me)?,
         user_namespace: &fixed.user_namespace,
+        labels: labels(core, fixed),
         files: generate(core, me, attached)?,
         cgroup_parent: &core.cgroup_parent,
         host: &core.host,
     };
     spec::plan(&input)
+}
+
+/// Its labels, if there is somebody to enforce them. A machine that was booted without SELinux runs what was to have the usual
+/// ones; labels that were asked for are refused when they are applied.
+fn labels<'a>(core: &Core, fixed: &'a Fixed) -> Option<&'a Labels> {
+    let usual = fixed.config.security.label == LabelChoice::Default;
+    fixed.labels.as_ref().filter(|_| core.host.selinux.is_some() || !usual)
 }
 
 /// The numbers by which the kernel knows a block device that a limit names.
@@ -112,8 +123,7 @@ fn generate(core: &Core, me: &Container, attached: Option<&Attached>) -> Result<
         });
     }
     name_files(core, me, attached)?;
-    let owner = owner(me);
-    write(&paths.hostname, &files::hostname(&fixed.hostname), owner)?;
+    Owner::of(core, me).write(&paths.hostname, &files::hostname(&fixed.hostname))?;
     Ok(GeneratedFiles {
         resolv_conf: paths.resolv_conf.clone(),
         hosts: paths.hosts.clone(),
@@ -127,33 +137,53 @@ pub(super) fn name_files(core: &Core, me: &Container, attached: Option<&Attached
     let paths = &fixed.paths;
     let own_network = namespaces::own_network(&fixed.config.namespaces);
     let addresses: Vec<_> = attached.into_iter().flat_map(Attached::addresses).collect();
-    let owner = owner(me);
+    let owner = Owner::of(core, me);
     let resolv_conf = match attached.and_then(|attached| attached.resolver.as_ref()) {
         Some(resolver) => resolver::inside(resolver),
         None => ResolvConf::direct(&fixed.config.dns, &ResolvConf::of_host(), own_network),
     };
-    write(&paths.resolv_conf, &resolv_conf.text(), owner)?;
+    owner.write(&paths.resolv_conf, &resolv_conf.text())?;
     let gateways = match fixed.config.namespaces.network {
         // There the host is itself.
         NetworkMode::Host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         _ => attached.map(|attached| core.networks.host_gateways(attached)).unwrap_or_default(),
     };
-    write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses, &gateways)?, owner)
+    owner.write(&paths.hosts, &files::hosts(&fixed.config, &fixed.hostname, &addresses, &gateways)?)
 }
 
-/// The container's root, on the host.
-fn owner(me: &Container) -> Option<u32> {
-    me.made.fixed.user_namespace.ids().map(|ids| ids.range.first)
+/// Whose the generated files are.
+struct Owner {
+    /// The container's root, on the host, if that is another than the host's.
+    root: Option<u32>,
+    /// The label of files that containers share: whoever joins the network has these, too.
+    label: Option<String>,
 }
 
-/// The directory is closed to everyone but root, and the container has only the file, never its name. The file belongs to
-/// the container's root, so that no mapping is needed to have it written there.
-fn write(path: &Path, text: &str, owner: Option<u32>) -> Result<()> {
-    fs::write(path, text).map_err(|e| Error::system(format!("write({}): {e}", path.display())))?;
-    match owner {
-        None => Ok(()),
-        Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id))
-            .map_err(|e| Error::system(format!("lchown({}, {id}, {id}): {e}", path.display()))),
+// === impl Owner ===
+
+impl Owner {
+    fn of(core: &Core, me: &Container) -> Self {
+        let fixed = &me.made.fixed;
+        Self {
+            root: fixed.user_namespace.ids().map(|ids| ids.range.first),
+            label: labels(core, fixed).map(Labels::shared_files),
+        }
+    }
+
+    /// The directory is closed to everyone but root, and the container has only the file, never its name. The file belongs to
+    /// the container's root, so that no mapping is needed to have it written there.
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
+        let failed = |e| Error::system(format!("write({}): {e}", path.display()));
+        let mut file = fs::File::create(path).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        if let Some(label) = &self.label {
+            selinux::label(file.as_fd(), label)?;
+        }
+        match self.root {
+            None => Ok(()),
+            Some(id) => std::os::unix::fs::fchown(&file, Some(id), Some(id))
+                .map_err(|e| Error::system(format!("fchown({}, {id}, {id}): {e}", path.display()))),
+        }
     }
 }
 
@@ -183,12 +213,14 @@ fn resolve_mounts(me: &Container, core: &Core) -> Result<Vec<ResolvedMount>> {
 
 fn resolve_mount(mount: &MountConfig) -> Result<ResolvedMount> {
     let source = match &mount.source {
-        MountSource::Bind { path, propagation, recursive, readonly_non_recursive } => ResolvedSource::Bind {
-            path: PathBuf::from(path),
-            propagation: propagation.clone(),
-            recursive: *recursive,
-            readonly_non_recursive: *readonly_non_recursive,
-        },
+        MountSource::Bind { path, propagation, recursive, readonly_non_recursive, .. } => {
+            ResolvedSource::Bind {
+                path: PathBuf::from(path),
+                propagation: propagation.clone(),
+                recursive: *recursive,
+                readonly_non_recursive: *readonly_non_recursive,
+            }
+        }
         MountSource::Tmpfs { size, mode, options } => {
             ResolvedSource::Tmpfs { options: tmpfs::options(*size, *mode, options, mount.readonly)? }
         }
@@ -214,6 +246,32 @@ pub(super) async fn bind_sources(config: &ContainerConfig, create: bool) -> Resu
         return Ok(());
     }
     work::blocking(move || sources.iter().try_for_each(|(path, create)| bind_source(path, *create))).await
+}
+
+/// Makes sources of bind mounts that are missing, and labels those that are to be the container's in the eyes of SELinux.
+///
+/// # Errors
+/// As [`bind_sources`], and as [`selinux::label_tree`].
+pub(super) async fn ready_sources(core: &Core, fixed: &Fixed) -> Result<()> {
+    bind_sources(&fixed.config, true).await?;
+    let Some(labels) = labels(core, fixed) else { return Ok(()) };
+    let source = |mount: &MountConfig| match &mount.source {
+        MountSource::Bind { path, relabel: Relabel::Shared, .. } => {
+            Some((path.clone(), labels.shared_files()))
+        }
+        MountSource::Bind { path, relabel: Relabel::Private, .. } => {
+            Some((path.clone(), labels.files.clone()))
+        }
+        _ => None,
+    };
+    let all: Vec<(String, String)> = fixed.config.mounts.iter().filter_map(source).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    work::blocking(move || {
+        all.iter().try_for_each(|(path, label)| selinux::label_tree(Path::new(path), label))
+    })
+    .await
 }
 
 /// The source of a bind mount must exist; for `-v` a missing one is made, as Docker does.

@@ -21,7 +21,7 @@ use crate::spec;
 impl Driver {
     /// Starts the container. The record that says so is written while the monitor works; both are done when this returns.
     pub(super) async fn start(&mut self, options: &StartOptions) -> Result<()> {
-        let sources = prepare::bind_sources(&self.me.made.fixed.config, true).await;
+        let sources = prepare::ready_sources(&self.core, &self.me.made.fixed).await;
         let taken = match sources {
             Ok(()) => self.take_networks().await,
             Err(e) => Err(e),

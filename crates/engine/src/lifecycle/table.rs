@@ -6,11 +6,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tare_model::{ContainerId, ContainerName, Error, Result};
 
 use super::handle::Handle;
+use super::levels::Levels;
 
 /// All containers. Locked for look-ups only.
 #[derive(Default)]
 pub(crate) struct Table {
     index: RwLock<Index>,
+    /// Those of the containers' SELinux labels.
+    pub(crate) levels: Levels,
 }
 
 #[derive(Default)]
@@ -50,6 +53,9 @@ impl Table {
 
     /// A new container.
     pub(crate) fn insert(&self, name: ContainerName, handle: Arc<Handle>) {
+        if let Some(level) = level(&handle) {
+            self.levels.add(level);
+        }
         let mut index = self.write();
         index.by_name.insert(name, handle.id.clone());
         index.by_id.insert(handle.id.clone(), handle);
@@ -67,7 +73,9 @@ impl Table {
     /// One that is gone.
     pub(crate) fn remove(&self, id: &ContainerId, name: &ContainerName) {
         let mut index = self.write();
-        index.by_id.remove(id);
+        if let Some(level) = index.by_id.remove(id).and_then(|handle| level(&handle)) {
+            self.levels.take_away(&level);
+        }
         if index.by_name.get(name) == Some(id) {
             index.by_name.remove(name);
         }
@@ -85,6 +93,10 @@ impl Table {
     fn write(&self) -> RwLockWriteGuard<'_, Index> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn level(handle: &Handle) -> Option<String> {
+    handle.view().fixed.labels.as_ref()?.level()
 }
 
 // === impl Index ===

@@ -3,6 +3,7 @@
 use tare_model::capability::CapSet;
 
 use super::rootless::Rootless;
+use super::selinux::SeLinux;
 
 /// What this machine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) struct HostFacts {
     pub(crate) hostname: String,
     /// AppArmor runs.
     pub(crate) apparmor: bool,
+    /// What SELinux has for containers, if it runs.
+    pub(crate) selinux: Option<SeLinux>,
     /// Major and minor number of the kernel.
     pub(crate) kernel: (u32, u32),
     /// What there is if the engine is an ordinary user's.
@@ -44,6 +47,7 @@ impl Default for HostFacts {
             nofile_hard: 1 << 20,
             hostname: "machine".into(),
             apparmor: true,
+            selinux: None,
             kernel: (6, 1),
             rootless: None,
         }

@@ -7,7 +7,7 @@ use tare_model::container::ContainerConfig;
 use tare_model::sandbox::Rootfs;
 
 use super::host::HostFacts;
-use crate::api::view::{MergedProcess, UserNamespace};
+use crate::api::view::{Labels, MergedProcess, UserNamespace};
 
 /// One container about to be started.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Input<'a> {
     pub(crate) namespaces: ResolvedNamespaces,
     /// Whose ids it has.
     pub(crate) user_namespace: &'a UserNamespace,
+    /// SELinux labels.
+    pub(crate) labels: Option<&'a Labels>,
     /// Files made by the engine.
     pub(crate) files: GeneratedFiles,
     /// Parent of the container's cgroup when the user names none: absolute.

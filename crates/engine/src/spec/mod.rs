@@ -22,6 +22,7 @@ pub(crate) mod plan;
 pub(crate) mod rootless;
 pub(crate) mod seccomp;
 pub(crate) mod security;
+pub(crate) mod selinux;
 pub(crate) mod sysctl;
 pub(crate) mod tmpfs;
 pub(crate) mod userns;

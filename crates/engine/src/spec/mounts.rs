@@ -147,6 +147,7 @@ fn mount(destination: &str, typ: &str, source: &Path, options: Vec<String>) -> R
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tare_model::container::Relabel;
 
     use super::*;
 
@@ -158,6 +159,7 @@ mod tests {
                 propagation: propagation.into(),
                 recursive: true,
                 readonly_non_recursive: false,
+                relabel: Relabel::No,
             },
             readonly: false,
             create_source: false,

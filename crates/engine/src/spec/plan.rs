@@ -104,6 +104,9 @@ fn process(input: &Input<'_>, capabilities: oci_spec::runtime::LinuxCapabilities
     if let Some(profile) = &config.security.apparmor {
         process = process.apparmor_profile(profile);
     }
+    if let Some(labels) = input.labels {
+        process = process.selinux_label(&labels.process);
+    }
     if let (true, Some((rows, columns))) = (config.process.tty, config.process.console_size) {
         let size = BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns));
         process = process.console_size(built(size.build())?);
@@ -124,6 +127,7 @@ fn linux(input: &Input<'_>) -> Result<Linux> {
         .masked_paths(security::masked(&config.security, input.host))
         .readonly_paths(security::readonly(&config.security));
     let mut linux = built(linux.build())?;
+    linux.set_mount_label(input.labels.map(|labels| labels.files.clone()));
     let path = cgroups_path(config, input.cgroup_parent, input.id.as_str());
     linux.set_cgroups_path(Some(path).filter(|path| !path.is_empty()).map(Into::into));
     if let Some((uids, gids)) = userns::mappings(user)? {

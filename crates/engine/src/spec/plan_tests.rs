@@ -9,7 +9,7 @@ use tare_model::{ContainerId, ImageConfig, ImageDocument};
 
 use super::super::input::{DeviceNode, GeneratedFiles, ResolvedMount, ResolvedNamespaces, ResolvedSource};
 use super::*;
-use crate::api::view::{UserIds, UserNamespace};
+use crate::api::view::{Labels, UserIds, UserNamespace};
 
 struct Case {
     config: ContainerConfig,
@@ -18,6 +18,7 @@ struct Case {
     devices: Vec<DeviceNode>,
     namespaces: ResolvedNamespaces,
     user_namespace: UserNamespace,
+    labels: Option<Labels>,
 }
 
 /// Ids for a container's user namespace.
@@ -38,6 +39,7 @@ fn case() -> Case {
         devices: vec![],
         namespaces: ResolvedNamespaces::default(),
         user_namespace: own(),
+        labels: None,
     }
 }
 
@@ -58,6 +60,7 @@ impl Case {
             devices: &self.devices,
             namespaces: self.namespaces.clone(),
             user_namespace: &self.user_namespace,
+            labels: self.labels.as_ref(),
             files: GeneratedFiles {
                 resolv_conf: "/run/r".into(),
                 hosts: "/run/h".into(),
@@ -305,4 +308,15 @@ fn a_shared_user_namespace_is_joined_by_path() {
     let user = namespaces.iter().find(|n| n["type"] == "user").expect("there is one");
     assert_eq!(user["path"], "/proc/7/ns/user");
     assert_eq!(spec["disk_ids"], "mapped");
+}
+
+#[test]
+fn labels_are_of_the_process_and_of_what_is_mounted() {
+    let labels = Labels { process: "u:r:t:s0:c1,c2".into(), files: "u:object_r:f:s0:c1,c2".into() };
+    let plan = Case { labels: Some(labels.clone()), ..case() }.json();
+    assert_eq!(plan["oci"]["process"]["selinuxLabel"], labels.process);
+    assert_eq!(plan["oci"]["linux"]["mountLabel"], labels.files);
+    let plan = case().json();
+    assert!(plan["oci"]["process"].get("selinuxLabel").is_none());
+    assert!(plan["oci"]["linux"].get("mountLabel").is_none());
 }

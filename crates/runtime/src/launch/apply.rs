@@ -112,6 +112,7 @@ impl Child<'_> {
                 process::unshare(Namespaces::CGROUP).call(|| "unshare(CLONE_NEWCGROUP)")
             }
             Step::NewSession => rustix::process::setsid().call(|| "setsid()").map(drop),
+            Step::KeyLabel(label) => label::of_keys(label),
             Step::NewKeyring => kernel::new_keyring(),
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.as_bytes()).call(|| format!("sethostname({name:?})"))
@@ -158,7 +159,8 @@ impl Child<'_> {
                 Ok(())
             }
             Step::AssembleRoot { rootfs, .. } => {
-                self.root = Some(rootfs::assemble(rootfs).context(|| "root file system")?);
+                let label = self.plan.mount_label.as_deref();
+                self.root = Some(rootfs::assemble(rootfs, label).context(|| "root file system")?);
                 Ok(())
             }
             Step::Expect(expected) => {
@@ -195,7 +197,8 @@ impl Child<'_> {
             }
             Step::Attach(place) => self.attach(place).context(|| format!("mount {}", place.destination)),
             Step::Mask(paths) => {
-                let covers = self.covers.take().map_or_else(Covers::make, Ok)?;
+                let make = || Covers::make(self.plan.mount_label.as_deref());
+                let covers = self.covers.take().map_or_else(make, Ok)?;
                 mask::mask(self.root()?, &self.anchors, paths, covers)
             }
             Step::ReadOnly(path) => mask::read_only(self.root()?, &self.anchors, path)
@@ -427,19 +430,32 @@ impl Child<'_> {
             Prepared::Mount(pieces) => {
                 let mut pieces = pieces.into_iter();
                 let first = pieces.next().ok_or_else(|| Error::invalid("plan: a source of no mounts"))?;
-                attach::attach(first.mount.as_fd(), self.root()?, &place.destination, place.rules)?;
+                self.attach_one(first.mount.as_fd(), place)?;
                 attach::attach_below(first.mount.as_fd(), pieces.as_slice())?;
+                self.anchors.iter_mut().for_each(|anchor| anchor.lies_under(&place.destination));
                 if place.rules.no_links {
                     let destination = place.destination.clone();
-                    self.anchors.push(Anchor { destination, mount: first.mount });
+                    self.anchors.push(Anchor { destination, mount: first.mount, covered: false });
                 }
                 Ok(())
             }
             Prepared::Cgroups(view, attributes) => {
-                attach::attach(view.top.as_fd(), self.root()?, &place.destination, place.rules)?;
+                self.attach_one(view.top.as_fd(), place)?;
+                self.anchors.iter_mut().for_each(|anchor| anchor.lies_under(&place.destination));
                 view.fill(attributes)
             }
         }
+    }
+
+    /// What goes below a file system of the kernel's goes onto that very mount, whatever has its name by now.
+    fn attach_one(&self, mount: BorrowedFd<'_>, place: &Place) -> Result<()> {
+        let below = |anchor: &'_ Anchor| anchor.below(&place.destination);
+        let on = self.anchors.iter().rev().find_map(|anchor| Some((anchor.mount.as_fd(), below(anchor)?)));
+        let (root, path) = match &on {
+            Some((anchor, path)) => (*anchor, path.as_str()),
+            None => (self.root()?, place.destination.as_str()),
+        };
+        attach::attach(mount, root, path, &place.destination, place.rules)
     }
 
     /// A user by number gets the home that the container's files tell, as other runtimes give it; files that cannot be

@@ -22,11 +22,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tare_sys::mount::{Attributes, Change};
-use tare_sys::process::Namespaces;
+use tare_sys::process::{Namespaces, setns};
 use tare_sys::userns::is_initial;
 
 use crate::channel::Launch;
@@ -41,6 +41,7 @@ use super::{Resources, userns};
 
 /// The parent, working for the child `pid`.
 struct Outside<'a> {
+    plan: &'a Plan,
     given: &'a Resources<'a>,
     pid: i32,
     userns: Option<OwnedFd>,
@@ -58,7 +59,7 @@ pub(crate) fn serve(plan: &Plan, given: &Resources<'_>, pid: i32, launch: &Launc
     let mounts = |step: &Step| matches!(step, Step::AssembleRoot { .. } | Step::Prepare(_));
     let mapping = plan.namespaces.has_own(Namespaces::USER) && plan.outside.iter().any(mounts);
     let userns = mapping.then(|| given.user_namespace(pid)).transpose()?;
-    Outside { given, pid, userns, launch }.all(&plan.outside)
+    Outside { plan, given, pid, userns, launch }.all(&plan.outside)
 }
 
 // === impl Outside ===
@@ -86,11 +87,13 @@ impl Outside<'_> {
             Step::OomScore(score) => kernel::oom_score(self.pid, *score).map(|()| None),
             Step::AllowLimit(resource, limit) => self.allow(*resource, *limit).map(|()| None),
             Step::AssembleRoot { rootfs, mapped } => {
+                let label = self.label();
                 let made = if *mapped {
                     let owner = self.ids()?.root()?;
-                    rootfs::assemble_mapped(rootfs, self.userns()?, owner, self.given.detached_layers)
+                    let detached = self.given.detached_layers;
+                    rootfs::assemble_mapped(rootfs, label, self.userns()?, owner, detached)
                 } else {
-                    rootfs::assemble_outside(rootfs)
+                    rootfs::assemble_outside(rootfs, label)
                 };
                 made.context(|| "root file system").map(Some)
             }
@@ -98,7 +101,7 @@ impl Outside<'_> {
                 let made = self.prepare(source).context(|| format!("mount {}", source.destination))?;
                 Ok(Some(made))
             }
-            Step::MakeCovers => Ok(Some(vec![Piece::whole(Covers::make()?)])),
+            Step::MakeCovers => Ok(Some(vec![Piece::whole(Covers::make(self.label())?)])),
             other => Err(Error::unsupported(format!("step {other:?} is not one of the parent's"))),
         }
     }
@@ -120,7 +123,15 @@ impl Outside<'_> {
             What::Devices { data, nodes } => {
                 device::file_system(data, source.attributes, nodes, self.ids()?)?
             }
-            What::Node(node) => vec![Piece::whole(device::alone(node, source.attributes, self.ids()?)?)],
+            What::Node(node) => {
+                vec![Piece::whole(device::alone(node, self.label(), source.attributes, self.ids()?)?)]
+            }
+            What::New { kind, source: from, data }
+                if kind == "mqueue" && self.plan.namespaces.has_own(Namespaces::IPC) =>
+            {
+                let make = || source::new(kind, from.as_deref(), data, source.attributes);
+                vec![Piece::whole(self.in_its_ipc(make)?)]
+            }
             What::New { kind, source: from, data } => {
                 let made = source::new(kind, from.as_deref(), data, source.attributes);
                 vec![Piece::whole(made.or_else(|error| hosts_own(kind, source.attributes, error))?)]
@@ -163,6 +174,23 @@ impl Outside<'_> {
             });
         }
         set.call(call).map(drop)
+    }
+
+    /// Does something in the child's IPC namespace.
+    fn in_its_ipc<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let open = |path: &str| {
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .call(|| format!("open({path:?})"))
+        };
+        let (home, away) = (open("/proc/self/ns/ipc")?, open(&format!("/proc/{}/ns/ipc", self.pid))?);
+        setns(away.as_fd(), Namespaces::IPC).call(|| format!("setns(IPC namespace of {})", self.pid))?;
+        let done = act();
+        setns(home.as_fd(), Namespaces::IPC).call(|| "setns(own IPC namespace)")?;
+        done
+    }
+
+    fn label(&self) -> Option<&str> {
+        self.plan.mount_label.as_deref()
     }
 
     fn userns(&self) -> Result<BorrowedFd<'_>> {

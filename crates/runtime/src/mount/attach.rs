@@ -38,15 +38,16 @@ pub struct Rules {
     pub copy_up: bool,
 }
 
-/// Moves `mount` to `destination` below `root`, which is made if it is missing.
+/// Moves `mount` to `path` below `root`, which is the place that `destination` means; it is made if it is missing.
 pub(crate) fn attach(
     mount: BorrowedFd<'_>,
     root: BorrowedFd<'_>,
+    path: &str,
     destination: &str,
     rules: Rules,
 ) -> Result<()> {
     let kind = if resolve::is_directory(mount)? { Kind::Directory } else { Kind::File };
-    let place = resolve::ensure(root, destination, kind, !rules.no_links);
+    let place = resolve::ensure(root, path, kind, !rules.no_links);
     let place = match place {
         Err(error) if error.errno() == Some(Errno::LOOP) && rules.no_links => {
             let why = "is, or is reached by, a symbolic link; this file system needs a real directory";

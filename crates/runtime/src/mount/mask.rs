@@ -19,6 +19,7 @@ use tare_sys::mount::{Attributes, Change};
 use tare_sys::userns::is_initial;
 
 use crate::error::{Call, Context, Error, Result};
+use crate::mount::options::Datum;
 use crate::mount::{resolve, source};
 
 /// A file system of the kernel's and the place in the container that it was put in.
@@ -26,6 +27,28 @@ use crate::mount::{resolve, source};
 pub(crate) struct Anchor {
     pub(crate) destination: String,
     pub(crate) mount: OwnedFd,
+    /// Something lies on top of it: its name is meant to lead there.
+    pub(crate) covered: bool,
+}
+
+// === impl Anchor ===
+
+impl Anchor {
+    /// The place on this mount that a destination means, if it is one below it.
+    pub(crate) fn below(&self, destination: &str) -> Option<String> {
+        let (own, mut rest) = (parts(&self.destination), parts(destination));
+        let is_below = !self.covered && rest.len() > own.len() && rest.starts_with(&own);
+        (is_below && !rest.contains(&"..")).then(|| format!("/{}", rest.split_off(own.len()).join("/")))
+    }
+
+    /// Something was put at this destination.
+    pub(crate) fn lies_under(&mut self, destination: &str) {
+        self.covered |= parts(&self.destination).starts_with(&parts(destination));
+    }
+}
+
+fn parts(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !matches!(*part, "" | ".")).collect()
 }
 
 /// The two things that cover others.
@@ -38,10 +61,11 @@ pub(crate) struct Covers {
 // === impl Covers ===
 
 impl Covers {
-    /// Makes the tmpfs that they are in.
-    pub(crate) fn make() -> Result<OwnedFd> {
+    /// Makes the tmpfs that they are in, with this label of SELinux's.
+    pub(crate) fn make(label: Option<&str>) -> Result<OwnedFd> {
         let attributes = Attributes::NOSUID.with(Attributes::NOEXEC);
-        let tmpfs = source::new("tmpfs", None, &[], attributes)?;
+        let label: Vec<Datum> = label.map(source::context).into_iter().collect();
+        let tmpfs = source::new("tmpfs", None, &label, attributes)?;
         let (name, mode) = ("null", Mode::from_raw_mode(0o666));
         match mknodat(&tmpfs, name, FileType::CharacterDevice, mode, makedev(1, 3)) {
             // No device can be made in a user namespace; a file without content and name hides as well.
@@ -122,7 +146,7 @@ pub(crate) fn read_only(root: BorrowedFd<'_>, anchors: &[Anchor], path: &str) ->
 /// What `path` means: below an anchor, and by its name from the root if that is something else.
 fn existing(root: BorrowedFd<'_>, anchors: &[Anchor], path: &str) -> Result<Vec<OwnedFd>> {
     let mut found = Vec::with_capacity(1);
-    for Anchor { destination, mount } in anchors {
+    for Anchor { destination, mount, .. } in anchors {
         if let Some(below) = path.strip_prefix(destination.as_str()).filter(|rest| rest.starts_with('/')) {
             found.extend(look(mount.as_fd(), below)?);
         }
@@ -149,4 +173,29 @@ fn look(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>> {
 
 fn put(mount: BorrowedFd<'_>, place: BorrowedFd<'_>, path: &str) -> Result<()> {
     tare_sys::mount::attach(mount, place, "").call(|| format!("move_mount(mount, {path:?})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_below_an_anchor_is_told_by_name_unless_something_covers_it() {
+        let mount = std::fs::File::open("/").unwrap().into();
+        let mut anchor = Anchor { destination: "/sys".into(), mount, covered: false };
+        for (destination, below) in [
+            ("/sys/fs/cgroup", Some("/fs/cgroup")),
+            ("//sys/./fs/", Some("/fs")),
+            ("/sys", None),
+            ("/system", None),
+            ("/proc/sys", None),
+            ("/sys/../etc", None),
+        ] {
+            assert_eq!(anchor.below(destination).as_deref(), below, "{destination}");
+        }
+        anchor.lies_under("/sys/fs");
+        assert!(anchor.below("/sys/fs/cgroup").is_some(), "that lies on it");
+        anchor.lies_under("/sys/");
+        assert_eq!(anchor.below("/sys/fs/cgroup"), None);
+    }
 }

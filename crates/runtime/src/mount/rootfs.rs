@@ -39,17 +39,28 @@ const WITHOUT_USER_MARKS: &str = "an overlay in a user namespace (Linux 5.11)";
 /// Longest string that one `fsconfig` call takes.
 const LONGEST_VALUE: usize = 255;
 
+/// How a union is made, whatever it is made of.
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    volatile: bool,
+    /// SELinux's, of all its files.
+    label: Option<&'a str>,
+}
+
 /// Settles how host mounts and ours affect each other, before anything is mounted.
 pub(crate) fn set_propagation(propagation: Propagation) -> Result<()> {
     let change = Change { propagation: Some(propagation), recursive: true, ..Change::default() };
     mount_setattr(CWD, c"/", change).call(|| format!("mount_setattr(\"/\", {propagation:?}, AT_RECURSIVE)"))
 }
 
-/// Assembles the root file system; the mount is detached, or attached where only this namespace sees it.
-pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
+/// Assembles the root file system; the mount is detached, or attached where only this namespace sees it. What is made of
+/// layers has `label` on all files; a directory of somebody else's keeps its own.
+pub(crate) fn assemble(rootfs: &Rootfs, label: Option<&str>) -> Result<OwnedFd> {
     match rootfs {
         Rootfs::Directory { path } => source::bind(path, true),
-        Rootfs::Overlay { lowers, upper, work, volatile } => union(lowers, upper, work, *volatile),
+        Rootfs::Overlay { lowers, upper, work, volatile } => {
+            union(lowers, upper, work, Manner { volatile: *volatile, label })
+        }
         Rootfs::Parts { .. } => {
             Err(Error::unsupported("a root of several parts takes a user namespace of its own"))
         }
@@ -58,16 +69,16 @@ pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
 
 /// As [`assemble`], by a process whose mount namespace is not the container's, and that hands over what it has made:
 /// nothing stays attached in its own.
-pub(crate) fn assemble_outside(rootfs: &Rootfs) -> Result<Vec<Piece>> {
-    let (base, parts, volatile) = match rootfs {
-        Rootfs::Directory { .. } => return Ok(vec![Piece::whole(assemble(rootfs)?)]),
+pub(crate) fn assemble_outside(rootfs: &Rootfs, label: Option<&str>) -> Result<Vec<Piece>> {
+    let (base, parts, manner) = match rootfs {
+        Rootfs::Directory { .. } => return Ok(vec![Piece::whole(assemble(rootfs, label)?)]),
         Rootfs::Overlay { lowers, upper, work, volatile } => {
-            return Ok(vec![Piece::whole(union_outside(lowers, upper, work, *volatile)?)]);
+            let manner = Manner { volatile: *volatile, label };
+            return Ok(vec![Piece::whole(union_outside(lowers, upper, work, manner)?)]);
         }
-        Rootfs::Parts { base, parts, volatile } => (base, parts, *volatile),
+        Rootfs::Parts { base, parts, volatile } => (base, parts, Manner { volatile: *volatile, label }),
     };
-    let layers =
-        |one: &Union| union_outside(std::slice::from_ref(&one.lower), &one.upper, &one.work, volatile);
+    let layers = |one: &Union| union_outside(std::slice::from_ref(&one.lower), &one.upper, &one.work, manner);
     let mut pieces = vec![Piece::whole(layers(base)?)];
     for part in parts {
         let (place, from, mount) = match part {
@@ -93,27 +104,27 @@ fn read_only_file(path: &Path) -> Result<OwnedFd> {
     Ok(mount)
 }
 
-fn union(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
+fn union(lowers: &[PathBuf], upper: &Path, work: &Path, manner: Manner<'_>) -> Result<OwnedFd> {
     if !can_detach() {
-        if volatile {
+        if manner.volatile {
             forget_volatile(work);
         }
-        return overlay_by_mount(lowers, upper, work, volatile);
+        return overlay_by_mount(lowers, upper, work, manner);
     }
-    match overlay(lowers, upper, work, volatile) {
+    match overlay(lowers, upper, work, manner) {
         // Before 6.5 layers could not be named one by one.
         Err(error) if error.errno() == Some(Errno::INVAL) => {
-            overlay_by_mount(lowers, upper, work, volatile).map_err(|second| better(error, second))
+            overlay_by_mount(lowers, upper, work, manner).map_err(|second| better(error, second))
         }
         answer => answer,
     }
 }
 
-fn union_outside(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
-    match overlay(lowers, upper, work, volatile) {
+fn union_outside(lowers: &[PathBuf], upper: &Path, work: &Path, manner: Manner<'_>) -> Result<OwnedFd> {
+    match overlay(lowers, upper, work, manner) {
         Err(error) if error.errno() == Some(Errno::INVAL) => aside::with(&[], || {
             let _attached =
-                overlay_by_mount(lowers, upper, work, volatile).map_err(|second| better(error, second))?;
+                overlay_by_mount(lowers, upper, work, manner).map_err(|second| better(error, second))?;
             // A copy is left when that namespace goes.
             copy_tree(CWD, upper, false).call(|| format!("open_tree({upper:?}, OPEN_TREE_CLONE)"))
         }),
@@ -121,17 +132,17 @@ fn union_outside(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) 
     }
 }
 
-fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
+fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, manner: Manner<'_>) -> Result<OwnedFd> {
     let mut held = Vec::new();
     let mut layers = Layers::default();
     for lower in lowers {
         layers.lowers.push(layer(lower, &mut held)?);
     }
     (layers.upper, layers.work) = (layer(upper, &mut held)?, layer(work, &mut held)?);
-    if volatile {
+    if manner.volatile {
         forget_volatile(work);
     }
-    let fs = layers.describe(volatile)?;
+    let fs = layers.describe(manner)?;
     source::create(fs.as_fd(), "overlay", Attributes::NONE)
 }
 
@@ -145,15 +156,18 @@ struct Layers {
 
 impl Layers {
     /// An overlay of them, described and not yet made.
-    fn describe(&self, volatile: bool) -> Result<OwnedFd> {
+    fn describe(&self, manner: Manner<'_>) -> Result<OwnedFd> {
         let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
         for lower in &self.lowers {
             source::set(fs.as_fd(), "lowerdir+", Some(lower))?;
         }
         source::set(fs.as_fd(), "upperdir", Some(&self.upper))?;
         source::set(fs.as_fd(), "workdir", Some(&self.work))?;
-        if volatile {
+        if manner.volatile {
             source::set(fs.as_fd(), "volatile", None)?;
+        }
+        if let Some(label) = manner.label {
+            source::set(fs.as_fd(), source::CONTEXT, Some(label))?;
         }
         if !userns::is_initial() {
             source::set(fs.as_fd(), USER_MARKS, None).context(|| WITHOUT_USER_MARKS)?;
@@ -167,6 +181,7 @@ impl Layers {
 /// made for that.
 pub(crate) fn assemble_mapped(
     rootfs: &Rootfs,
+    label: Option<&str>,
     userns: BorrowedFd<'_>,
     owner: (u32, u32),
     detached: bool,
@@ -181,13 +196,14 @@ pub(crate) fn assemble_mapped(
         }
     };
     let copies = Copies::of(lowers, upper, work, userns)?;
+    let manner = Manner { volatile, label };
     if volatile {
         forget_volatile(work);
     }
-    let made = if detached { copies.overlay(owner, volatile) } else { Err(Errno::INVAL).call(|| "detached") };
+    let made = if detached { copies.overlay(owner, manner) } else { Err(Errno::INVAL).call(|| "detached") };
     let root = match made {
         Err(error) if error.errno() == Some(Errno::INVAL) => {
-            copies.overlay_attached(owner, volatile).context(|| WITHOUT)?
+            copies.overlay_attached(owner, manner).context(|| WITHOUT)?
         }
         other => other?,
     };
@@ -228,25 +244,25 @@ impl Copies {
         })
     }
 
-    fn overlay(&self, (uid, gid): (u32, u32), volatile: bool) -> Result<OwnedFd> {
+    fn overlay(&self, (uid, gid): (u32, u32), manner: Manner<'_>) -> Result<OwnedFd> {
         let parent = proc_path(self.parent.as_fd());
         let layers = Layers {
             lowers: self.lowers.iter().map(|lower| proc_path(lower.as_fd())).collect(),
             upper: format!("{parent}/{}", self.upper),
             work: format!("{parent}/{}", self.work),
         };
-        let fs = layers.describe(volatile)?;
+        let fs = layers.describe(manner)?;
         // Without these the kernel could make nothing in the work directory, and would mount read-only without a word.
         let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
         source::create(fs.as_fd(), "overlay", Attributes::NONE)
     }
 
     /// The same with the copies attached.
-    fn overlay_attached(&self, owner: (u32, u32), volatile: bool) -> Result<OwnedFd> {
+    fn overlay_attached(&self, owner: (u32, u32), manner: Manner<'_>) -> Result<OwnedFd> {
         let copies: Vec<BorrowedFd<'_>> = self.lowers.iter().chain([&self.parent]).map(AsFd::as_fd).collect();
-        aside::with(&copies, || match self.overlay(owner, volatile) {
+        aside::with(&copies, || match self.overlay(owner, manner) {
             Err(error) if error.errno() == Some(Errno::INVAL) => {
-                self.overlay_by_mount(owner, volatile).map_err(|second| better(error, second))
+                self.overlay_by_mount(owner, manner).map_err(|second| better(error, second))
             }
             answer => answer,
         })
@@ -254,12 +270,12 @@ impl Copies {
 
     /// Before 6.5 layers could not be named one by one. The overlay covers the upper directory, and a copy of it is taken
     /// away from there.
-    fn overlay_by_mount(&self, (uid, gid): (u32, u32), volatile: bool) -> Result<OwnedFd> {
+    fn overlay_by_mount(&self, (uid, gid): (u32, u32), manner: Manner<'_>) -> Result<OwnedFd> {
         let parent = proc_path(self.parent.as_fd());
         let mut names: Vec<String> = self.lowers.iter().map(|lower| proc_path(lower.as_fd())).collect();
         names.extend([&self.upper, &self.work].map(|name| format!("{parent}/{name}")));
         let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
-        mount_overlay(&Path::new(&parent).join(&self.upper), &overlay_data(&names, volatile))?;
+        mount_overlay(&Path::new(&parent).join(&self.upper), &overlay_data(&names, manner))?;
         copy_tree(self.parent.as_fd(), Path::new(&self.upper), false)
             .call(|| format!("open_tree(layers, {:?}, OPEN_TREE_CLONE)", self.upper))
     }
@@ -304,13 +320,13 @@ fn better(first: Error, second: Error) -> Error {
 
 /// The old way: one call with all layers in one string. Short names by descriptor beat its limit of one page, and
 /// nothing in them needs escaping.
-fn overlay_by_mount(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
+fn overlay_by_mount(lowers: &[PathBuf], upper: &Path, work: &Path, manner: Manner<'_>) -> Result<OwnedFd> {
     let mut held = Vec::new();
     let mut names = Vec::new();
     for path in lowers.iter().map(PathBuf::as_path).chain([upper, work]) {
         names.push(by_descriptor(path, &mut held)?);
     }
-    let data = overlay_data(&names, volatile);
+    let data = overlay_data(&names, manner);
     if !can_detach() {
         return source::new("overlay", None, &data, Attributes::NONE);
     }
@@ -321,6 +337,8 @@ fn overlay_by_mount(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: boo
 
 fn mount_overlay(on: &Path, data: &[Datum]) -> Result<()> {
     let word = |Datum { key, value }: &Datum| match value {
+        // It may have commas.
+        Some(value) if key == source::CONTEXT => format!("{key}=\"{value}\""),
         Some(value) => format!("{key}={value}"),
         None => key.clone(),
     };
@@ -331,7 +349,7 @@ fn mount_overlay(on: &Path, data: &[Datum]) -> Result<()> {
 }
 
 /// `names`: lower layers, topmost first, then upper and work.
-fn overlay_data(names: &[String], volatile: bool) -> Vec<Datum> {
+fn overlay_data(names: &[String], manner: Manner<'_>) -> Vec<Datum> {
     let [lowers @ .., upper, work] = names else { return Vec::new() };
     let datum = |key: &str, value: Option<String>| Datum { key: key.to_owned(), value };
     let mut data = vec![
@@ -340,7 +358,8 @@ fn overlay_data(names: &[String], volatile: bool) -> Vec<Datum> {
         datum("workdir", Some(work.clone())),
     ];
     data.extend((!userns::is_initial()).then(|| datum(USER_MARKS, None)));
-    data.extend(volatile.then(|| datum("volatile", None)));
+    data.extend(manner.volatile.then(|| datum("volatile", None)));
+    data.extend(manner.label.map(|label| datum(source::CONTEXT, Some(label.to_owned()))));
     data
 }
 
@@ -381,17 +400,19 @@ mod tests {
     fn the_old_way_names_every_layer_in_one_string() {
         let names = ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5", "/proc/self/fd/6"];
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let of = |volatile, label| overlay_data(&names, Manner { volatile, label });
         let data: Vec<(String, Option<String>)> =
-            overlay_data(&names, true).into_iter().map(|datum| (datum.key, datum.value)).collect();
+            of(true, Some("u:r:t:s0:c1,c2")).into_iter().map(|datum| (datum.key, datum.value)).collect();
         let with = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
         let want = [
             with("lowerdir", "/proc/self/fd/3:/proc/self/fd/4"),
             with("upperdir", "/proc/self/fd/5"),
             with("workdir", "/proc/self/fd/6"),
             ("volatile".to_owned(), None),
+            with("context", "u:r:t:s0:c1,c2"),
         ];
         assert_eq!(data, want);
-        assert_eq!(overlay_data(&names, false).len(), 3);
+        assert_eq!(of(false, None).len(), 3);
     }
 
     #[test]

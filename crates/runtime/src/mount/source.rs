@@ -20,8 +20,13 @@ use crate::mount::options::Datum;
 pub(crate) const ITSELF: &CStr = c"";
 
 /// SELinux's options of a mount, and its attribute of a file.
-const CONTEXT: &str = "context";
+pub(crate) const CONTEXT: &str = "context";
 const LABEL: &str = "security.selinux";
+
+/// The parameter that gives all files of a file system a label.
+pub(crate) fn context(label: &str) -> Datum {
+    Datum { key: CONTEXT.to_owned(), value: Some(label.to_owned()) }
+}
 
 /// A new instance of file system `kind`.
 pub(crate) fn new(

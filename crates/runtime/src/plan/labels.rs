@@ -2,10 +2,12 @@
 
 use oci_spec::runtime::Spec;
 
-use super::What;
+use tare_sys::process::Namespaces;
+
 use super::mounts::Mount;
+use super::{Layout, What};
 use crate::error::{Error, Result};
-use crate::mount::options::Datum;
+use crate::mount::source;
 
 /// What the program is confined by, from its execution on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +40,10 @@ pub(crate) fn of_mounts(spec: &Spec) -> Result<Option<String>> {
     said(asked, "linux.mountLabel")
 }
 
-/// Gives each new file system the label, unless it has one by its own options.
-pub(crate) fn label(mounts: &mut [Mount], label: &str) {
+/// Gives each new file system the label, unless it has one by its own options. That of queues is the namespace's, and the
+/// host's keeps its label.
+pub(crate) fn label(mounts: &mut [Mount], label: &str, namespaces: &Layout) {
+    let own_queues = namespaces.has_own(Namespaces::IPC);
     for mount in mounts {
         let (kind, data) = match &mut mount.source.what {
             What::New { kind, data, .. } => (kind.as_str(), data),
@@ -47,8 +51,9 @@ pub(crate) fn label(mounts: &mut [Mount], label: &str) {
             _ => continue,
         };
         let labelled = data.iter().any(|datum| datum.key.ends_with("context"));
-        if !labelled && !LABELLED_BY_KERNEL.contains(&kind) {
-            data.push(Datum { key: "context".to_owned(), value: Some(label.to_owned()) });
+        let hosts = kind == "mqueue" && !own_queues;
+        if !labelled && !hosts && !LABELLED_BY_KERNEL.contains(&kind) {
+            data.push(source::context(label));
         }
     }
 }
@@ -66,7 +71,6 @@ mod tests {
     use tare_model::ContainerId;
     use tare_model::sandbox::{DiskIds, Rootfs, SandboxSpec, Seccomp};
 
-    use super::super::Layout;
     use super::*;
 
     fn spec(text: &serde_json::Value) -> Spec {
@@ -92,6 +96,7 @@ mod tests {
             {"destination": "/b", "type": "tmpfs", "source": "tmpfs", "options": ["context=own"]},
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/c", "type": "bind", "source": "/srv", "options": ["bind"]},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"},
         ]}));
         let spec = SandboxSpec {
             id: ContainerId::from_bytes([7; 32]),
@@ -103,13 +108,18 @@ mod tests {
             init: false,
             create_cwd: false,
         };
-        let mut mounts = super::super::mounts::plan(&spec, &Layout::of(&spec.oci).unwrap()).unwrap();
-        label(&mut mounts, "x:y:z:s0");
+        let layout = Layout::of(&spec.oci).unwrap();
+        let mut mounts = super::super::mounts::plan(&spec, &layout).unwrap();
+        label(&mut mounts, "x:y:z:s0", &layout);
         let contexts = |mount: &Mount| match &mount.source.what {
             What::New { data, .. } => data.iter().filter_map(|datum| datum.value.clone()).collect(),
             _ => Vec::new(),
         };
         let got: Vec<Vec<String>> = mounts.iter().map(contexts).collect();
-        assert_eq!(got, [vec!["x:y:z:s0".to_owned()], vec!["own".to_owned()], vec![], vec![]]);
+        assert_eq!(
+            got,
+            [vec!["x:y:z:s0".to_owned()], vec!["own".to_owned()], vec![], vec![], vec![]],
+            "the queues are the host's"
+        );
     }
 }

@@ -72,8 +72,8 @@ pub struct Plan {
     pub hooks: Hooks,
     /// Devices that the launching process moves in.
     pub net_devices: Vec<NetDevice>,
-    /// Whether mounts carry a label of SELinux's.
-    pub mounts_are_labelled: bool,
+    /// The label of SELinux's for the files of what is made for the container, its root among it.
+    pub mount_label: Option<String>,
     /// Offsets of the clocks of a new time namespace.
     pub time_offsets: String,
     /// Processors on which the process is made; none: where the launching process is.
@@ -101,6 +101,8 @@ pub enum Step {
     NewCgroupNamespace,
     /// A session of its own.
     NewSession,
+    /// The label of its keys.
+    KeyLabel(String),
     /// A session keyring of its own.
     NewKeyring,
     /// The host name.
@@ -352,10 +354,11 @@ impl Plan {
         steps.push(Step::Guard);
         // While the host's /proc is still there.
         steps.privileges(&process);
+        steps.key_label(&spec.oci, manner)?;
         let mut mounts = mounts::plan(spec, &namespaces)?;
         let label = labels::of_mounts(&spec.oci)?;
         if let Some(label) = &label {
-            labels::label(&mut mounts, label);
+            labels::label(&mut mounts, label, &namespaces);
         }
         steps.gather(spec, manner, &namespaces, &mounts)?;
         steps.settle(spec, &namespaces)?;
@@ -371,7 +374,7 @@ impl Plan {
         steps.become_program(&process, attributes::of(&spec.oci, false)?, manner, true);
         Ok(Self {
             time_offsets: time::plan(&spec.oci, &namespaces)?,
-            mounts_are_labelled: label.is_some(),
+            mount_label: label,
             namespaces,
             process,
             steps: steps.inside,
@@ -400,6 +403,7 @@ impl Plan {
         }
         // While the host's /proc is still there.
         steps.privileges(&process);
+        steps.key_label(&container.oci, manner)?;
         steps.label(&container.oci)?;
         steps.push(Step::JoinNamespaces);
         if steps.user {
@@ -414,7 +418,7 @@ impl Plan {
             outside: steps.outside,
             hooks: Hooks::default(),
             net_devices: Vec::new(),
-            mounts_are_labelled: false,
+            mount_label: None,
             time_offsets: String::new(),
             first_processors: attributes::first_processors(&container.oci)?,
         })
@@ -546,6 +550,15 @@ impl Steps {
         }
         // After the hooks, which are not to be confined by it; while the host's /proc is still there.
         self.label(spec)
+    }
+
+    fn key_label(&mut self, spec: &Spec, manner: Manner) -> Result<()> {
+        let of_keys = |label| match label {
+            Label::SeLinux(label) if !manner.keep_keyring => Some(Step::KeyLabel(label)),
+            _ => None,
+        };
+        self.inside.extend(labels::of_process(spec)?.into_iter().filter_map(of_keys));
+        Ok(())
     }
 
     fn label(&mut self, spec: &Spec) -> Result<()> {

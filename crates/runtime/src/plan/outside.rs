@@ -5,12 +5,14 @@
 //! | the root, bind mounts | their ids are mapped, which takes rights over their file systems; they may lie where only root may look |
 //! | /dev with its nodes, covers of masked paths | nobody else may make device nodes |
 //! | kernel file systems of namespaces that are the host's | they belong to whoever owns the namespace |
+//! | /dev/mqueue with a label | its root was made with the namespace, by whoever was still nobody inside |
 //! | a lower OOM score, a higher limit | the host's rights count |
 
 use tare_model::sandbox::{DiskIds, SandboxSpec};
 use tare_sys::process::Namespaces;
 
 use super::{Expected, Layout, Process, Source, Step, Steps, What, mounts};
+use crate::mount::source::CONTEXT;
 
 // === impl Steps ===
 
@@ -38,7 +40,9 @@ impl Steps {
             let step = Step::Prepare(source.clone());
             // mountinfo is sorted by age since Linux 6.8, and whoever wrote the document may look for its order there. Of
             // the engine's own documents nobody expects one: for those both work at the same time.
-            if matches!(source.what, What::Devices { .. }) && !mapped {
+            // A labelled mqueue is that of a namespace which the child has to be in by then.
+            let later = matches!(source.what, What::Devices { .. }) && !mapped;
+            if later || (self.user && is_labelled_queue(source)) {
                 self.make_in_turn(step, expected);
             } else {
                 self.make(step, is_outside(source, namespaces), expected);
@@ -77,6 +81,13 @@ impl Steps {
 
     fn by_rights(&mut self, step: Step) {
         if self.user { self.outside.push(step) } else { self.push(step) }
+    }
+}
+
+fn is_labelled_queue(source: &Source) -> bool {
+    match &source.what {
+        What::New { kind, data, .. } => kind == "mqueue" && data.iter().any(|datum| datum.key == CONTEXT),
+        _ => false,
     }
 }
 

@@ -307,6 +307,37 @@ fn labels_are_asked_for_while_the_hosts_procfs_is_the_one_to_be_seen() {
 }
 
 #[test]
+fn keys_have_the_programs_label_from_the_first_on() {
+    for document in [document(), in_user_namespace()] {
+        let mut document = document;
+        document["process"]["selinuxLabel"] = json!("u:r:t:s0");
+        let exec = ExecSpec { args: vec!["x".into()], ..ExecSpec::default() };
+        for plan in
+            [planned(document.clone()).unwrap(), Plan::exec(&sandbox(document), &exec, MANNER).unwrap()]
+        {
+            let label = position(&plan, |step| matches!(step, Step::KeyLabel(_)));
+            assert!(label < position(&plan, |step| *step == Step::NewKeyring), "{:?}", plan.steps);
+        }
+    }
+}
+
+/// Its root is the host's root's, who made the namespace, and nobody inside may label it.
+#[test]
+fn a_labelled_mqueue_is_made_by_the_parent_once_the_child_is_in_its_namespace() {
+    let mut document = in_user_namespace();
+    document["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"}));
+    let queue = |step: &Step| matches!(step, Step::Prepare(source) if source.destination == "/dev/mqueue");
+    assert!(!planned(document.clone()).unwrap().outside.iter().any(queue));
+    document["linux"]["mountLabel"] = json!("u:r:t:s0");
+    let outside = planned(document).unwrap().outside;
+    let at = outside.iter().position(queue).unwrap();
+    assert_eq!((&outside[at - 1], &outside[at + 1]), (&Step::Turn, &Step::HandOver));
+}
+
+#[test]
 fn an_unconfined_apparmor_profile_and_empty_hooks_are_nothing_to_refuse() {
     let mut document = with("/process/apparmorProfile", json!("unconfined"));
     document["hooks"] = json!({});

@@ -16,6 +16,7 @@ crate::tests![
     root_inside_is_nobody_outside,
     what_is_mounted_stays_so_for_the_administrator_inside,
     what_is_mounted_stays_so_for_a_privileged_exec,
+    what_a_privileged_exec_uncovers_is_shut_by_the_kernel,
     one_process_is_enough_for_an_administrator,
     files_belong_on_disk_to_whom_they_belong_inside,
     a_directory_of_the_image_is_removed_and_made_again,
@@ -517,6 +518,29 @@ fn what_is_mounted_stays_so_for_a_privileged_exec() {
     assert_eq!(said.out, "error: 1\nerror: 30\nerror: 22");
     started.kill();
     assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0, "the host's directory was written");
+}
+
+/// Where nothing of the host's is shown, mounts are not locked: what such an exec then reaches belongs to the host's root, who
+/// is nobody inside.
+fn what_a_privileged_exec_uncovers_is_shut_by_the_kernel() {
+    let mut setup = mapped(&["sleep"]);
+    let mut started = setup.start().unwrap();
+    for (covered, attempt) in [
+        ("/proc/timer_list", "cat /proc/timer_list"),
+        ("/proc/irq", "write /proc/irq/default_smp_affinity 1"),
+        ("/proc/sysrq-trigger", "write /proc/sysrq-trigger h"),
+        ("/proc/sys", "write /proc/sys/kernel/core_pattern evil"),
+    ] {
+        if !Path::new(covered).exists() {
+            continue;
+        }
+        let words = format!("then umount {covered} , {attempt}");
+        let mut exec = exec(&words.split_whitespace().collect::<Vec<_>>());
+        exec.privileged = true;
+        let said = started.exec(&exec).unwrap();
+        assert_eq!(said.out, "taken off\nerror: 13", "{covered}");
+    }
+    started.kill();
 }
 
 /// Locking the mounts takes a guest, which is not the container's.

@@ -210,10 +210,30 @@ impl Daemon {
     }
 
     pub fn call_with(&mut self, call: Call, fds: Vec<OwnedFd>) -> Result<Answer> {
+        self.call_in_roles(call, fds.into_iter().map(|fd| (FdRole::Stream, fd)).collect())
+    }
+
+    pub fn call_in_roles(&mut self, call: Call, fds: Vec<(FdRole, OwnedFd)>) -> Result<Answer> {
         self.next += 1;
-        let request = Request { fds: vec![FdRole::Stream; fds.len()], ..Request::new(self.next, call) };
+        let (roles, fds) = fds.into_iter().unzip();
+        let request = Request { fds: roles, ..Request::new(self.next, call) };
         self.send(&request, fds);
         self.reply(request.id)
+    }
+
+    /// What rides along with the answer.
+    pub fn call_for_descriptors(&mut self, call: Call) -> Result<Vec<OwnedFd>> {
+        self.next += 1;
+        self.send(&Request::new(self.next, call), vec![]);
+        loop {
+            wait_readable(self.socket.as_fd(), "an answer");
+            let packet = Incoming::receive(self.socket.as_fd()).expect("receives").expect("goes on");
+            match packet.parse().expect("parses") {
+                Message::Reply { result, .. } => return result.map(|_| packet.fds),
+                Message::Event(event) => self.events.push_back(event),
+                Message::Hello { .. } => {}
+            }
+        }
     }
 
     pub fn call(&mut self, call: Call) -> Result<Answer> {
@@ -467,6 +487,11 @@ impl Peer {
 
     pub fn end_input(&self) {
         self.socket.shutdown(std::net::Shutdown::Write).expect("shuts down");
+    }
+
+    /// Whether nobody has the other end any more.
+    pub fn has_ended(&self) -> bool {
+        is_readable(self.socket.as_fd(), Duration::ZERO) && matches!((&self.socket).read(&mut [0]), Ok(0))
     }
 
     /// Everything until the end.

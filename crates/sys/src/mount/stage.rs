@@ -379,6 +379,10 @@ fn in_one_string(parameters: &[Parameter<'_>]) -> Result<(MountFlags, String)> {
             ("dirsync", None) => flags |= MountFlags::DIRSYNC,
             ("lazytime", None) => flags |= MountFlags::LAZYTIME,
             ("mand", None) => flags |= MountFlags::PERMIT_MANDATORY_FILE_LOCKING,
+            // What goes to a security module may be quoted, and only that.
+            (key, Some(value)) if key.ends_with("context") && !value.contains('"') => {
+                words.push(format!("{key}=\"{value}\""));
+            }
             (_, Some(value)) if value.contains(',') => return Err(Errno::INVAL),
             (key, Some(value)) => words.push(format!("{key}={value}")),
             (key, None) => words.push(key.to_owned()),
@@ -406,7 +410,10 @@ mod tests {
             (flags, data.as_str()),
             (MountFlags::RDONLY | MountFlags::SYNCHRONOUS, "mode=755,newinstance")
         );
-        assert_eq!(in_one_string(&[("context", Some("a,b"))]), Err(Errno::INVAL));
+        let (_, data) = in_one_string(&[("context", Some("a,b")), ("size", Some("1"))]).unwrap();
+        assert_eq!(data, "context=\"a,b\",size=1");
+        assert_eq!(in_one_string(&[("size", Some("a,b"))]), Err(Errno::INVAL));
+        assert_eq!(in_one_string(&[("context", Some("a\",b"))]), Err(Errno::INVAL));
     }
 
     #[test]

@@ -576,3 +576,17 @@ fn descriptors_are_passed_on_only_if_they_are_there() {
     // What `ls` itself opens is 4: nothing of the runtime's came along.
     assert_eq!(said.lines().skip(2).collect::<Vec<_>>(), ["0", "1", "2", "3", "4"], "{said}");
 }
+
+#[test]
+fn an_ordinary_user_is_told_to_be_root_of_a_user_namespace() {
+    if !ours() {
+        return;
+    }
+    let user = tare_kit::User::new();
+    let program = user.dir().join("bin/tare-oci");
+    for flags in [&["run", "x"][..], &["--systemd-cgroup", "run", "x"]] {
+        let words = [&[program.to_str().unwrap()], flags].concat();
+        let said = user.run(words).fails(1);
+        assert!(said.contains("unshare --user --map-auto --map-root-user"), "{said}");
+    }
+}

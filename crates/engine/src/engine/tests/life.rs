@@ -364,6 +364,7 @@ async fn what_cannot_be_is_refused_before_anything_is_made() {
             propagation: String::new(),
             recursive: true,
             readonly_non_recursive: false,
+            relabel: Default::default(),
         },
         readonly: false,
         create_source: false,

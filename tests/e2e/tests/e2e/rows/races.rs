@@ -42,22 +42,33 @@ fn rows_12_17_a_mount_into_an_exchanged_directory_never_leads_out() {
     host.assert_unchanged();
 }
 
-/// Row 10: the root's `proc` is on a volume where it and a link change places. It is mounted on the real one, and all that
-/// covers parts of it lies on the same, or nothing runs.
+/// Row 10: the root's `proc`, or `sys`, is on a volume where it and a link change places. It is mounted on the real one, and
+/// all that covers parts of it lies on the same, or nothing runs.
 #[test]
-fn row_10_an_exchanged_proc_is_the_real_one_or_there_is_none() {
+fn row_10_an_exchanged_proc_or_sys_is_the_real_one_or_there_is_none() {
     if !ours() {
         return;
     }
     let engine = Engine::start();
     let host = Host::new(&engine);
-    let root = engine.dir().join("rootfs");
-    fs::create_dir(&root).unwrap();
-    tare_kit::image::unpack_busybox(&root);
-    fs::create_dir_all(root.join("evil/self/attr")).unwrap();
+    for (name, least) in [("proc", 5), ("sys", 3)] {
+        let root = engine.dir().join(format!("rootfs-{name}"));
+        fs::create_dir(&root).unwrap();
+        tare_kit::image::unpack_busybox(&root);
+        fs::create_dir_all(root.join("evil/self/attr")).unwrap();
+        exchange(&engine, &root, name, least);
+        assert_eq!(fs::read_dir(root.join("evil/self/attr")).unwrap().count(), 0);
+    }
+    host.assert_unchanged();
+}
+
+/// Starts containers on `root` while the directory `name` in it and a link to `/evil` change places; undisturbed, at least so
+/// many mounts lie there.
+fn exchange(engine: &Engine, root: &Path, name: &str, least: usize) {
     // The directory itself: over an overlay of it the names would not be seen to change.
     let path = format!("{}:rw", root.display());
-    let race = Race::new(&root, "proc", "/evil");
+    let race = Race::new(root, name, "/evil");
+    let own = format!("/{name}");
     for user_namespace in USER_NAMESPACES {
         // By whichever of its names it has by then.
         let script =
@@ -67,19 +78,17 @@ fn row_10_an_exchanged_proc_is_the_real_one_or_there_is_none() {
         // Both names are equally good: what was attached to the one may be found by the other.
         let mounts = |text: &str| -> Vec<String> {
             let points = lines(text).into_iter().filter_map(|line| line.split(' ').nth(4));
-            let points = points.map(|point| point.replacen("/link", "/proc", 1));
-            points.filter(|point| point.starts_with("/proc") || point.starts_with("/evil")).collect()
+            let points = points.map(|point| point.replacen("/link", &own, 1));
+            points.filter(|point| point.starts_with(&own) || point.starts_with("/evil")).collect()
         };
         let quiet = mounts(&run().out());
-        assert!(quiet[0] == "/proc" && quiet.len() > 5, "{quiet:?}");
+        assert!(quiet[0] == own && quiet.len() >= least, "{quiet:?}");
         race.run(|| {
             let out = run();
             assert!(out.code >= 125 || mounts(&out.out()) == quiet, "not {quiet:?}: {out}");
             out.code < 125
         });
     }
-    assert_eq!(fs::read_dir(root.join("evil/self/attr")).unwrap().count(), 0);
-    host.assert_unchanged();
 }
 
 /// Rows 18 and 22: the null device of a volume at `/dev` and a link to where it hurts change places.
