@@ -39,6 +39,8 @@ struct Serving(Child);
 
 impl Bench<'_> {
     /// Bytes per second of one TCP connection: between containers, and through a published port.
+    ///
+    /// By Reno's rules, which every namespace allows: a sender that paces itself by a clock (BBR) measures the clock.
     pub(crate) fn throughput(&self) -> Done<Vec<Row>> {
         let far = self.far("iperf3 -s", self.place)?;
         let ports = [(IPERF, "tcp", IPERF)];
@@ -49,10 +51,10 @@ impl Bench<'_> {
         })?;
         let addresses = self.zip(&servers, |s, server| s.address(server))?;
         let within = |at: usize, s: &Subject<'_>| {
-            let words = ["exec", &clients[at], "iperf3", "-c", &addresses[at], "-t", "2", "-J"];
+            let words = ["exec", &clients[at], "iperf3", "-c", &addresses[at], "-t", "2", "-J", "-C", "reno"];
             gigabits(&s.client_says(&words)?)
         };
-        let line = |address: &str| self.tools.words(ASKS, &format!("iperf3 -c {address} -t 2 -J"));
+        let line = |address: &str| self.tools.words(ASKS, &format!("iperf3 -c {address} -t 2 -J -C reno"));
         let bare = || gigabits(&said(self.pair().0.run(line(NEIGHBOUR)?))?);
         let outside = |at: usize, _: &Subject<'_>| gigabits(&said(self.neighbour(at).run(line(HERE)?))?);
         let inside = |at: usize, s: &Subject<'_>| {
