@@ -1,4 +1,4 @@
-//! The network of an ordinary user's engine as people use it: a web server that is published, found by name, and reaches out;
+//! The network of an ordinary user's engine as people use it: a web server that is published, found by name and reaches out;
 //! and what is left when its keeper is killed.
 
 use std::fs;
