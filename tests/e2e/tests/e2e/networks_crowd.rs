@@ -239,7 +239,7 @@ fn containers_that_come_and_go_leave_nothing() {
 }
 
 #[test]
-#[ignore = "5,000 containers: minutes"]
+#[ignore = "5,000 containers: two minutes and a half"]
 fn a_crowd_of_five_thousand_that_come_and_go_leaves_nothing() {
     cycles(5000);
 }
