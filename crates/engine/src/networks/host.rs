@@ -181,7 +181,7 @@ impl Host {
         Ok(made)
     }
 
-    fn attach_one(&self, join: &Join, inside: &mut Socket) -> Result<Option<u32>> {
+    fn attach_one(&self, join: &Join, inside: &mut Socket) -> Result<()> {
         let fabric = self.fabric_of(&join.network)?;
         let what = Attach {
             network: &join.network,
@@ -193,17 +193,35 @@ impl Host {
         };
         let context = |e: Error| e.context(format!("network {}", join.network.config.name));
         tare_net::shape::check(&join.network, &join.shaping)?;
-        let end = self.with_socket(|host| link::attach(host, inside, &what)).map_err(context)?;
-        if let Some(end) = end {
-            lock(&self.ends).insert(join.endpoint.id.clone(), end);
-        }
-        if let Err(error) = self.shape_one(join) {
+        let admit = |end| self.admit(join, end);
+        let attached = self.with_socket(|host| link::attach(host, inside, &what, admit));
+        let shaped = attached.and_then(|_| {
             // Without its limits it is not to be there; the first error is the one to tell.
-            let _ = self.forget_ends(std::slice::from_ref(join));
-            let _ = link::detach(inside, &join.endpoint).map(|doomed| doomed.map(|link| link.delete(inside)));
-            return Err(context(error));
+            let undo = |_: &Error| {
+                let doomed = link::detach(inside, &join.endpoint);
+                let _ = doomed.map(|doomed| doomed.map(|link| link.delete(inside)));
+            };
+            self.shape_one(join).inspect_err(undo)
+        });
+        shaped.map_err(|error| {
+            let _ = self.dismiss(std::slice::from_ref(join));
+            context(error)
+        })
+    }
+
+    /// What may be sent by the host's end of a new interface.
+    fn admit(&self, join: &Join, end: u32) -> Result<()> {
+        lock(&self.ends).insert(join.endpoint.id.clone(), end);
+        self.firewall(Ruleset::default)?.admit(&self.admitted(std::slice::from_ref(join)), &[])
+    }
+
+    /// The contrary, of interfaces that are gone.
+    fn dismiss(&self, joins: &[Join]) -> Result<()> {
+        let ends = self.forget_ends(joins);
+        match self.opened() {
+            Some(firewall) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
+            _ => Ok(()),
         }
-        Ok(end)
     }
 
     fn shape_one(&self, join: &Join) -> Result<()> {
@@ -301,10 +319,6 @@ impl Fabric for Host {
         for join in joins {
             self.attach_one(join, &mut inside)?;
         }
-        let admitted = self.admitted(joins);
-        if !admitted.is_empty() {
-            self.firewall(Ruleset::default)?.admit(&admitted, &[])?;
-        }
         self.join_names(joins);
         Ok(NetworkReady { sysctls: joins.iter().flat_map(parameters).collect() })
     }
@@ -357,12 +371,7 @@ impl Fabric for Host {
             self.names.stop(&join.container);
             self.directory.leave(&join.network.id, &join.container);
         }
-        let ends = self.forget_ends(joins);
-        let dismissed = match self.opened() {
-            Some(firewall) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
-            _ => Ok(()),
-        };
-        dismissed.and(self.unshape(joins))
+        self.dismiss(joins).and(self.unshape(joins))
     }
 
     fn forget_connections(&self, joins: &[Join]) -> Result<()> {

@@ -49,17 +49,24 @@ pub struct Doomed {
     index: u32,
 }
 
-/// Gives a container an interface on a network. What was made is undone if something is refused.
+/// Gives a container an interface on a network. What was made is undone if something is refused. `admit` is told the index of
+/// a bridge's port before anything passes by it: a container that runs already may send at once.
 ///
 /// Returns the index of the host's end, which is a port of a bridge; none for interfaces that have no such end, and on
 /// networks that need no interface.
 ///
 /// # Errors
 /// `Conflict` if the container has an interface of that name, or the network has no room left; `Unsupported` if the kernel lacks
-/// the kind of link; `InvalidInput` if a MAC is given where the parent's is shared; `System` with the kernel's refusal.
-pub fn attach(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>) -> Result<Option<u32>> {
+/// the kind of link; `InvalidInput` if a MAC is given where the parent's is shared; `System` with the kernel's refusal; what
+/// `admit` refuses.
+pub fn attach(
+    host: &mut Socket,
+    inside: &mut Socket,
+    what: &Attach<'_>,
+    admit: impl FnOnce(u32) -> Result<()>,
+) -> Result<Option<u32>> {
     let made = match what.fabric {
-        Fabric::Bridge(bridge) => pair(host, inside, what, bridge)?,
+        Fabric::Bridge(bridge) => pair(host, inside, what, bridge, admit)?,
         Fabric::Parent(parent) => on_parent(host, inside, what, *parent)?,
         Fabric::Nothing => return Ok(None),
     };
@@ -145,7 +152,13 @@ struct Made {
     inside: u32,
 }
 
-fn pair(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, bridge: &Bridge) -> Result<Made> {
+fn pair(
+    host: &mut Socket,
+    inside: &mut Socket,
+    what: &Attach<'_>,
+    bridge: &Bridge,
+    admit: impl FnOnce(u32) -> Result<()>,
+) -> Result<Made> {
     let namespace = inside.namespace().refused(|| "ioctl(SIOCGSKNS)")?;
     let (name, interface) = (mark::host_name(&what.endpoint.id), &what.endpoint.interface);
     let mtu = what.network.config.bridge.mtu;
@@ -166,9 +179,10 @@ fn pair(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, bridge: &Brid
     let change = Change { alias: Some(&alias), port: Some(port), no_ipv6_address: true, ..Change::default() };
     let up = Change { up: Some(true), ..Change::default() };
     let inner = link.lower.ok_or_else(|| Error::system(format!("RTM_GETLINK({name}): it has no other end")));
-    let outcome = host
-        .all(vec![change.request(which), up.request(which)])
-        .refused(|| format!("RTM_SETLINK({name}, port of a bridge, up)"));
+    let outcome = admit(link.index).and_then(|()| {
+        host.all(vec![change.request(which), up.request(which)])
+            .refused(|| format!("RTM_SETLINK({name}, port of a bridge, up)"))
+    });
     match outcome.and(inner) {
         Ok(inner) => Ok(Made { host: Some(link.index), inside: inner }),
         Err(error) => {

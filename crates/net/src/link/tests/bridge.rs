@@ -188,7 +188,7 @@ fn more_than_a_thousand_containers_are_on_one_network() {
             let (network, fabric, container) = (&net.network, &net.fabric, &id);
             let (default_ipv4, default_ipv6) = (true, false);
             let what = Attach { network, fabric, container, endpoint: &endpoint, default_ipv4, default_ipv6 };
-            attach(&mut host(), inside, &what).unwrap();
+            attach(&mut host(), inside, &what, |_| Ok(())).unwrap();
         }
         for (from, _) in &ends {
             for (to, endpoint) in &ends {

@@ -169,6 +169,33 @@ fn a_refusal_leaves_nothing_behind() {
 }
 
 #[test]
+fn nothing_passes_by_a_link_before_it_is_said_what_may() {
+    alone(|| {
+        let mut net = Net::new(1, config("web"));
+        let mut one = container(0);
+        for refused in [true, false] {
+            let endpoint = net.endpoint("eth0");
+            let (network, fabric, container) = (&net.network, &net.fabric, &one.id);
+            let (default_ipv4, default_ipv6) = (false, false);
+            let what = Attach { network, fabric, container, endpoint: &endpoint, default_ipv4, default_ipv6 };
+            let mut told = None;
+            let outcome = attach(&mut host(), &mut one.inside, &what, |index| {
+                let link = link::get(&mut host(), index).unwrap();
+                told = Some((index, link.up, link.master.is_some()));
+                if refused { Err(tare_model::Error::conflict("no")) } else { Ok(()) }
+            });
+            let (index, up, is_port) = told.expect("somebody is told");
+            assert!(!up && is_port, "refused: {refused}");
+            match outcome {
+                Ok(made) => assert_eq!((made, refused), (Some(index), false)),
+                Err(error) => assert_eq!((error.message(), refused), ("no", true)),
+            }
+            assert_eq!(link::get(&mut host(), index).is_ok_and(|link| link.up), !refused);
+        }
+    });
+}
+
+#[test]
 fn what_the_host_sends_somewhere_is_known() {
     alone(|| {
         let net = Net::new(1, config("web"));

@@ -165,7 +165,7 @@ impl Net {
         let (network, fabric, id) = (&self.network, &self.fabric, &container.id);
         let what =
             Attach { network, fabric, container: id, endpoint, default_ipv4: default, default_ipv6: default };
-        attach(&mut host(), &mut container.inside, &what)
+        attach(&mut host(), &mut container.inside, &what, |_| Ok(()))
     }
 }
 
