@@ -36,10 +36,45 @@ pub(super) struct Target<'a> {
     pub(super) host: Option<IpAddr>,
 }
 
-/// Why a port cannot be had.
+/// Why a port cannot be tried further.
 enum Refusal {
-    Taken(String),
+    Taken(Unavailable),
     Failed(Error),
+}
+
+/// Why something could not be taken.
+#[derive(Debug)]
+pub(super) enum Unavailable {
+    /// A program of the host's has this port. Which one is found out by [`Unavailable::told`], behind no lock: it takes a walk
+    /// through all processes.
+    Held(Protocol, SocketAddr),
+    /// Everything else.
+    Other(Error),
+}
+
+// === impl Unavailable ===
+
+impl Unavailable {
+    /// The same for people. **Reads all of /proc.**
+    pub(super) fn told(self) -> Error {
+        match self {
+            Self::Held(protocol, address) => {
+                let who = super::holder::of(protocol, address);
+                Error::conflict(format!("{} by {who}", allocated(address)))
+            }
+            Self::Other(e) => e,
+        }
+    }
+}
+
+impl From<Error> for Unavailable {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+fn allocated(address: SocketAddr) -> String {
+    format!("Bind for {address} failed: port is already allocated")
 }
 
 // === impl Ports ===
@@ -54,7 +89,7 @@ impl Ports {
         bindings: &[PortBinding],
         target: &Target<'_>,
         fabric: &dyn Fabric,
-    ) -> Result<Vec<Published>> {
+    ) -> std::result::Result<Vec<Published>, Unavailable> {
         let mut all = Vec::new();
         for binding in bindings {
             match self.take_one(binding, target, fabric) {
@@ -73,23 +108,24 @@ impl Ports {
         binding: &PortBinding,
         target: &Target<'_>,
         fabric: &dyn Fabric,
-    ) -> Result<Vec<Published>> {
+    ) -> std::result::Result<Vec<Published>, Unavailable> {
         let pairs = pairs(binding, target)?;
         let (candidates, asked) = self.candidates(binding, fabric);
         let mut last = None;
         for port in candidates {
             match self.try_port(port, binding, &pairs, target, fabric) {
                 Ok(published) => return Ok(published),
-                Err(Refusal::Failed(e)) => return Err(e),
+                Err(Refusal::Failed(e)) => return Err(e.into()),
                 Err(Refusal::Taken(why)) => last = Some(why),
             }
         }
         Err(match last {
-            Some(why) if asked == 1 => Error::conflict(why),
+            Some(why) if asked == 1 => why,
             _ => Error::conflict(format!(
                 "all ports are allocated: none of {}-{}/{} is free",
                 binding.host_ports.0, binding.host_ports.1, binding.protocol
-            )),
+            ))
+            .into(),
         })
     }
 
@@ -121,10 +157,10 @@ impl Ports {
         let mut held = Vec::new();
         for (host, _) in pairs {
             let socket = SocketAddr::new(*host, port);
-            let failed = format!("Bind for {socket} failed: port is already allocated");
             let others = self.held.get(&(protocol, port)).into_iter().flatten();
             if let Some(other) = others.into_iter().find(|other| overlap(other.host, *host)) {
-                return Err(Refusal::Taken(format!("{failed} by container {}", other.name)));
+                let why = format!("{} by container {}", allocated(socket), other.name);
+                return Err(Refusal::Taken(Error::conflict(why).into()));
             }
             match fabric.hold(protocol, socket) {
                 Ok(fd) => held.push(Held {
@@ -134,8 +170,7 @@ impl Ports {
                     socket: fd,
                 }),
                 Err(e) if e.kind() == Io::AddrInUse => {
-                    let who = super::holder::of(protocol, socket);
-                    return Err(Refusal::Taken(format!("{failed} by {who}")));
+                    return Err(Refusal::Taken(Unavailable::Held(protocol, socket)));
                 }
                 Err(e) if e.kind() == Io::AddrNotAvailable => {
                     let why = format!("cannot publish on {socket}: the host has no address {host}");

@@ -12,6 +12,7 @@ mod attacks;
 mod block_io;
 mod docker_client;
 mod exec;
+mod faults;
 mod hostile;
 mod images;
 mod isolation;
