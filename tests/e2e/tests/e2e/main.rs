@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod mounts;
+mod neighbours;
 mod networks;
 mod networks_crowd;
 mod oci;
