@@ -405,6 +405,18 @@ pub(crate) static COMMANDS: &[Command] = &[
         run: cmd::network::prune,
     },
     Command {
+        names: &["network update"],
+        syntax: Syntax {
+            path: "network update",
+            usage: "[OPTIONS] NETWORK",
+            about: "Change the rate that all containers of a network divide",
+            flags: &[cmd::network::UPDATE],
+            arity: Arity::exactly(1),
+            mixed: true,
+        },
+        run: cmd::network::update,
+    },
+    Command {
         names: &["network connect"],
         syntax: Syntax {
             path: "network connect",
@@ -427,6 +439,42 @@ pub(crate) static COMMANDS: &[Command] = &[
             mixed: true,
         },
         run: cmd::network::disconnect,
+    },
+    Command {
+        names: &["network fault add"],
+        syntax: Syntax {
+            path: "network fault add",
+            usage: "[OPTIONS] CONTAINER",
+            about: "Let the networks of a running container go wrong: delays, losses, partitions",
+            flags: &[cmd::fault::ADD],
+            arity: Arity::exactly(1),
+            mixed: true,
+        },
+        run: cmd::fault::add,
+    },
+    Command {
+        names: &["network fault ls", "network fault list"],
+        syntax: Syntax {
+            path: "network fault ls",
+            usage: "[OPTIONS] [CONTAINER...]",
+            about: "List network faults",
+            flags: &[cmd::fault::LIST],
+            arity: Arity::at_least(0),
+            mixed: true,
+        },
+        run: cmd::fault::list,
+    },
+    Command {
+        names: &["network fault rm", "network fault remove"],
+        syntax: Syntax {
+            path: "network fault rm",
+            usage: "[OPTIONS] [FAULT...]",
+            about: "End network faults",
+            flags: &[cmd::fault::REMOVE],
+            arity: Arity::at_least(0),
+            mixed: true,
+        },
+        run: cmd::fault::remove,
     },
     Command {
         names: &["events", "system events"],

@@ -12,6 +12,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
+    ("network fault", "Let networks of containers go wrong on purpose"),
     ("system", "Manage tare"),
 ];
 
@@ -140,10 +141,12 @@ fn dispatch(globals: Globals, words: &[String]) -> Outcome {
     if first == "help" {
         return help_of(&words[1..]);
     }
-    let group = GROUPS.iter().find(|(name, _)| name == first);
-    let used = if group.is_some() { 2 } else { 1 };
+    // A group within a group is named by more words.
+    let is_meant = |name: &str| name.split(' ').eq(words.iter().take(name.split(' ').count()));
+    let group = GROUPS.iter().filter(|(name, _)| is_meant(name)).max_by_key(|(name, _)| name.len());
+    let used = 1 + group.map_or(0, |(name, _)| name.split(' ').count());
     if let Some((name, about)) = group
-        && words.get(1).is_none_or(|w| w == "--help" || w == "-h")
+        && words.get(used - 1).is_none_or(|w| w == "--help" || w == "-h")
     {
         return print(&group_overview(name, about)).map(|()| 0);
     }
@@ -200,7 +203,7 @@ fn unknown_command(name: &str) -> Failure {
     if let Some((_, why)) = LATER.iter().find(|(known, _)| *known == last) {
         return Failure::new(format!("tare: 'tare {name}' is not supported yet: {why}"));
     }
-    let (group, usage) = match name.split_once(' ') {
+    let (group, usage) = match name.rsplit_once(' ') {
         Some((group, _)) => (format!("{group} "), format!("\n\nUsage:  tare {group} COMMAND")),
         None => (String::new(), String::new()),
     };
@@ -225,7 +228,7 @@ fn overview() -> String {
     let mut out = String::from(
         "Usage:  tare [OPTIONS] COMMAND\n\nA small, fast container engine\n\nManagement Commands:\n",
     );
-    for (name, about) in GROUPS {
+    for (name, about) in GROUPS.iter().filter(|(name, _)| !name.contains(' ')) {
         let _ = writeln!(out, "  {name:<10}  {about}");
     }
     out.push_str("\nCommands:\n");

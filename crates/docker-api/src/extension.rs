@@ -8,6 +8,9 @@
 //! | `POST /containers/create` body | [`CreateExtension`]: what else the container is made of |
 //! | `GET /containers/{id}/json` answer | [`InspectExtension`]: the same, if it was given, and what became of it |
 //! | `POST /containers/{id}/update` body | [`UpdateExtension`]: other limits of its networks |
+//! | `POST /networks/{id}/update` body | [`NetworkUpdate`]: another rate of its own |
+//! | `POST /containers/{id}/faults` body | [`FaultRequest`]: what is to go wrong on purpose on the networks of one that runs |
+//! | `GET /faults` answer | [`Fault`]s: what does |
 //! | `POST /containers/{id}/ports` body | [`PortsRequest`]: ports to publish and to take back, of one that is there already |
 
 use bollard_stubs::models::{ContainerCreateBody, PortMap};
@@ -69,7 +72,7 @@ pub struct RootfsDirectory {
 }
 
 /// Extensions of a container's inspection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct InspectExtension {
     /// As it was asked for.
@@ -80,6 +83,103 @@ pub struct InspectExtension {
     pub network: Option<NetworkLimits>,
     /// Whose user and group ids the container has.
     pub user_namespace: UserNamespace,
+    /// What goes wrong on purpose on its networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// Body of `POST /containers/{id}/faults`. Of `Latency` to `Partition` one at least is there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct FaultRequest {
+    /// On which network, by name or id; absent or empty: on all of the container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Which way packets suffer: `in`, `out` or `both`, which is what it is without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// What packets suffer.
+    #[serde(flatten)]
+    pub suffered: Suffered,
+    /// With whom nothing is exchanged: names or ids of containers and networks, where both are meant as `container:NAME`,
+    /// `network:NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition: Vec<String>,
+    /// Nanoseconds after which it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+}
+
+/// What packets suffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Suffered {
+    /// Nanoseconds that each is held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<u64>,
+    /// Nanoseconds by which that varies, up and down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<u64>,
+    /// Per cent that are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Per cent in which a bit is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt: Option<f64>,
+    /// Per cent that come twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate: Option<f64>,
+    /// Per cent that are not held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reorder: Option<f64>,
+    /// Bytes per second at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+}
+
+/// A fault of a running container's networks. `GET /faults` answers with all there are, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Fault {
+    /// Its id.
+    pub id: String,
+    /// The container's id.
+    pub container: String,
+    /// The container's name.
+    pub name: String,
+    /// Name of the network, if it is on one alone.
+    pub network: String,
+    /// `in`, `out` or `both`.
+    pub direction: String,
+    /// What packets suffer.
+    #[serde(flatten)]
+    pub suffered: Suffered,
+    /// With whom nothing is exchanged, as `container:NAME` and `network:NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition: Vec<String>,
+    /// All of it in a few words.
+    pub summary: String,
+    /// When it began, RFC 3339.
+    pub since: String,
+    /// When it ends by itself, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// Body of `POST /networks/{id}/update`: the rate that all containers of a network divide, of which what is absent stays as it
+/// is and 0 takes a limit away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct NetworkUpdate {
+    /// Bytes per second to all containers together, as frames are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_rate: Option<u64>,
+    /// The same from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_rate: Option<u64>,
+    /// Bytes that pass at once after a pause, each way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
 }
 
 /// Whose user and group ids a container has.

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tare_engine::{
     AttachOptions, AttachStream, Change, ContainerView, Created, CreatedNetwork, EventStream, ExecConfig,
-    ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream, NetworkView,
-    PortChange, RemoveOptions, RemovedImage, StartOptions, StatsSample, StopOptions, Top, Version,
-    WaitCondition, WaitResult,
+    ExecStartOptions, ExecView, FaultRequest, FaultView, Info, ListFilter, LoadedImage, LogOptions,
+    LogStream, NetworkView, PortChange, RemoveOptions, RemovedImage, StartOptions, StatsSample, StopOptions,
+    Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
 use tare_model::network::{EndpointConfig, NetworkConfig, Published};
 use tare_model::sandbox::WindowSize;
-use tare_model::{ContainerName, ExecId, Image, ImageConfig, Reference, Result, Signal};
+use tare_model::shaping::Reshaping;
+use tare_model::{ContainerName, ExecId, FaultId, Image, ImageConfig, Reference, Result, Signal};
 
 /// All of them.
 pub trait Backend: Containers + Streams + Execs + Images + Networks + System {}
@@ -138,6 +139,8 @@ pub trait Networks: Send + Sync + 'static {
     fn network(&self, key: &str) -> Result<NetworkView>;
     /// Makes one.
     fn network_create(&self, config: NetworkConfig) -> impl Future<Output = Result<CreatedNetwork>> + Send;
+    /// Changes the rate of its own.
+    fn network_update(&self, key: &str, change: Reshaping) -> impl Future<Output = Result<()>> + Send;
     /// Removes it, if no running container is on it.
     fn network_remove(&self, key: &str) -> impl Future<Output = Result<()>> + Send;
     /// Puts a container on it.
@@ -160,6 +163,21 @@ pub trait Networks: Send + Sync + 'static {
         container: &str,
         change: PortChange,
     ) -> impl Future<Output = Result<Vec<Published>>> + Send;
+    /// Lets a running container's networks go wrong.
+    fn fault_add(
+        &self,
+        container: &str,
+        asked: FaultRequest,
+    ) -> impl Future<Output = Result<FaultView>> + Send;
+    /// What goes wrong, of one container or of all.
+    ///
+    /// # Errors
+    /// No such container.
+    fn faults(&self, container: Option<&str>) -> Result<Vec<FaultView>>;
+    /// Ends one.
+    fn fault_remove(&self, key: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Ends all of a container; returns which.
+    fn faults_clear(&self, container: &str) -> impl Future<Output = Result<Vec<FaultId>>> + Send;
 }
 
 /// The engine as a whole.

@@ -5,6 +5,7 @@ pub(crate) mod attach;
 pub(crate) mod containers;
 pub(crate) mod events;
 pub(crate) mod execs;
+pub(crate) mod faults;
 pub(crate) mod images;
 pub(crate) mod listing;
 pub(crate) mod logs;

@@ -2,8 +2,8 @@
 
 use crate::backend::Backend;
 use crate::handlers::{
-    attach, containers, events, execs, images, listing, logs, networks, ports, prune, refused, stats, system,
-    wait,
+    attach, containers, events, execs, faults, images, listing, logs, networks, ports, prune, refused, stats,
+    system, wait,
 };
 use crate::http::{Route, Router, Verb};
 
@@ -63,6 +63,10 @@ pub(crate) fn table<B: Backend>() -> Router<B> {
         Get    "/containers/{id}/export"         refused "exporting containers is not supported yet";
         Post   "/containers/{id}/update"         does containers::update;
         Post   "/containers/{id}/ports"          does ports::change;
+        Post   "/containers/{id}/faults"         does faults::add;
+        Delete "/containers/{id}/faults"         does faults::clear;
+        Get    "/faults"                         does faults::list;
+        Delete "/faults/{id}"                    does faults::remove;
 
         Post   "/exec/{id}/start"                does execs::start;
         Post   "/exec/{id}/resize"               does execs::resize;
@@ -93,6 +97,7 @@ pub(crate) fn table<B: Backend>() -> Router<B> {
         Post   "/networks/create"                does networks::create;
         Post   "/networks/prune"                 does prune::networks;
         Get    "/networks/{id}"                  does networks::inspect;
+        Post   "/networks/{id}/update"           does networks::update;
         Post   "/networks/{id}/connect"          does networks::connect;
         Post   "/networks/{id}/disconnect"       does networks::disconnect;
         Delete "/networks/{id}"                  does networks::remove;

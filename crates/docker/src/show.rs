@@ -5,6 +5,7 @@
 
 pub(crate) mod container;
 pub(crate) mod event;
+pub(crate) mod fault;
 mod host_config;
 pub(crate) mod image;
 pub(crate) mod network;

@@ -5,6 +5,7 @@
 
 mod attach;
 mod exec;
+mod faults;
 mod images;
 mod networks;
 mod open;

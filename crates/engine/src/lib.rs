@@ -25,7 +25,8 @@ pub use api::event::{Action, Event};
 pub use api::exec::{ExecConfig, ExecStartOptions, ExecView};
 pub use api::image::{LoadedImage, RemovedImage};
 pub use api::network::{
-    CreatedNetwork, EndpointView, Member, NetworkView, NetworkingView, PREDEFINED, PoolUsage, PortChange,
+    CreatedNetwork, EndpointView, FaultRequest, FaultView, Member, NetworkView, NetworkingView, PREDEFINED,
+    PoolUsage, PortChange,
 };
 pub use api::options::{
     AttachOptions, Created, ListFilter, LogOptions, RemoveOptions, StartOptions, StopOptions, StopTimeout,

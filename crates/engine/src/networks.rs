@@ -16,10 +16,12 @@
 mod connect;
 pub(crate) mod door;
 pub(crate) mod fabric;
+pub(crate) mod faults;
 mod holder;
 pub(crate) mod host;
 pub(crate) mod plan;
 mod ports;
+mod rate;
 pub(crate) mod resolver;
 mod table;
 pub(crate) mod user;
@@ -35,6 +37,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tare_model::container::ContainerConfig;
+use tare_model::fault::Fault;
 use tare_model::network::{Driver, Endpoint, Network, NetworkConfig, Pool, PortBinding, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::shaping::Shaping;
@@ -61,6 +64,12 @@ pub(crate) struct Attached {
     /// Its questions about names are answered here, and so.
     #[serde(default)]
     pub(crate) resolver: Option<Resolver>,
+    /// What goes wrong on purpose.
+    #[serde(default)]
+    pub(crate) faults: Vec<Fault>,
+    /// What the host's resolv.conf said when its networks were chosen: who needs it once more need not read it again.
+    #[serde(skip)]
+    pub(crate) host: Option<ResolvConf>,
 }
 
 /// How questions about names that are not ours are answered.
@@ -123,6 +132,8 @@ pub(crate) struct Networks {
     fabric: Option<Arc<dyn Fabric>>,
     bases: Bases,
     table: Mutex<Table>,
+    /// The kernel was told to cut somebody off.
+    parting: Mutex<bool>,
     /// Networks are made one after another, so that no two choose the same subnet.
     making: tokio::sync::Mutex<()>,
     /// Containers that are gone and whose addresses are not free yet.
@@ -176,6 +187,7 @@ impl Networks {
             fabric,
             bases: Bases::standard(settings.ula),
             table: Mutex::new(Table::new(kept)),
+            parting: Mutex::default(),
             making: tokio::sync::Mutex::new(()),
             gone: Mutex::default(),
             freed: Notify::new(),
@@ -311,9 +323,11 @@ impl Networks {
         let table = self.lock();
         let has_default = table.find(plan::DEFAULT).is_ok();
         let mut on = Vec::new();
-        for (key, _) in plan::memberships(config)? {
+        for (key, endpoint) in plan::memberships(config)? {
             if key != plan::DEFAULT || has_default {
-                on.push(Arc::clone(&table.find(&key)?.network));
+                let network = Arc::clone(&table.find(&key)?.network);
+                plan::endpoint(&network, &endpoint)?;
+                on.push(network);
             } else if config.networking.publish_all || !config.networking.ports.is_empty() {
                 return Err(Error::invalid(
                     "cannot publish ports (PortBindings): this engine has no default network; name one with --network",
@@ -338,6 +352,7 @@ impl Networks {
         after.joins.iter_mut().for_each(|join| join.shaping = shaping);
         let (this, joins) = (Arc::clone(self), self.joins(id, &after));
         work::blocking(move || this.fabric()?.shape(&joins)).await?;
+        self.lock().reshape(id, shaping);
         Ok(after)
     }
 
@@ -383,12 +398,13 @@ impl Networks {
         }
         let mut attached = match table.take(party, &asked, fabric.as_ref()) {
             Ok(attached) => attached,
-            Err(refused) => {
+            Err(e) => {
                 drop(table);
-                return Err(refused.tell());
+                return Err(e.told());
             }
         };
         attached.resolver = resolver::of(party.config, &attached, &table, &host);
+        attached.host = Some(host);
         Ok(Some(attached))
     }
 
@@ -438,6 +454,8 @@ impl Networks {
         let fabric = self.fabric()?;
         let joins = self.joins(id, attached);
         let ready = fabric.attach(&joins, sockets)?;
+        self.keep_up(id, attached, &joins)?;
+        self.part_if_needed()?;
         if let Some(resolver) = &attached.resolver {
             fabric.serve_names(&joins, resolver, sockets)?;
         }
@@ -500,7 +518,8 @@ impl Networks {
         self.lock().ports.give_back(&attached.published);
         let forgotten = fabric.forget(&self.joins(&id, &attached));
         drop(ports_are_free);
-        for e in [unpublished, forgotten].into_iter().filter_map(Result::err) {
+        let mended = self.part_if_needed();
+        for e in [unpublished, forgotten, mended].into_iter().filter_map(Result::err) {
             tracing::error!(container = id.as_str(), "take its network away: {e}");
         }
         let is_first = {
@@ -595,6 +614,13 @@ impl Networks {
             restored => restored?,
         }
         networks.iter().for_each(|network| self.lock().made(&network.id));
+        match self.part() {
+            // There is nothing to be cut; a kernel without nftables has nothing of an earlier engine's either.
+            Err(e) if !self.lock().is_anybody_apart() => {
+                tracing::debug!("look for an earlier engine's network faults: {e}");
+            }
+            parted => parted?,
+        }
         if !gone.is_empty()
             && let Err(e) = fabric.forget_connections(&gone)
         {
@@ -697,3 +723,6 @@ fn forbidden(why: impl Into<String>) -> Error {
 fn is_of(network: &Network, route: IpNet) -> bool {
     network.pools.iter().any(|pool| pool.subnet.trunc() == route.trunc())
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,7 +166,10 @@ impl FromStr for Reshaping {
 }
 
 /// Bytes, or bytes per second, from a number with one of the units at the head of this file.
-fn quantity(text: &str) -> Result<u64> {
+///
+/// # Errors
+/// `InvalidInput` without a unit, or with one that means several things.
+pub fn quantity(text: &str) -> Result<u64> {
     let wrong = || {
         Error::invalid(format!(
             "invalid network rate {text:?}: want a number with bit, kbit, mbit or gbit for bits, or B, kB, MB, GB, KiB, MiB or GiB for bytes"

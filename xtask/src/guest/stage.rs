@@ -83,8 +83,8 @@ const JOBS: &[Job] = &[
         suites: &[
             suite("tare-runtime", "tare_runtime", &["cgroup::tests::kernel", "cgroup::tests::lives"]),
             suite("tare-runtime", "containers", SLOW),
-            // The kernel outside may have no ipvlan, VLANs and dummies: here they are made and used.
-            suite("tare-net", "tare_net", &["link::tests::parent"]),
+            // The kernel outside may have no ipvlan, VLANs, dummies and netem: here they are made and used.
+            suite("tare-net", "tare_net", &["link::tests::parent", "fault::"]),
         ],
     },
     Job {
@@ -112,6 +112,7 @@ const JOBS: &[Job] = &[
             &[
                 "limits::",
                 "block_io::",
+                "faults::packets_",
                 "rootless::",
                 "apparmor::",
                 "::row_11_",

@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod fault;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;

@@ -4,18 +4,20 @@ use super::{path_name, ps};
 use crate::context::{Context, complain, for_each, print, print_line};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, integer, list as many, switch, text};
-use crate::options::{Parsed, filter, ipam, network};
+use crate::options::{Parsed, filter, ipam, network, resource};
 use crate::output::format::{Layout, Row, render};
 use crate::output::human;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead, Write, stdin, stdout};
 use tare_docker_api::client::{ErrorKind, Request};
+use tare_docker_api::extension::NetworkUpdate;
 use tare_docker_api::models::{
     ConfigReference, Ipam, NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse,
     NetworkDisconnectRequest, NetworkPruneResponse,
 };
 use tare_docker_api::stamp;
+use tare_model::shaping::Reshaping;
 
 /// Flags of `network create`.
 pub(crate) const CREATE: &[Flag] = &[
@@ -56,6 +58,14 @@ pub(crate) const PRUNE: &[Flag] = &[
         .checked(filter::check),
     switch("force", Some('f'), "Do not prompt for confirmation"),
 ];
+/// Flags of `network update`.
+pub(crate) const UPDATE: &[Flag] = &[text(
+    "rate",
+    None,
+    "rates",
+    "What all containers together receive and send at most, in=RATE,out=RATE,burst=BYTES; none for no limit",
+)
+.checked(resource::check_network_rate)];
 /// Flags of `network connect`.
 pub(crate) const CONNECT: &[Flag] = &[
     many("alias", None, "Add network-scoped alias for the container"),
@@ -203,6 +213,24 @@ fn confirmed(warning: &str) -> Result<bool, Failure> {
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
+/// `tare network update`.
+pub(crate) fn update(context: &Context, given: &Given) -> Outcome {
+    let Some(rate) = given.one("rate") else {
+        return Err(Failure::new("network update: nothing to do: give --rate in=RATE,out=RATE,burst=BYTES"));
+    };
+    let body = rates(rate).map_err(Failure::new)?;
+    let name = &given.args[0];
+    let request = Request::post(format!("/networks/{}/update", path_name(name))).json(&body)?;
+    context.client()?.done(request)?;
+    print_line(name)?;
+    Ok(0)
+}
+
+fn rates(text: &str) -> Parsed<NetworkUpdate> {
+    let Reshaping { inward, outward, burst, .. } = resource::network_rate(text)?;
+    Ok(NetworkUpdate { in_rate: inward, out_rate: outward, burst })
+}
+
 /// `tare network connect`.
 pub(crate) fn connect(context: &Context, given: &Given) -> Outcome {
     let [name, container] = given.args.as_slice() else {
@@ -257,6 +285,15 @@ mod tests {
                     {"Subnet": "10.9.0.0/16", "Gateway": "10.9.0.1", "IPRange": "10.9.8.0/24",
                      "AuxiliaryAddresses": {"nas": "10.9.0.9"}}]}})
         );
+    }
+
+    #[test]
+    fn a_rate_is_sent_in_bytes_and_none_takes_it_away() {
+        assert_eq!(
+            json!(rates("in=8mbit,out=none").expect("valid")),
+            json!({"InRate": 1_000_000, "OutRate": 0})
+        );
+        assert!(rates("in=8").is_err());
     }
 
     #[test]

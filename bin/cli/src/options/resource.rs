@@ -222,7 +222,8 @@ pub(crate) fn network_limits(given: &Given) -> Parsed<Option<NetworkLimits>> {
     Ok(Some(NetworkLimits { in_rate: inward, out_rate: outward, burst, share }))
 }
 
-fn network_rate(text: &str) -> Parsed<Reshaping> {
+/// One `--network-rate`, or `--rate` of a network.
+pub(crate) fn network_rate(text: &str) -> Parsed<Reshaping> {
     text.parse().map_err(|e: tare_model::Error| e.to_string())
 }
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tare_engine::{
     AttachOptions, AttachStream, Change, ContainerView, Created, CreatedNetwork, Engine, EventStream,
-    ExecConfig, ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogOptions, LogStream,
-    NetworkView, PortChange, RemoveOptions, RemovedImage, StartOptions, StatsSample, StopOptions, Top,
-    Version, WaitCondition, WaitResult,
+    ExecConfig, ExecStartOptions, ExecView, FaultRequest, FaultView, Info, ListFilter, LoadedImage,
+    LogOptions, LogStream, NetworkView, PortChange, RemoveOptions, RemovedImage, StartOptions, StatsSample,
+    StopOptions, Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
 use tare_model::network::{EndpointConfig, NetworkConfig, Published};
 use tare_model::sandbox::WindowSize;
-use tare_model::{ContainerName, ExecId, Image, ImageConfig, Reference, Result, Signal};
+use tare_model::shaping::Reshaping;
+use tare_model::{ContainerName, ExecId, FaultId, Image, ImageConfig, Reference, Result, Signal};
 
 use super::{Containers, Execs, Images, Networks, Streams, System};
 
@@ -128,6 +129,9 @@ impl Networks for Engine {
     async fn network_create(&self, config: NetworkConfig) -> Result<CreatedNetwork> {
         Engine::network_create(self, config).await
     }
+    async fn network_update(&self, key: &str, change: Reshaping) -> Result<()> {
+        Engine::network_update(self, key, change).await
+    }
     async fn network_remove(&self, key: &str) -> Result<()> {
         Engine::network_remove(self, key).await
     }
@@ -139,6 +143,18 @@ impl Networks for Engine {
     }
     async fn change_ports(&self, container: &str, change: PortChange) -> Result<Vec<Published>> {
         Engine::change_ports(self, container, change).await
+    }
+    async fn fault_add(&self, container: &str, asked: FaultRequest) -> Result<FaultView> {
+        Engine::fault_add(self, container, asked).await
+    }
+    fn faults(&self, container: Option<&str>) -> Result<Vec<FaultView>> {
+        Engine::faults(self, container)
+    }
+    async fn fault_remove(&self, key: &str) -> Result<()> {
+        Engine::fault_remove(self, key).await
+    }
+    async fn faults_clear(&self, container: &str) -> Result<Vec<FaultId>> {
+        Engine::faults_clear(self, container).await
     }
 }
 

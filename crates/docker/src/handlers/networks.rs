@@ -5,9 +5,11 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde_json::{Map, Value};
 use tare_docker_api::Filters;
+use tare_docker_api::extension::NetworkUpdate;
 use tare_docker_api::models::{NetworkConnectRequest, NetworkCreateResponse, NetworkDisconnectRequest};
 use tare_engine::NetworkView;
 use tare_model::Error;
+use tare_model::shaping::Reshaping;
 
 use crate::backend::Networks;
 use crate::create::endpoint::{self, Place};
@@ -61,6 +63,17 @@ pub(crate) async fn create<B: Networks>(backend: Arc<B>, mut call: Call) -> Resu
     let made = backend.network_create(network::config(body, call.version)?).await?;
     let response = NetworkCreateResponse { id: made.id.to_string(), warning: made.warnings.join("\n") };
     Ok(Reply::json(StatusCode::CREATED, &response))
+}
+
+/// Of ours: the rate that all containers of a network divide.
+pub(crate) async fn update<B: Networks>(backend: Arc<B>, mut call: Call) -> Result<Reply> {
+    let NetworkUpdate { in_rate, out_rate, burst } = call.required_json().await?;
+    let change = Reshaping { inward: in_rate, outward: out_rate, burst, share: None };
+    if change == Reshaping::default() {
+        return Err(Error::invalid("nothing to do: name InRate, OutRate or Burst").into());
+    }
+    backend.network_update(call.param("id"), change).await?;
+    Ok(Reply::empty(StatusCode::OK))
 }
 
 pub(crate) async fn remove<B: Networks>(backend: Arc<B>, call: Call) -> Result<Reply> {

@@ -117,6 +117,9 @@ fn bridge(name: &str, value: &str, options: &mut BridgeOptions) -> Result<()> {
 
 fn parent(driver: Driver, name: &str, value: &str, options: &mut ParentOptions) -> Result<()> {
     match (driver, name) {
+        (_, ours) if ours.starts_with("tare.network.") => {
+            return Err(refused(name, value, "it needs the bridge driver"));
+        }
         (_, "parent") if !value.is_empty() => options.link = Some(link(name, value)?),
         (Driver::Macvlan, "macvlan_mode") => {
             options.mode = match value {

@@ -156,6 +156,8 @@ fn options_that_mean_nothing_are_refused() {
         ("ipvlan", json!({"ipvlan_flag": "vepa"}), "ipvlan_flag"),
         ("ipvlan", json!({"ipvlan_flag": "private", "ipvlan_mode": "l3"}), "l2"),
         ("macvlan", json!({"parent": "eth0:1"}), "parent"),
+        ("macvlan", json!({"tare.network.rate": "in=1MB"}), "needs the bridge driver"),
+        ("ipvlan", json!({"tare.network.spoofing": "1"}), "needs the bridge driver"),
     ] {
         let e = options(driver, asked.clone()).expect_err(words);
         assert!(e.message().contains(words), "{asked}: {e}");

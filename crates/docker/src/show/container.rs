@@ -13,7 +13,7 @@ use tare_engine::{ContainerView, Fixed, MountKind, MountView, UserNamespace};
 use tare_model::container::ImageSource;
 use tare_model::shaping::Shaping;
 
-use super::{host_config, networking, object, state};
+use super::{fault, host_config, networking, object, state};
 
 /// The whole document.
 pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
@@ -54,12 +54,13 @@ pub(crate) fn inspect(view: &ContainerView, version: Version) -> Value {
     shown.insert("HostConfig".to_owned(), host);
     shown.insert("Config".to_owned(), config(fixed, version));
     shown.insert("NetworkSettings".to_owned(), networking::settings(view, version));
-    shown.insert(extension::FIELD.to_owned(), json!(ours(fixed)));
+    shown.insert(extension::FIELD.to_owned(), json!(ours(view)));
     Value::Object(shown)
 }
 
 /// What Docker has no field for.
-fn ours(fixed: &Fixed) -> InspectExtension {
+fn ours(view: &ContainerView) -> InspectExtension {
+    let fixed = &view.fixed;
     let rootfs = match &fixed.config.image {
         ImageSource::Directory { path, writable } => {
             Some(RootfsDirectory { path: path.clone(), writable: *writable })
@@ -88,7 +89,8 @@ fn ours(fixed: &Fixed) -> InspectExtension {
     let Shaping { rates, share } = fixed.config.networking.shaping;
     let limits = NetworkLimits { in_rate: rates.inward, out_rate: rates.outward, burst: rates.burst, share };
     let network = (limits != NetworkLimits::default()).then_some(limits);
-    InspectExtension { rootfs, network, user_namespace }
+    let faults = view.networking.faults.iter().map(fault::alone).collect();
+    InspectExtension { rootfs, network, user_namespace, faults }
 }
 
 fn path(path: &Path) -> String {

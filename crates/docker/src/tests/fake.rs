@@ -10,15 +10,17 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tare_engine::{
     AttachOptions, AttachStream, Change, ContainerView, Created, CreatedNetwork, Event, EventStream,
-    ExecConfig, ExecStartOptions, ExecView, Info, ListFilter, LoadedImage, LogLine, LogOptions, LogStream,
-    Member, NetworkView, PREDEFINED, PoolUsage, PortChange, RemoveOptions, RemovedImage, StartOptions,
-    StateView, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
+    ExecConfig, ExecStartOptions, ExecView, FaultRequest, FaultView, Info, ListFilter, LoadedImage, LogLine,
+    LogOptions, LogStream, Member, NetworkView, PREDEFINED, PoolUsage, PortChange, RemoveOptions,
+    RemovedImage, StartOptions, StateView, StatsSample, StopOptions, Top, Version, WaitCondition, WaitResult,
 };
 use tare_model::container::ContainerConfig;
+use tare_model::fault::Fault;
 use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, NetworkConfig, Pool, Published};
 use tare_model::sandbox::WindowSize;
+use tare_model::shaping::Reshaping;
 use tare_model::{
-    ContainerId, ContainerName, Digest, Error, ErrorKind, ExecId, Image, ImageConfig, ImageDocument,
+    ContainerId, ContainerName, Digest, Error, ErrorKind, ExecId, FaultId, Image, ImageConfig, ImageDocument,
     ImageRecord, NetworkId, Reference, Result, Signal, Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -391,6 +393,10 @@ impl Networks for Fake {
         locked(&self.networks).push(config);
         Ok(CreatedNetwork { id: NetworkId::from_bytes([0xf1; 32]), warnings: vec!["a warning".to_owned()] })
     }
+    async fn network_update(&self, key: &str, change: Reshaping) -> Result<()> {
+        self.network(key)?;
+        self.verb(&format!("network update in={:?}", change.inward), key).await
+    }
     async fn network_remove(&self, key: &str) -> Result<()> {
         let found = self.network(key)?;
         if !found.containers.is_empty() || PREDEFINED.contains(&key) {
@@ -406,6 +412,30 @@ impl Networks for Fake {
     }
     async fn change_ports(&self, container: &str, change: PortChange) -> Result<Vec<Published>> {
         self.verb(&format!("ports +{} -{}", change.add.len(), change.remove.len()), container).await?;
+        Ok(Vec::new())
+    }
+    async fn fault_add(&self, container: &str, asked: FaultRequest) -> Result<FaultView> {
+        self.verb(&format!("fault {}", asked.impairment), container).await?;
+        let fault = Fault {
+            id: FaultId::from_bytes([0xfa; 32]),
+            network: None,
+            direction: asked.direction,
+            impairment: asked.impairment,
+            partition: Vec::new(),
+            since: THEN,
+            until: asked.lasts.map(|lasts| THEN + lasts),
+        };
+        let (container, name) = (ContainerId::from_bytes([0xab; 32]), "web".parse()?);
+        Ok(FaultView { container, name, fault, network: asked.network })
+    }
+    fn faults(&self, _: Option<&str>) -> Result<Vec<FaultView>> {
+        Ok(Vec::new())
+    }
+    async fn fault_remove(&self, key: &str) -> Result<()> {
+        self.verb("fault remove", key).await
+    }
+    async fn faults_clear(&self, container: &str) -> Result<Vec<FaultId>> {
+        self.verb("faults clear", container).await?;
         Ok(Vec::new())
     }
 }

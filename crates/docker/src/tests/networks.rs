@@ -133,6 +133,36 @@ async fn ports_are_changed_live() {
 }
 
 #[tokio::test]
+async fn a_networks_own_rate_is_changed() {
+    let s = served();
+    assert_eq!(s.post("/networks/front/update", r#"{"InRate":5000,"OutRate":0}"#).await.status, 200);
+    assert_eq!(s.fake.log(), ["network update in=Some(5000) front"]);
+    for (network, body, status) in
+        [("front", "{}", 400), ("front", r#"{"Share":1}"#, 400), ("missing", r#"{"InRate":5000}"#, 404)]
+    {
+        assert_eq!(s.post(&format!("/networks/{network}/update"), body).await.status, status, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn networks_go_wrong_on_purpose_and_are_mended() {
+    let s = served();
+    let answer = s.post("/containers/web/faults", r#"{"Loss":5,"Duration":1000000000}"#).await;
+    let id = "fa".repeat(32);
+    let fault = answer.json();
+    assert_eq!((answer.status, &fault["Id"], &fault["Loss"]), (201, &json!(id), &json!(5.0)));
+    assert_eq!((&fault["Summary"], &fault["Direction"]), (&json!("loss 5%"), &json!("both")));
+    assert_eq!(s.call("GET /faults").await.json(), json!([]));
+    assert_eq!(s.call(&format!("DELETE /faults/{id}")).await.status, 204);
+    assert_eq!(s.call("DELETE /containers/web/faults").await.json(), json!({"Ended": []}));
+    let log = ["fault loss 5% web".to_owned(), format!("fault remove {id}"), "faults clear web".to_owned()];
+    assert_eq!(s.fake.log(), log);
+    for body in [r#"{"Loss":500}"#, r#"{"Weather":1}"#, ""] {
+        assert_eq!(s.post("/containers/web/faults", body).await.status, 400, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn a_container_is_made_with_networks_and_the_faces_warnings() {
     let s = served();
     let body = r#"{"Image":"nginx","HostConfig":{"NetworkMode":"host","PortBindings":{"80/tcp":[{"HostPort":"80"}]}}}"#;

@@ -64,14 +64,20 @@ pub enum Action {
     ImageUntag,
     /// An image was removed.
     ImageDelete,
-    /// A network was created. Attributes of these four: `name` and `type` (the driver's name).
+    /// A network was created. Attributes of these five: `name` and `type` (the driver's name).
     NetworkCreate,
     /// A container is on it, with the attribute `container`: its id.
     NetworkConnect,
     /// A container is not on it any more; attributes as before.
     NetworkDisconnect,
+    /// It has another rate of its own.
+    NetworkUpdate,
     /// It was removed.
     NetworkDestroy,
+    /// A container's network goes wrong on purpose. Attributes: `fault`, its id, and `what` it does.
+    FaultAdd,
+    /// It does no longer, on request or because its time was over.
+    FaultRemove,
 }
 
 // === impl Action ===
@@ -83,9 +89,11 @@ impl Action {
             Self::ImageLoad | Self::ImageImport | Self::ImageTag | Self::ImageUntag | Self::ImageDelete => {
                 "image"
             }
-            Self::NetworkCreate | Self::NetworkConnect | Self::NetworkDisconnect | Self::NetworkDestroy => {
-                "network"
-            }
+            Self::NetworkCreate
+            | Self::NetworkConnect
+            | Self::NetworkDisconnect
+            | Self::NetworkUpdate
+            | Self::NetworkDestroy => "network",
             _ => "container",
         }
     }
@@ -103,7 +111,7 @@ impl Action {
             Self::Pause => "pause",
             Self::Unpause => "unpause",
             Self::Rename => "rename",
-            Self::Update => "update",
+            Self::Update | Self::NetworkUpdate => "update",
             Self::Resize => "resize",
             Self::Destroy | Self::NetworkDestroy => "destroy",
             Self::NetworkConnect => "connect",
@@ -117,6 +125,8 @@ impl Action {
             Self::ImageTag => "tag",
             Self::ImageUntag => "untag",
             Self::ImageDelete => "delete",
+            Self::FaultAdd => "fault_add",
+            Self::FaultRemove => "fault_remove",
         }
     }
 }

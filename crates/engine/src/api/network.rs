@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use tare_model::fault::{Direction, Fault, Impairment};
 use tare_model::network::{Endpoint, EndpointConfig, Network, PortBinding, Published};
 use tare_model::{ContainerId, ContainerName, NetworkId};
 
@@ -58,6 +59,8 @@ pub struct NetworkingView {
     pub published: Vec<Published>,
     /// The network namespace, as a path that can be entered, while it runs.
     pub sandbox: Option<PathBuf>,
+    /// What goes wrong on purpose, in the order in which it began.
+    pub faults: Vec<Fault>,
 }
 
 /// A container on one network.
@@ -79,4 +82,32 @@ pub struct PortChange {
     /// To be taken back. An entry with host ports 0 and 0 means every binding of that port and protocol; without a host
     /// address, of every address. One that matches nothing is an error.
     pub remove: Vec<PortBinding>,
+}
+
+/// A fault of a container's networks that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultRequest {
+    /// On which network, by name or id; absent: on all that the container is on.
+    pub network: Option<String>,
+    /// Which way packets are impaired.
+    pub direction: Direction,
+    /// How.
+    pub impairment: Impairment,
+    /// Containers and networks with which nothing is exchanged: `web`, `container:web`, `network:front`.
+    pub partition: Vec<String>,
+    /// Nanoseconds after which it ends by itself.
+    pub lasts: Option<u64>,
+}
+
+/// A fault, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultView {
+    /// The container.
+    pub container: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// The fault.
+    pub fault: Fault,
+    /// Name of the network that it is on, if on one alone.
+    pub network: Option<String>,
 }

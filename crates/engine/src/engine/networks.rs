@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use tare_model::network::{EndpointConfig, Network, NetworkConfig, Published};
+use tare_model::container::NetworkMode;
+use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, NetworkConfig, Published};
+use tare_model::shaping::Reshaping;
 use tare_model::{ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::api::event::Action;
-use crate::api::network::{CreatedNetwork, NetworkView, PortChange};
+use crate::api::network::{CreatedNetwork, Member, NetworkView, PortChange};
+use crate::api::options::ListFilter;
+use crate::api::view::ContainerView;
 use crate::lifecycle::handle::Verb;
 use crate::lifecycle::networking::NetworkChange;
 
@@ -25,7 +29,31 @@ impl Engine {
     /// # Errors
     /// `NotFound` ("network x not found"), `InvalidInput` for a prefix of several ids.
     pub fn network(&self, key: &str) -> Result<NetworkView> {
-        self.core.networks.get(key)
+        let mut view = self.core.networks.get(key)?;
+        let is_bare = |mode: &NetworkMode| match view.network.config.driver {
+            Driver::Host => *mode == NetworkMode::Host,
+            Driver::None => *mode == NetworkMode::None,
+            _ => false,
+        };
+        // They have nothing there that would have to be remembered.
+        let all = self.list(&ListFilter::default())?.into_iter();
+        let on = all.filter(|one| is_bare(&one.fixed.config.namespaces.network));
+        let network = view.network.id.clone();
+        let member = |one: ContainerView| Member {
+            container: one.id,
+            name: one.name,
+            endpoint: Endpoint {
+                network: network.clone(),
+                id: String::new(),
+                interface: String::new(),
+                mac: None,
+                addresses: Vec::new(),
+                gateways: Vec::new(),
+            },
+        };
+        let on: Vec<Member> = on.map(member).collect();
+        view.containers.extend(on);
+        Ok(view)
     }
 
     /// Makes a network; durable when it returns.
@@ -38,6 +66,17 @@ impl Engine {
         let made = self.core.networks.create(config).await?;
         self.tell_network(Action::NetworkCreate, made.id.as_str(), &name, driver);
         Ok(made)
+    }
+
+    /// Changes the rate that all containers of a network divide: in force and durable when it returns.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a rate out of range; `Unsupported` for another driver than `bridge` and for what the
+    /// kernel lacks, naming it. Nothing has changed then.
+    pub async fn network_update(&self, key: &str, change: Reshaping) -> Result<()> {
+        let Network { id, config, .. } = &*self.core.networks.rerate(key, change).await?;
+        self.tell_network(Action::NetworkUpdate, id.as_str(), &config.name, config.driver.name());
+        Ok(())
     }
 
     /// Removes a network.
@@ -91,7 +130,11 @@ impl Engine {
         self.change_networks(container, NetworkChange::Ports(change)).await
     }
 
-    async fn change_networks(&self, container: &str, change: NetworkChange) -> Result<Vec<Published>> {
+    pub(super) async fn change_networks(
+        &self,
+        container: &str,
+        change: NetworkChange,
+    ) -> Result<Vec<Published>> {
         let (sender, published) = oneshot::channel();
         self.tell(container, Verb::Networks(change, sender)).await?;
         Ok(published.await.unwrap_or_default())

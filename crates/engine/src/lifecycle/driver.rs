@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::container::Container;
 use super::core::Core;
 use super::ending::{Ending, Then};
+use super::faults;
 use super::handle::{Command, Handle, Published, Reply, Verb};
 use super::rules::{self, Admit, Op, admit};
 use crate::api::event::Action;
@@ -38,6 +39,8 @@ pub(crate) struct Driver {
     pub(super) exits: u64,
     /// What it has of networks while it runs.
     pub(super) attached: Option<Attached>,
+    /// A fault of its networks could not be ended in its time.
+    pub(super) fault_stays: bool,
     /// What its monitor could not remove; the nursery does it after the end.
     pub(super) leftovers: Option<Error>,
     /// It is removed; the task ends.
@@ -94,6 +97,7 @@ pub(crate) fn enlist(core: &Arc<Core>, me: Container, found: Option<Found>) -> D
         ending: Ending::default(),
         exits: 0,
         attached,
+        fault_stays: false,
         leftovers: None,
         gone: false,
         queue,
@@ -111,6 +115,7 @@ impl Driver {
             tokio::select! {
                 event = next_event(&mut self.link) => self.on_event(event).await,
                 () = self.ending.deadline() => self.on_deadline().await,
+                () = faults::is_over(self.attached.as_ref(), self.fault_stays) => self.end_faults().await,
                 command = self.queue.recv() => match command {
                     Some(command) => self.on_command(command).await,
                     None => return,

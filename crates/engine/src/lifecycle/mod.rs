@@ -15,6 +15,7 @@ pub(crate) mod core;
 pub(crate) mod create;
 pub(crate) mod driver;
 mod ending;
+pub(crate) mod faults;
 mod finish;
 pub(crate) mod handle;
 mod levels;

@@ -16,6 +16,7 @@ use tare_model::{Error, ErrorKind, Result};
 use super::container::{Container, Made};
 use super::core::Core;
 use super::driver::Driver;
+use super::faults::FaultChange;
 use crate::api::event::Action;
 use crate::api::network::{EndpointView, NetworkingView, PortChange};
 use crate::api::view::Fixed;
@@ -32,6 +33,8 @@ pub(crate) enum NetworkChange {
     Disconnect(String, bool),
     /// Ports.
     Ports(PortChange),
+    /// Faults on purpose.
+    Faults(FaultChange),
 }
 
 // === impl Container ===
@@ -86,6 +89,7 @@ impl Container {
             ..NetworkingView::default()
         };
         view.published.sort();
+        view.faults = attached.map(|attached| attached.faults.clone()).unwrap_or_default();
         for (key, config) in plan::memberships(&self.made.fixed.config).unwrap_or_default() {
             let (name, id) =
                 core.networks.name_and_id(&key).map_or((key, None), |(name, id)| (name, Some(id)));
@@ -121,7 +125,7 @@ impl Driver {
         ready
     }
 
-    fn note(&self, attached: &Attached) -> Result<()> {
+    pub(super) fn note(&self, attached: &Attached) -> Result<()> {
         let dir = &self.me.made.fixed.paths.run_dir;
         super::prepare::make_dir(dir, 0o700)?;
         let path = note_path(dir);
@@ -156,6 +160,7 @@ impl Driver {
             NetworkChange::Connect(key, config) => self.connect(&key, *config).await?,
             NetworkChange::Disconnect(key, force) => self.disconnect(&key, force).await?,
             NetworkChange::Ports(change) => self.change_ports(&change).await?,
+            NetworkChange::Faults(change) => self.change_faults(change).await?,
         }
         self.publish();
         Ok(self.attached.as_ref().map(|attached| attached.published.clone()).unwrap_or_default())
@@ -210,6 +215,8 @@ impl Driver {
             let after = networks.disconnect(self.me.party(), &attached, &name, sockets).await?;
             self.note(&after)?;
             super::prepare::name_files(&self.core, &self.me, Some(&after))?;
+            let over = attached.faults.iter().filter(|fault| !after.faults.contains(fault));
+            over.for_each(|fault| self.tell_fault(Action::FaultRemove, fault));
             self.attached = Some(after);
         }
         networking.endpoints.retain(|key, _| !is_same(key));

@@ -140,7 +140,10 @@ pub(super) fn name_files(core: &Core, me: &Container, attached: Option<&Attached
     let owner = Owner::of(core, me);
     let resolv_conf = match attached.and_then(|attached| attached.resolver.as_ref()) {
         Some(resolver) => resolver::inside(resolver),
-        None => ResolvConf::direct(&fixed.config.dns, &ResolvConf::of_host(), own_network),
+        None => {
+            let read = attached.and_then(|attached| attached.host.clone());
+            ResolvConf::direct(&fixed.config.dns, &read.unwrap_or_else(ResolvConf::of_host), own_network)
+        }
     };
     owner.write(&paths.resolv_conf, &resolv_conf.text())?;
     let gateways = match fixed.config.namespaces.network {

@@ -41,7 +41,7 @@ enum Fate {
     /// What the database says is so.
     AsRecorded,
     /// It runs.
-    Runs(Found, u64),
+    Runs(Box<Found>, u64),
     /// It has ended.
     Ended(ExitRecord, Option<u64>),
     /// The start that the database expects was never made.
@@ -88,6 +88,11 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     tokio::join!(strangers, known);
     let Adopted { drivers, running, gone } = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     restore_networks(core, &running, gone).await?;
+    for (id, attached) in running.iter().filter(|(_, attached)| !attached.faults.is_empty()) {
+        if let Err(e) = fault_again(core, id, attached).await {
+            tracing::error!(container = id.as_str(), "let its network go wrong again: {e}");
+        }
+    }
     // Not before: one that ends gives back what has to be there to be given back.
     for driver in drivers {
         tokio::spawn(driver.run());
@@ -129,6 +134,13 @@ async fn kept(core: &Core, running: &[(ContainerId, Attached)]) -> Option<OwnedF
         }
     }
     None
+}
+
+/// The engine before us may have been killed between the note of a fault and the fault.
+async fn fault_again(core: &Core, id: &ContainerId, attached: &Attached) -> Result<()> {
+    let Some(monitor) = core.table.get(id.as_str())?.now().monitor else { return Ok(()) };
+    let sockets = monitor.network().await?;
+    core.networks.fault_again(id, attached, sockets).await
 }
 
 /// Containers' questions about names have waited in their sockets, and go on doing so for a moment: nobody who wants
@@ -179,7 +191,7 @@ async fn adopt(core: &Arc<Core>, mut me: Container, has_dir: bool, all: &Mutex<A
             if let Some(attached) = &attached {
                 core.networks.adopt(&me.id, me.name.as_str(), attached);
             }
-            found = Some(Found { attached: attached.clone(), ..running });
+            found = Some(Found { attached: attached.clone(), ..*running });
         }
         Fate::Ended(exit, started) => {
             me.life.started = started.or(me.life.started);
@@ -265,13 +277,13 @@ async fn ask(core: &Arc<Core>, dir: &Path) -> Option<Fate> {
     Some(match snapshot.exited {
         Some(exit) => Fate::Ended(exit, Some(started.started_at)),
         None => Fate::Runs(
-            Found {
+            Box::new(Found {
                 link,
                 pid: started.pid,
                 shim_pid: started.shim_pid,
                 paused: snapshot.paused,
                 attached: None,
-            },
+            }),
             started.started_at,
         ),
     })

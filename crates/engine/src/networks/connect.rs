@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tare_model::fault::Impairment;
 use tare_model::network::{EndpointConfig, PortBinding, Published};
 use tare_model::sandbox::NetworkSockets;
-use tare_model::{Error, Result};
+use tare_model::{ContainerId, Error, Result};
 
-use super::ports::Refused;
-use super::{Attached, Networks, Party, forbidden, plan, resolver};
+use super::fabric::Join;
+use super::ports::Unavailable;
+use super::{Attached, Networks, Party, faults, forbidden, plan, resolver};
 use crate::api::network::PortChange;
 use crate::spec::files::ResolvConf;
 use crate::work;
@@ -45,6 +47,7 @@ impl Networks {
                 after.joins.push(joined.clone());
                 table.choose_routes(&mut after);
                 after.resolver = resolver::of(party.config, &after, &table, &host);
+                after.host = Some(host.clone());
                 Ok((after, joined))
             })
             .await?;
@@ -52,17 +55,9 @@ impl Networks {
         let only = Attached { joins: vec![new], ..Attached::default() };
         let done = match self.ready(&only).await {
             Ok(()) => {
-                let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
-                work::blocking(move || {
-                    let fabric = this.fabric()?;
-                    fabric.attach(&this.joins(&id, &only), &sockets)?;
-                    let joins = this.joins(&id, &all);
-                    if let Some(resolver) = &all.resolver {
-                        fabric.serve_names(&joins, resolver, &sockets)?;
-                    }
-                    fabric.route(&joins, &sockets)
-                })
-                .await
+                let (this, id, was, all) =
+                    (Arc::clone(self), party.id.clone(), before.clone(), after.clone());
+                work::blocking(move || this.come(&id, &was, &all, &only, &sockets)).await
             }
             Err(e) => Err(e),
         };
@@ -71,6 +66,53 @@ impl Networks {
             return Err(e);
         }
         Ok(after)
+    }
+
+    /// Puts a container on what is new; where something fails it is as before.
+    fn come(
+        &self,
+        id: &ContainerId,
+        before: &Attached,
+        after: &Attached,
+        new: &Attached,
+        sockets: &NetworkSockets,
+    ) -> Result<()> {
+        let fabric = self.fabric()?;
+        let new = self.joins(id, new);
+        let come = fabric.attach(&new, sockets).and_then(|_| self.keep_up(id, after, &new));
+        let come = come.and_then(|()| self.settle(id, after, sockets));
+        let come = come.and_then(|()| {
+            let suffers = |join: &Join| {
+                let suffered = faults::suffered(&after.faults, &join.network.id);
+                let is_whole = suffered.iter().all(Impairment::is_none);
+                if is_whole { Ok(()) } else { fabric.impair(join, &suffered, sockets) }
+            };
+            new.iter().try_for_each(suffers)?;
+            self.part_if_needed()
+        });
+        if come.is_err() {
+            // An address that is free again must be nobody's; the first error is the one to tell.
+            let left = new.iter().map(|join| fabric.detach(join, sockets));
+            let left: Vec<Result<()>> = left.chain([self.settle(id, before, sockets)]).collect();
+            for e in left.into_iter().filter_map(Result::err) {
+                tracing::error!(container = id.as_str(), "take it off a network again: {e}");
+            }
+        }
+        come
+    }
+
+    /// A container's questions are answered for these networks, and its default routes go by them.
+    pub(super) fn settle(
+        &self,
+        id: &ContainerId,
+        attached: &Attached,
+        sockets: &NetworkSockets,
+    ) -> Result<()> {
+        let (fabric, joins) = (self.fabric()?, self.joins(id, attached));
+        if let Some(resolver) = &attached.resolver {
+            fabric.serve_names(&joins, resolver, sockets)?;
+        }
+        fabric.route(&joins, sockets)
     }
 
     /// Takes a running container off a network.
@@ -96,6 +138,9 @@ impl Networks {
         })?;
         let mut after = before.clone();
         let left = after.joins.remove(at);
+        after.host = None;
+        // What was to go wrong there alone has nothing to go wrong any more.
+        after.faults.retain(|fault| fault.network.as_ref() != Some(&network.id));
         let gone: Vec<Published> = {
             let reached = |published: &Published| {
                 left.endpoint.addresses.iter().any(|address| address.addr() == published.address)
@@ -108,25 +153,47 @@ impl Networks {
         let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
         let (leaving, unpublished) =
             (Attached { joins: vec![left.clone()], ..Attached::default() }, gone.clone());
-        work::blocking(move || {
-            let fabric = this.fabric()?;
-            if !unpublished.is_empty() {
-                fabric.unpublish(&unpublished)?;
-            }
-            for join in this.joins(&id, &leaving) {
-                fabric.detach(&join, &sockets)?;
-            }
-            let joins = this.joins(&id, &all);
-            if let Some(resolver) = &all.resolver {
-                fabric.serve_names(&joins, resolver, &sockets)?;
-            }
-            fabric.route(&joins, &sockets)
-        })
-        .await?;
+        work::blocking(move || this.go(&id, &leaving, &unpublished, &all, &sockets)).await?;
         let mut table = self.lock();
         table.ports.give_back(&gone);
         table.free(party.id, &left);
         Ok(after)
+    }
+
+    /// Takes a container off what it leaves.
+    ///
+    /// # Errors
+    /// What the kernel refused; its ports are published as before then. Once it is off, it is: what fails afterwards is told in
+    /// the log.
+    fn go(
+        &self,
+        id: &ContainerId,
+        leaving: &Attached,
+        unpublished: &[Published],
+        after: &Attached,
+        sockets: &NetworkSockets,
+    ) -> Result<()> {
+        let fabric = self.fabric()?;
+        if !unpublished.is_empty() {
+            fabric.unpublish(unpublished)?;
+        }
+        for join in self.joins(id, leaving) {
+            if let Err(e) = fabric.detach(&join, sockets) {
+                let held = self.lock().ports.sockets(unpublished);
+                if !unpublished.is_empty()
+                    && let Err(worse) = fabric.publish(unpublished, held)
+                {
+                    tracing::error!(container = id.as_str(), "publish its ports again: {worse}");
+                }
+                return Err(e);
+            }
+        }
+        self.lock().set_faults(id, &after.faults);
+        for e in [self.settle(id, after, sockets), self.part_if_needed()].into_iter().filter_map(Result::err)
+        {
+            tracing::error!(container = id.as_str(), "after it was taken off a network: {e}");
+        }
+        Ok(())
     }
 
     /// Publishes ports of a running container and takes others back.
@@ -151,7 +218,7 @@ impl Networks {
         let added = {
             let fabric = Arc::clone(self.fabric()?);
             let taken = self.lock().publish(party, &change.add, before, fabric.as_ref());
-            taken.map_err(Refused::tell)?
+            taken.map_err(Unavailable::told)?
         };
         let (this, new, old) = (Arc::clone(self), added.clone(), removed.clone());
         let done = work::blocking(move || {
@@ -159,7 +226,17 @@ impl Networks {
                 let held = this.lock().ports.sockets(&new);
                 this.fabric()?.publish(&new, held)?;
             }
-            if old.is_empty() { Ok(()) } else { this.fabric()?.unpublish(&old) }
+            if old.is_empty() {
+                return Ok(());
+            }
+            let taken_back = this.fabric()?.unpublish(&old);
+            if taken_back.is_err()
+                && !new.is_empty()
+                && let Err(worse) = this.fabric()?.unpublish(&new)
+            {
+                tracing::error!("take ports back that were to replace others: {worse}");
+            }
+            taken_back
         })
         .await;
         let mut table = self.lock();

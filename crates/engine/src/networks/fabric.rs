@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tare_model::network::{Endpoint, Network, Protocol, Published};
+use tare_model::fault::Impairment;
+use tare_model::network::{Endpoint, Mac, Network, Protocol, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, Result};
@@ -36,6 +37,15 @@ pub(crate) struct Join {
     pub(crate) shaping: Shaping,
 }
 
+/// A place where frames are dropped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cut {
+    /// The endpoint, by its id.
+    pub(crate) endpoint: String,
+    /// Whose frames do not get there; absent: nobody's, and none come from there.
+    pub(crate) from: Option<Mac>,
+}
+
 /// See the head of this file.
 pub(crate) trait Fabric: Send + Sync + 'static {
     /// Destinations of the host's routes, the default ones not among them.
@@ -55,6 +65,12 @@ pub(crate) trait Fabric: Send + Sync + 'static {
 
     /// Limits of running containers on these networks are these from now on.
     fn shape(&self, joins: &[Join]) -> Result<()>;
+
+    /// Packets to the interface of a running container, and those from it, suffer this from now on, and nothing else.
+    fn impair(&self, join: &Join, suffered: &[Impairment; 2], sockets: &NetworkSockets) -> Result<()>;
+
+    /// Frames get nowhere in these places, and everywhere else.
+    fn part(&self, cuts: &[Cut]) -> Result<()>;
 
     /// Takes a running container off a network.
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()>;

@@ -3,7 +3,7 @@
 //! Sockets of the host's namespace are taken from a small pool for the time of a call: two containers that start wait for
 //! the kernel's lock, not for each other's conversation with it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -12,17 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipnet::IpNet;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use tare_model::fault::Impairment;
 use tare_model::network::{Driver, Network, Protocol, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::{Error, NetworkId, Result};
 use tare_net::dns::{self, Directory, Dns};
+use tare_net::fault::{self, Cuts};
 use tare_net::firewall::{Admitted, Bridge, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
 use tare_net::link::{self, Attach, Doomed, Way};
 use tare_net::shape::{Shaped, Shaper};
 use tare_sys::netlink::{self, Socket};
 
 use super::Resolver;
-use super::fabric::{Fabric, Join};
+use super::fabric::{Cut, Fabric, Join};
+use super::faults;
 
 /// Sockets of the host's namespace that are kept when nobody uses them.
 const SOCKETS: usize = 8;
@@ -37,6 +40,8 @@ pub(crate) struct Host {
     /// The host's ends of containers' interfaces, by the endpoint.
     ends: Mutex<HashMap<String, u32>>,
     shaper: Shaper,
+    /// Opened by the first use.
+    cuts: Mutex<Option<Cuts>>,
     firewall: OnceLock<Guard>,
     opening: Mutex<()>,
     table: String,
@@ -72,6 +77,7 @@ impl Host {
             links: Mutex::default(),
             ends: Mutex::default(),
             shaper: Shaper::default(),
+            cuts: Mutex::default(),
             firewall: OnceLock::new(),
             opening: Mutex::default(),
             table,
@@ -274,6 +280,14 @@ impl Host {
         }
     }
 
+    fn parted(&self, cuts: BTreeSet<fault::Cut>) -> Result<()> {
+        let mut known = lock(&self.cuts);
+        if known.is_none() {
+            *known = Some(Cuts::open(&self.table)?);
+        }
+        known.as_mut().map_or(Ok(()), |known| known.set(cuts))
+    }
+
     fn forget_ends(&self, joins: &[Join]) -> Vec<u32> {
         let mut ends = lock(&self.ends);
         joins.iter().filter_map(|join| ends.remove(&join.endpoint.id)).collect()
@@ -335,6 +349,23 @@ impl Fabric for Host {
         joins.iter().try_for_each(|join| {
             self.shape_one(join).map_err(|e| e.context(format!("network {}", join.network.config.name)))
         })
+    }
+
+    fn impair(&self, join: &Join, [to, from]: &[Impairment; 2], sockets: &NetworkSockets) -> Result<()> {
+        let end = lock(&self.ends).get(&join.endpoint.id).copied();
+        let Some(end) = end else { return faults::unreachable(join) };
+        self.with_socket(|host| fault::impair(host, end, to))?;
+        let mut inside = inside(sockets)?;
+        let index = fault::index(&mut inside, &join.endpoint.interface)?;
+        fault::impair(&mut inside, index, from)
+    }
+
+    fn part(&self, cuts: &[Cut]) -> Result<()> {
+        let ends = lock(&self.ends).clone();
+        let cuts = cuts
+            .iter()
+            .filter_map(|cut| Some(fault::Cut { link: *ends.get(&cut.endpoint)?, from: cut.from }));
+        self.parted(cuts.collect())
     }
 
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {
@@ -435,6 +466,11 @@ impl Fabric for Host {
             if let Err(e) = self.with_socket(|host| link::remove(host, network)).and(shapes) {
                 tracing::error!("remove network {}: {e}", network.config.name);
             }
+        }
+        if lock(&self.cuts).is_some()
+            && let Err(e) = self.parted(BTreeSet::new())
+        {
+            tracing::error!("take network faults away: {e}");
         }
         if let Some(firewall) = self.opened()
             && let Err(e) = firewall.remove()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tare_model::container::{ContainerConfig, NetworkMode};
-use tare_model::network::{EndpointConfig, GatewayMode, Network};
+use tare_model::network::{Driver, EndpointConfig, GatewayMode, Network};
 use tare_model::shaping::Shaping;
 use tare_model::{Error, Result};
 
@@ -74,6 +74,26 @@ pub(crate) fn default_routes(on: &[(&Network, i64)]) -> (Option<usize>, Option<u
             .map(|(at, _)| at)
     };
     (best(true), best(false))
+}
+
+/// A container can be so on a network.
+///
+/// # Errors
+/// `Unsupported` and `InvalidInput`, naming the setting.
+pub(crate) fn endpoint(network: &Network, config: &EndpointConfig) -> Result<()> {
+    let (name, driver) = (&network.config.name, network.config.driver);
+    if !config.link_local.is_empty() {
+        return Err(Error::unsupported(format!(
+            "network {name}: LinkLocalIPs (--link-local-ip): containers send from the addresses that their networks give them; \
+             ask for one of those with --ip or --ip6"
+        )));
+    }
+    if config.mac.is_some() && driver == Driver::Ipvlan {
+        return Err(Error::invalid(format!(
+            "network {name}: MacAddress (--mac-address): interfaces of an ipvlan network have the MAC of the host's link"
+        )));
+    }
+    Ok(())
 }
 
 /// Limits can be had on these networks.
@@ -204,6 +224,20 @@ mod tests {
         assert!(shaping(&rate, &[&plain]).is_ok() && shaping(&share, &[&plain, &rated]).is_ok());
         for (limits, on) in [(&rate, vec![]), (&rate, vec![&plain, &parent]), (&share, vec![&plain])] {
             assert!(shaping(limits, &on).is_err(), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_cannot_have_is_refused_by_name() {
+        let mut net = network("lan", &[]);
+        let local = EndpointConfig { link_local: vec!["169.254.1.1".parse().unwrap()], ..Default::default() };
+        let mac = EndpointConfig { mac: Some("02:42:00:00:00:09".parse().unwrap()), ..Default::default() };
+        for driver in [Driver::Bridge, Driver::Macvlan, Driver::Ipvlan] {
+            net.config.driver = driver;
+            let why = endpoint(&net, &local).unwrap_err();
+            assert!(why.message().contains("--link-local-ip"), "{why}");
+            assert_eq!(endpoint(&net, &mac).is_ok(), driver != Driver::Ipvlan, "{driver:?}");
+            assert!(endpoint(&net, &EndpointConfig::default()).is_ok());
         }
     }
 

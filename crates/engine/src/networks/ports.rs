@@ -36,39 +36,45 @@ pub(super) struct Target<'a> {
     pub(super) host: Option<IpAddr>,
 }
 
-/// Why ports cannot be had.
-#[derive(Debug)]
-pub(super) struct Refused {
-    error: Error,
-    /// A program of the host's has this one.
-    others: Option<(Protocol, SocketAddr)>,
-}
-
-/// Why one port cannot be had.
+/// Why a port cannot be tried further.
 enum Refusal {
-    Taken(Refused),
+    Taken(Unavailable),
     Failed(Error),
 }
 
-// === impl Refused ===
+/// Why something could not be taken.
+#[derive(Debug)]
+pub(super) enum Unavailable {
+    /// A program of the host's has this port. Which one is found out by [`Unavailable::told`], behind no lock: it takes a walk
+    /// through all processes.
+    Held(Protocol, SocketAddr),
+    /// Everything else.
+    Other(Error),
+}
 
-impl Refused {
-    /// The error. Who has the port is looked for among all processes: not where somebody waits for a lock.
-    pub(super) fn tell(self) -> Error {
-        match self.others {
-            Some((protocol, address)) => {
+// === impl Unavailable ===
+
+impl Unavailable {
+    /// The same for people. **Reads all of /proc.**
+    pub(super) fn told(self) -> Error {
+        match self {
+            Self::Held(protocol, address) => {
                 let who = super::holder::of(protocol, address);
-                Error::new(self.error.kind(), format!("{} by {who}", self.error.message()))
+                Error::conflict(format!("{} by {who}", allocated(address)))
             }
-            None => self.error,
+            Self::Other(e) => e,
         }
     }
 }
 
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self { error, others: None }
+impl From<Error> for Unavailable {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
     }
+}
+
+fn allocated(address: SocketAddr) -> String {
+    format!("Bind for {address} failed: port is already allocated")
 }
 
 // === impl Ports ===
@@ -83,7 +89,7 @@ impl Ports {
         bindings: &[PortBinding],
         target: &Target<'_>,
         fabric: &dyn Fabric,
-    ) -> std::result::Result<Vec<Published>, Refused> {
+    ) -> std::result::Result<Vec<Published>, Unavailable> {
         let mut all = Vec::new();
         for binding in bindings {
             match self.take_one(binding, target, fabric) {
@@ -102,7 +108,7 @@ impl Ports {
         binding: &PortBinding,
         target: &Target<'_>,
         fabric: &dyn Fabric,
-    ) -> std::result::Result<Vec<Published>, Refused> {
+    ) -> std::result::Result<Vec<Published>, Unavailable> {
         let pairs = pairs(binding, target)?;
         let (candidates, asked) = self.candidates(binding, fabric);
         let mut last = None;
@@ -115,10 +121,11 @@ impl Ports {
         }
         Err(match last {
             Some(why) if asked == 1 => why,
-            _ => Refused::from(Error::conflict(format!(
+            _ => Error::conflict(format!(
                 "all ports are allocated: none of {}-{}/{} is free",
                 binding.host_ports.0, binding.host_ports.1, binding.protocol
-            ))),
+            ))
+            .into(),
         })
     }
 
@@ -150,11 +157,10 @@ impl Ports {
         let mut held = Vec::new();
         for (host, _) in pairs {
             let socket = SocketAddr::new(*host, port);
-            let failed = format!("Bind for {socket} failed: port is already allocated");
             let others = self.held.get(&(protocol, port)).into_iter().flatten();
             if let Some(other) = others.into_iter().find(|other| overlap(other.host, *host)) {
-                let error = Error::conflict(format!("{failed} by container {}", other.name));
-                return Err(Refusal::Taken(error.into()));
+                let why = format!("{} by container {}", allocated(socket), other.name);
+                return Err(Refusal::Taken(Error::conflict(why).into()));
             }
             match fabric.hold(protocol, socket) {
                 Ok(fd) => held.push(Held {
@@ -164,8 +170,7 @@ impl Ports {
                     socket: fd,
                 }),
                 Err(e) if e.kind() == Io::AddrInUse => {
-                    let others = Some((protocol, socket));
-                    return Err(Refusal::Taken(Refused { error: Error::conflict(failed), others }));
+                    return Err(Refusal::Taken(Unavailable::Held(protocol, socket)));
                 }
                 Err(e) if e.kind() == Io::AddrNotAvailable => {
                     let why = format!("cannot publish on {socket}: the host has no address {host}");

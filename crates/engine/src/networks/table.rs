@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tare_model::fault::{Fault, Peer};
 use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, Pool};
+use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, ContainerName, Error, NetworkId, Result};
 use tare_net::addresses::{Addresses, Family, mac_of};
 
-use super::fabric::{Fabric, Join};
-use super::ports::{Ports, Refused, Target};
+use super::fabric::{Cut, Fabric, Join};
+use super::ports::{Ports, Target, Unavailable};
 use super::{Attached, Attachment, Party, bindings, forbidden, plan};
 use crate::api::network::{Member, NetworkView, PoolUsage};
 use crate::work;
@@ -20,6 +22,8 @@ pub(super) struct Table {
     networks: HashMap<NetworkId, Entry>,
     names: BTreeMap<String, NetworkId>,
     pub(super) ports: Ports,
+    /// Faults of running containers that have any.
+    faults: BTreeMap<ContainerId, Vec<Fault>>,
 }
 
 /// One network.
@@ -30,14 +34,26 @@ pub(super) struct Entry {
     /// It is being removed.
     is_going: bool,
     addresses: Addresses,
-    members: BTreeMap<ContainerId, (ContainerName, Endpoint)>,
+    members: BTreeMap<ContainerId, Seat>,
+}
+
+/// A container on a network.
+struct Seat {
+    name: ContainerName,
+    endpoint: Endpoint,
+    shaping: Shaping,
 }
 
 // === impl Table ===
 
 impl Table {
     pub(super) fn new(networks: Vec<Network>) -> Self {
-        let mut table = Self { networks: HashMap::new(), names: BTreeMap::new(), ports: Ports::default() };
+        let mut table = Self {
+            networks: HashMap::new(),
+            names: BTreeMap::new(),
+            ports: Ports::default(),
+            faults: BTreeMap::new(),
+        };
         for network in networks {
             let name = network.config.name.clone();
             if let Err(e) = table.insert(Arc::new(network)) {
@@ -134,9 +150,8 @@ impl Table {
             return Err(forbidden(format!("{name} is a pre-defined network and cannot be removed")));
         }
         if !entry.members.is_empty() {
-            let member = |(id, (name, _)): (&ContainerId, &(ContainerName, Endpoint))| {
-                format!("name:\"{name}\" id:\"{}\"", id.short())
-            };
+            let member =
+                |(id, seat): (&ContainerId, &Seat)| format!("name:\"{}\" id:\"{}\"", seat.name, id.short());
             let members: Vec<String> = entry.members.iter().map(member).collect();
             return Err(forbidden(format!(
                 "error while removing network: network {name} has active endpoints ({})",
@@ -162,15 +177,15 @@ impl Table {
         party: Party<'_>,
         asked: &[(String, EndpointConfig)],
         fabric: &dyn Fabric,
-    ) -> std::result::Result<Attached, Refused> {
+    ) -> std::result::Result<Attached, Unavailable> {
         let mut attached = Attached::default();
-        let given = self.take_addresses(party, asked, &mut attached);
-        let taken = given.map_err(Refused::from).and_then(|()| {
-            let bindings = bindings(party)?;
-            let published = self.publish(party, &bindings, &attached, fabric)?;
-            attached.published = published;
-            Ok(())
-        });
+        let taken =
+            self.take_addresses(party, asked, &mut attached).map_err(Unavailable::from).and_then(|()| {
+                let bindings = bindings(party)?;
+                let published = self.publish(party, &bindings, &attached, fabric)?;
+                attached.published = published;
+                Ok(())
+            });
         match taken {
             Ok(()) => Ok(attached),
             Err(e) => {
@@ -209,6 +224,7 @@ impl Table {
         interface: String,
     ) -> Result<Attachment> {
         let entry = self.networks.get_mut(network).ok_or_else(|| Error::not_found("network not found"))?;
+        plan::endpoint(&entry.network, config)?;
         let name = &entry.network.config.name;
         if entry.is_going {
             return Err(Error::conflict(format!("network {name} is being removed")));
@@ -226,13 +242,15 @@ impl Table {
         let sysctls = plan::sysctls(&config.sysctls, &interface)?;
         let endpoint = entry.give(config, interface)?;
         let container: ContainerName = party.name.parse()?;
-        entry.members.insert(party.id.clone(), (container, endpoint.clone()));
+        let shaping = party.config.networking.shaping;
+        let seat = Seat { name: container, endpoint: endpoint.clone(), shaping };
+        entry.members.insert(party.id.clone(), seat);
         Ok(Attachment {
             aliases: config.aliases.clone(),
             links: config.links.clone(),
             sysctls,
             endpoint,
-            shaping: party.config.networking.shaping,
+            shaping,
             priority: config.gateway_priority,
             default_routes: (false, false),
         })
@@ -260,7 +278,7 @@ impl Table {
         bindings: &[tare_model::network::PortBinding],
         attached: &Attached,
         fabric: &dyn Fabric,
-    ) -> std::result::Result<Vec<tare_model::network::Published>, Refused> {
+    ) -> std::result::Result<Vec<tare_model::network::Published>, Unavailable> {
         if bindings.is_empty() {
             return Ok(Vec::new());
         }
@@ -285,8 +303,69 @@ impl Table {
         attached.joins.iter().for_each(|join| self.free(id, join));
     }
 
+    /// A network is this from now on.
+    pub(super) fn replace(&mut self, network: Arc<Network>) {
+        if let Some(entry) = self.networks.get_mut(&network.id) {
+            entry.network = network;
+        }
+    }
+
+    /// A running container has other limits.
+    pub(super) fn reshape(&mut self, id: &ContainerId, shaping: Shaping) {
+        for seat in self.networks.values_mut().filter_map(|entry| entry.members.get_mut(id)) {
+            seat.shaping = shaping;
+        }
+    }
+
+    /// All who are on a network, as far as limits are concerned.
+    pub(super) fn shaped(&self, network: &NetworkId) -> Vec<Join> {
+        let Some(entry) = self.networks.get(network) else { return Vec::new() };
+        let join = |(id, seat): (&ContainerId, &Seat)| Join {
+            container: id.clone(),
+            network: Arc::clone(&entry.network),
+            endpoint: seat.endpoint.clone(),
+            default_routes: (false, false),
+            names: Vec::new(),
+            links: Vec::new(),
+            sysctls: BTreeMap::new(),
+            shaping: seat.shaping,
+        };
+        entry.members.iter().map(join).collect()
+    }
+
+    /// These are the faults of a running container.
+    pub(super) fn set_faults(&mut self, id: &ContainerId, faults: &[Fault]) {
+        match faults {
+            [] => drop(self.faults.remove(id)),
+            faults => drop(self.faults.insert(id.clone(), faults.to_vec())),
+        }
+    }
+
+    /// Some container is cut off from something.
+    pub(super) fn is_anybody_apart(&self) -> bool {
+        self.faults.values().flatten().any(|fault| !fault.partition.is_empty())
+    }
+
+    /// Where frames are to be dropped, for all faults of all containers.
+    pub(super) fn cuts(&self) -> Vec<Cut> {
+        let mut cuts = Vec::new();
+        for (id, faults) in &self.faults {
+            for fault in faults {
+                let networks = self.networks.values().filter(|entry| fault.is_on(&entry.network.id));
+                for (entry, own) in networks.filter_map(|entry| Some((entry, entry.endpoint(id)?))) {
+                    let cut = |peer: &Peer| entry.cut(own, peer);
+                    cuts.extend(fault.partition.iter().flat_map(cut));
+                }
+            }
+        }
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts
+    }
+
     /// It has ended. Its addresses are not free yet.
     pub(super) fn leave(&mut self, id: &ContainerId, attached: &Attached) {
+        self.faults.remove(id);
         for join in &attached.joins {
             if let Some(entry) = self.networks.get_mut(&join.endpoint.network) {
                 entry.members.remove(id);
@@ -298,7 +377,7 @@ impl Table {
     pub(super) fn free(&mut self, id: &ContainerId, join: &Attachment) {
         let Some(entry) = self.networks.get_mut(&join.endpoint.network) else { return };
         // It may be there again, by another start.
-        if entry.members.get(id).is_some_and(|(_, endpoint)| endpoint.id == join.endpoint.id) {
+        if entry.members.get(id).is_some_and(|seat| seat.endpoint.id == join.endpoint.id) {
             entry.members.remove(id);
         }
         for address in &join.endpoint.addresses {
@@ -324,23 +403,25 @@ impl Table {
                 }
             }
             if let Ok(name) = name.parse() {
-                entry.members.insert(id.clone(), (name, endpoint.clone()));
+                let seat = Seat { name, endpoint: endpoint.clone(), shaping: join.shaping };
+                entry.members.insert(id.clone(), seat);
             }
         }
         self.ports.adopt(&attached.published, id, name, fabric);
+        self.set_faults(id, &attached.faults);
     }
 
     pub(super) fn rename(&mut self, id: &ContainerId, name: &str) {
         let Ok(parsed) = name.parse::<ContainerName>() else { return };
         let members = self.networks.values_mut().filter_map(|entry| entry.members.get_mut(id));
-        members.for_each(|(old, _)| parsed.clone_into(old));
+        members.for_each(|seat| parsed.clone_into(&mut seat.name));
         self.ports.rename(id, name);
     }
 
     pub(super) fn joins(&self, id: &ContainerId, attached: &Attached) -> Vec<Join> {
         let join = |join: &Attachment| {
             let entry = self.get(&join.endpoint.network)?;
-            let name = entry.members.get(id).map(|(name, _)| name.as_str().to_owned());
+            let name = entry.members.get(id).map(|seat| seat.name.as_str().to_owned());
             let own = name.into_iter().chain([id.short().to_owned()]);
             let split = |link: &String| {
                 let (container, alias) = link.split_once(':').unwrap_or((link, link));
@@ -365,15 +446,37 @@ impl Table {
 
 impl Entry {
     fn view(&self) -> NetworkView {
-        let member = |(id, (name, endpoint)): (&ContainerId, &(ContainerName, Endpoint))| Member {
+        let member = |(id, seat): (&ContainerId, &Seat)| Member {
             container: id.clone(),
-            name: name.clone(),
-            endpoint: endpoint.clone(),
+            name: seat.name.clone(),
+            endpoint: seat.endpoint.clone(),
         };
         NetworkView {
             network: Network::clone(&self.network),
             containers: self.members.iter().map(member).collect(),
             usage: self.network.pools.iter().map(|pool| self.usage(pool)).collect(),
+        }
+    }
+
+    fn endpoint(&self, id: &ContainerId) -> Option<&Endpoint> {
+        self.members.get(id).map(|seat| &seat.endpoint)
+    }
+
+    /// Where frames are dropped so that nothing passes here between an endpoint and a peer: each end hears nothing of the
+    /// other, not even what is sent to all.
+    fn cut(&self, own: &Endpoint, peer: &Peer) -> Vec<Cut> {
+        match peer {
+            Peer::Network { id, .. } if *id == self.network.id => {
+                vec![Cut { endpoint: own.id.clone(), from: None }]
+            }
+            Peer::Network { .. } => Vec::new(),
+            Peer::Container { id, .. } => {
+                let Some(other) = self.endpoint(id) else { return Vec::new() };
+                let deaf = |to: &Endpoint, from: &Endpoint| {
+                    Some(Cut { endpoint: to.id.clone(), from: Some(from.mac?) })
+                };
+                [deaf(own, other), deaf(other, own)].into_iter().flatten().collect()
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, thread};
 
 use ipnet::IpNet;
+use tare_model::fault::Impairment;
 use tare_model::network::{Driver, Network, Protocol, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::{Error, NetworkId, Result};
@@ -32,7 +33,7 @@ use tare_sys::netlink::{self, Socket};
 use tare_sys::process::{Namespaces, setns};
 
 use super::Resolver;
-use super::fabric::{Fabric, Join};
+use super::fabric::{Cut, Fabric, Join};
 use super::host::{self, Host};
 use call::Call;
 pub(crate) use outside::MISSING;
@@ -175,6 +176,14 @@ impl Fabric for User {
 
     fn shape(&self, joins: &[Join]) -> Result<()> {
         self.world()?.inside(|host| host.shape(joins))
+    }
+
+    fn impair(&self, join: &Join, suffered: &[Impairment; 2], sockets: &NetworkSockets) -> Result<()> {
+        self.world()?.inside(|host| host.impair(join, suffered, sockets))
+    }
+
+    fn part(&self, cuts: &[Cut]) -> Result<()> {
+        self.if_known(|host| host.part(cuts))
     }
 
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {

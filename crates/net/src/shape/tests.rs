@@ -22,6 +22,7 @@ const PAYLOAD: f64 = 1448.0 / 1514.0;
 /// Long against the bytes that wait: after a loss a receiver gets what came behind it all at once.
 const WARM_UP: Duration = Duration::from_millis(1500);
 const WINDOW: Duration = Duration::from_secs(3);
+const WINDOWS: usize = 4;
 
 /// A container on a network, with sockets that were made in it.
 struct Peer {
@@ -77,11 +78,22 @@ fn stream(from: OwnedFd, to: OwnedFd, address: IpAddr) -> Stream {
     Stream { from: from.into(), to: listener.accept().unwrap().0 }
 }
 
+/// How long is measured.
+#[derive(Clone, Copy)]
+struct Pace {
+    warm_up: Duration,
+    window: Duration,
+}
+
+const PACE: Pace = Pace { warm_up: WARM_UP, window: WINDOW };
+
+/// Bytes per second in frames that each stream carries while all send what they can. Of several windows one has to fit: other
+/// programs that have the processors spoil one, a wrong rate all of them.
+#[track_caller]
 #[expect(clippy::disallowed_methods, reason = "speed is measured over time")]
-/// Bytes per second in frames that each stream carries while all send what they can.
-fn speeds<const N: usize>(streams: [&Stream; N]) -> [f64; N] {
+fn measure<const N: usize>(streams: [&Stream; N], pace: Pace, fits: impl Fn([f64; N]) -> bool) {
     let counts: [AtomicU64; N] = std::array::from_fn(|_| AtomicU64::new(0));
-    thread::scope(|scope| {
+    let fitted = thread::scope(|scope| {
         for (stream, count) in streams.iter().zip(&counts) {
             scope.spawn(move || while (&stream.from).write(&[7; 16 << 10]).is_ok() {});
             scope.spawn(move || {
@@ -92,23 +104,50 @@ fn speeds<const N: usize>(streams: [&Stream; N]) -> [f64; N] {
             });
         }
         let read = || counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-        thread::sleep(WARM_UP);
-        let (before, started) = (read(), Instant::now());
-        thread::sleep(WINDOW);
-        let (after, took) = (read(), started.elapsed().as_secs_f64());
+        let mut found = Vec::new();
+        thread::sleep(pace.warm_up);
+        let fitted = (0..WINDOWS).any(|_| {
+            let (before, started) = (read(), Instant::now());
+            thread::sleep(pace.window);
+            let (after, took) = (read(), started.elapsed().as_secs_f64());
+            let speeds = std::array::from_fn(|at| (after[at] - before[at]) as f64 / took / PAYLOAD);
+            println!("{speeds:.0?} bytes/s");
+            found.push(speeds);
+            fits(speeds)
+        });
         for stream in streams {
             let _ = stream.from.shutdown(Shutdown::Both);
             let _ = stream.to.shutdown(Shutdown::Both);
         }
-        std::array::from_fn(|at| (after[at] - before[at]) as f64 / took / PAYLOAD)
-    })
+        if fitted { Ok(()) } else { Err(found) }
+    });
+    if let Err(found) = fitted {
+        panic!("none of these is as it should be, in bytes/s: {found:.0?}");
+    }
+}
+
+/// Within 5 per cent.
+fn is_near(measured: f64, wanted: f64) -> bool {
+    (measured / wanted - 1.0).abs() <= 0.05
 }
 
 #[track_caller]
-fn is_near(measured: f64, wanted: f64, tolerance: f64) {
-    println!("{measured:.0} of {wanted:.0} bytes/s: {:+.2} %", (measured / wanted - 1.0) * 100.0);
-    let error = (measured / wanted - 1.0).abs();
-    assert!(error <= tolerance, "{measured:.0} bytes/s is not {wanted:.0} within {tolerance}");
+fn are_near<const N: usize>(streams: [&Stream; N], wanted: [f64; N]) {
+    measure(streams, PACE, |found| found.iter().zip(wanted).all(|(found, wanted)| is_near(*found, wanted)));
+}
+
+#[track_caller]
+fn is_free(stream: &Stream) {
+    measure([stream], PACE, |[found]| found > 50e6);
+}
+
+/// Both together have 10 MB, and the first one so many per cent of it, within three points.
+#[track_caller]
+fn is_split(streams: [&Stream; 2], percent: f64) {
+    measure(streams, PACE, |[first, second]| {
+        let sum = first + second;
+        is_near(sum, 10e6) && (first / sum * 100.0 - percent).abs() <= 3.0
+    });
 }
 
 fn to(peer: &mut Peer) -> Stream {
@@ -127,15 +166,57 @@ fn caps_hold_in_both_directions_and_change_while_it_runs() {
         let gateway = net.gateway(Family::V4);
         let mut one = Peer::new(&mut net, 1);
         one.shape(&shaper, &net, "in=40mbit,out=5MB", None);
-        is_near(speeds([&to(&mut one)])[0], 5e6, 0.05);
-        is_near(speeds([&out_of(&mut one, gateway)])[0], 5e6, 0.05);
+        are_near([&to(&mut one)], [5e6]);
+        are_near([&out_of(&mut one, gateway)], [5e6]);
         one.shape(&shaper, &net, "in=200mbit,out=4MB", None);
-        is_near(speeds([&to(&mut one)])[0], 25e6, 0.05);
-        is_near(speeds([&out_of(&mut one, gateway)])[0], 4e6, 0.05);
+        are_near([&to(&mut one)], [25e6]);
+        are_near([&out_of(&mut one, gateway)], [4e6]);
         one.shape(&shaper, &net, "in=1MB", None);
-        assert!(speeds([&out_of(&mut one, gateway)])[0] > 50e6, "a limit was taken away");
+        is_free(&out_of(&mut one, gateway)); // a limit was taken away
         one.shape(&shaper, &net, "", None);
-        assert!(speeds([&to(&mut one)])[0] > 50e6, "all limits were taken away");
+        is_free(&to(&mut one)); // all limits were taken away
+    });
+}
+
+#[test]
+fn slow_caps_hold_too() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let gateway = net.gateway(Family::V4);
+        let mut one = Peer::new(&mut net, 1);
+        one.shape(&shaper, &net, "in=1MB,out=250kB", None);
+        // Long against a packet as large as the kernel makes them. One after the other: answers to what comes in wait behind
+        // what goes out.
+        let pace = Pace { warm_up: Duration::from_secs(2), window: Duration::from_secs(8) };
+        measure([&to(&mut one)], pace, |[inward]| is_near(inward, 1e6));
+        measure([&out_of(&mut one, gateway)], pace, |[outward]| is_near(outward, 250e3));
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a burst is what a pause leaves")]
+fn a_burst_passes_at_once_after_a_pause() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let mut one = Peer::new(&mut net, 1);
+        let mut took = |rates: &str| {
+            one.shape(&shaper, &net, rates, None);
+            let stream = to(&mut one);
+            thread::sleep(Duration::from_millis(1200));
+            let started = Instant::now();
+            let mut got = vec![0; 800_000];
+            thread::scope(|scope| {
+                let from = &stream.from;
+                scope.spawn(move || (&*from).write_all(&[7; 800_000]).unwrap());
+                (&stream.to).read_exact(&mut got).unwrap();
+            });
+            started.elapsed()
+        };
+        let without = took("in=1MB");
+        assert!(without >= Duration::from_millis(600), "{without:?}");
+        // A busy machine makes it slower, never faster.
+        let with = (0..3).map(|_| took("in=1MB,burst=4MB")).min().unwrap();
+        assert!(with < Duration::from_millis(300), "{with:?}");
     });
 }
 
@@ -153,18 +234,12 @@ fn eighty_twenty_holds_and_an_idle_partner_lends_everything() {
         let (mut one, mut two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
         one.shape(&shaper, &net, "", Some(80));
         two.shape(&shaper, &net, "", Some(20));
-        let split = |speeds: [f64; 2], percent: f64| {
-            let sum = speeds[0] + speeds[1];
-            println!("split {:.2} of {percent}", speeds[0] / sum * 100.0);
-            is_near(sum, 10e6, 0.05);
-            assert!((speeds[0] / sum * 100.0 - percent).abs() <= 3.0, "{speeds:?}");
-        };
-        split(speeds([&to(&mut one), &to(&mut two)]), 80.0);
-        split(speeds([&out_of(&mut one, gateway), &out_of(&mut two, gateway)]), 80.0);
-        is_near(speeds([&to(&mut two)])[0], 10e6, 0.05);
-        is_near(speeds([&out_of(&mut two, gateway)])[0], 10e6, 0.05);
+        is_split([&to(&mut one), &to(&mut two)], 80.0);
+        is_split([&out_of(&mut one, gateway), &out_of(&mut two, gateway)], 80.0);
+        are_near([&to(&mut two)], [10e6]);
+        are_near([&out_of(&mut two, gateway)], [10e6]);
         one.shape(&shaper, &net, "", Some(20));
-        split(speeds([&to(&mut one), &to(&mut two)]), 50.0);
+        is_split([&to(&mut one), &to(&mut two)], 50.0);
     });
 }
 
@@ -179,16 +254,13 @@ fn a_networks_own_rate_changes_while_it_is_divided() {
             net.network.config.bridge.rates = rates.parse().unwrap();
             one.shape(&shaper, &net, "in=6MB", Some(80));
             two.shape(&shaper, &net, "", Some(20));
-            let found = speeds([&to(&mut one), &to(&mut two)]);
-            for at in [0, 1] {
-                is_near(found[at], both[at], 0.05);
-            }
+            are_near([&to(&mut one), &to(&mut two)], both);
         }
         net.network.config.bridge.rates = Default::default();
         one.shape(&shaper, &net, "in=6MB", Some(80));
         two.shape(&shaper, &net, "", Some(20));
-        is_near(speeds([&to(&mut one)])[0], 6e6, 0.05);
-        assert!(speeds([&to(&mut two)])[0] > 50e6, "there is no limit any more");
+        are_near([&to(&mut one)], [6e6]);
+        is_free(&to(&mut two)); // there is no limit any more
     });
 }
 
@@ -200,11 +272,7 @@ fn what_an_idle_third_leaves_is_borrowed_by_shares() {
         idle.shape(&shaper, &net, "", Some(900));
         one.shape(&shaper, &net, "", Some(80));
         two.shape(&shaper, &net, "", Some(20));
-        let [first, second] = speeds([&to(&mut one), &to(&mut two)]);
-        is_near(first + second, 10e6, 0.05);
-        let percent = first / (first + second) * 100.0;
-        println!("split {percent:.2} of 80");
-        assert!((percent - 80.0).abs() <= 3.0, "{first:.0} and {second:.0} bytes/s");
+        is_split([&to(&mut one), &to(&mut two)], 80.0);
     });
 }
 
@@ -215,9 +283,7 @@ fn a_limit_of_its_own_leaves_the_rest_to_the_others() {
         let (mut one, mut two) = (Peer::new(&mut net, 1), Peer::new(&mut net, 2));
         one.shape(&shaper, &net, "in=2MB", Some(80));
         two.shape(&shaper, &net, "", Some(20));
-        let [first, second] = speeds([&to(&mut one), &to(&mut two)]);
-        is_near(first, 2e6, 0.05);
-        is_near(second, 8e6, 0.05);
+        are_near([&to(&mut one), &to(&mut two)], [2e6, 8e6]);
     });
 }
 
@@ -242,7 +308,7 @@ fn another_shaper_finds_or_makes_what_should_be_there() {
         later.restore(&mut host(), &net.network, &[one.shaped(&net, &shaping)]).unwrap();
         let after = ids(&net);
         assert_eq!((before.len(), after.len()), (6, 4), "{before:x?} {after:x?}");
-        is_near(speeds([&to(&mut one)])[0], 8e6, 0.05);
+        are_near([&to(&mut one)], [8e6]);
         // Everything was taken away behind its back.
         let device = link::find(&mut host(), &mark::shaper(&net.network)).unwrap().index;
         link::delete(&mut host(), device).unwrap();
@@ -250,7 +316,7 @@ fn another_shaper_finds_or_makes_what_should_be_there() {
         let last = Shaper::default();
         last.restore(&mut host(), &net.network, &[one.shaped(&net, &shaping)]).unwrap();
         assert_eq!(ids(&net), after);
-        is_near(speeds([&to(&mut one)])[0], 8e6, 0.05);
+        are_near([&to(&mut one)], [8e6]);
     });
 }
 

@@ -88,6 +88,21 @@ fn who_shares_with_one_on_the_hosts_network_is_on_it_too() {
     assert!(!links("bridge").contains("mark0"));
     engine.outside(["ip", "link", "delete", "mark0"]).ok();
     engine.tare(["network", "connect", "bridge", "host"]).fails(1);
+    let shown = engine.get("/networks/host").expect(200)["Containers"].clone();
+    let names: Vec<&str> =
+        shown.as_object().unwrap().values().filter_map(|one| one["Name"].as_str()).collect();
+    assert_eq!(names, ["host"], "who is on the machine's own network is seen there");
+}
+
+#[test]
+fn what_no_network_gives_is_refused_by_name() {
+    let engine = Engine::apart();
+    engine.tare(["network", "create", "front"]).ok();
+    let flags = ["create", "--network", "front", "--link-local-ip", "169.254.1.1", BUSYBOX, "true"];
+    if ours() {
+        let refused = engine.tare(flags).fails(125);
+        assert!(refused.contains("--link-local-ip"), "{refused}");
+    }
 }
 
 #[test]

@@ -99,6 +99,31 @@ fn shares_divide_a_networks_rate_and_idle_ones_lend_theirs() {
 }
 
 #[test]
+fn a_networks_own_rate_changes_while_it_is_divided_and_outlives_the_daemon() {
+    let mut engine = Engine::apart();
+    engine.tare(["network", "create", "front"]).ok();
+    for name in ["one", "two"] {
+        server(&engine, name, &["--network", "front"]);
+    }
+    let update = |engine: &Engine, rate: &str| {
+        assert_eq!(engine.tare(["network", "update", "--rate", rate, "front"]).ok(), "front");
+    };
+    update(&engine, "in=8MB");
+    is_near(speed(&engine, "one", "two"), 8e6);
+    update(&engine, "in=4MB");
+    is_near(speed(&engine, "one", "two"), 4e6);
+    let option = ["network", "inspect", "-f", "{{index .Options \"tare.network.rate\"}}", "front"];
+    assert_eq!(engine.tare(option).ok(), "in=4000000B");
+    engine.kill_daemon();
+    engine.start_daemon();
+    is_near(speed(&engine, "two", "one"), 4e6);
+    update(&engine, "in=none");
+    assert!(speed(&engine, "one", "two") > 2e7, "there is no limit any more");
+    let refused = engine.tare(["network", "update", "--rate", "in=1MB", "host"]).fails(1);
+    assert!(refused.contains("need the bridge driver"), "{refused}");
+}
+
+#[test]
 fn what_cannot_be_limited_is_refused_by_name() {
     let engine = Engine::apart();
     let refused = |flags: &[&str]| {

@@ -42,6 +42,7 @@ fn running() -> ContainerView {
         endpoints: [("front".to_owned(), endpoint)].into(),
         published: vec![published("0.0.0.0", 8080, 80), published("::", 8080, 80)],
         sandbox: Some("/run/tare/netns/x".into()),
+        faults: Vec::new(),
     });
     view.state.status = Status::Running;
     Arc::make_mut(&mut view.fixed).process.exposed_ports = vec!["443/tcp".into(), "80/tcp".into()];
