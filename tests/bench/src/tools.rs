@@ -24,7 +24,7 @@ impl Tools {
         Tools { root: debs::unpacked("traffic", &["iperf3", "wrk", "dnsperf", "nginx-light"]) }
     }
 
-    /// A command line that runs one of them on the host, with the second core left to who serves.
+    /// A command line that runs one of them on a core of the host.
     pub(crate) fn words(&self, core: u8, line: &str) -> Done<Vec<String>> {
         let mut words = line.split(' ');
         let program = self.find(words.next().unwrap_or_default())?;
