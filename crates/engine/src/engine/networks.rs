@@ -30,14 +30,14 @@ impl Engine {
     /// `NotFound` ("network x not found"), `InvalidInput` for a prefix of several ids.
     pub fn network(&self, key: &str) -> Result<NetworkView> {
         let mut view = self.core.networks.get(key)?;
-        let is_bare = |mode: &NetworkMode| match view.network.config.driver {
-            Driver::Host => *mode == NetworkMode::Host,
-            Driver::None => *mode == NetworkMode::None,
-            _ => false,
+        let bare = match view.network.config.driver {
+            Driver::Host => NetworkMode::Host,
+            Driver::None => NetworkMode::None,
+            _ => return Ok(view),
         };
-        // They have nothing there that would have to be remembered.
+        // Who is there has nothing there that would have to be remembered.
         let all = self.list(&ListFilter::default())?.into_iter();
-        let on = all.filter(|one| is_bare(&one.fixed.config.namespaces.network));
+        let on = all.filter(|one| one.fixed.config.namespaces.network == bare);
         let network = view.network.id.clone();
         let member = |one: ContainerView| Member {
             container: one.id,

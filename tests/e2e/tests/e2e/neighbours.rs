@@ -28,14 +28,24 @@ const ADVERTISEMENT: [u8; 48] = {
     packet
 };
 
+/// Index of a link of the calling thread's namespace, once its link-local address is known to be nobody else's: a router sends
+/// from no other.
+fn index(link: &str) -> Option<u32> {
+    const LINK_LOCAL: &str = "20";
+    const TENTATIVE: u32 = 0x40;
+    let number = |text: &str| u32::from_str_radix(text, 16).expect("a number");
+    let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("IPv6");
+    addresses.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, index, _, scope, flags, name] = fields.as_slice() else { return None };
+        let fits = *name == link && *scope == LINK_LOCAL && number(flags) & TENTATIVE == 0;
+        fits.then(|| number(index))
+    })
+}
+
 /// Sends an advertisement by a link of the calling thread's namespace to all nodes on it.
 fn advertise(link: &str) {
-    let index = std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("IPv6");
-    let of = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.last() == Some(&link)).then(|| u32::from_str_radix(fields[1], 16).expect("a number"))
-    };
-    let index = index.lines().find_map(of).expect("the link has an address of IPv6");
+    let index = wait::until(wait::PATIENCE, || index(link)).expect("the link has an address of IPv6");
     let raw = socket(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6)).expect("a raw socket");
     sockopt::set_ipv6_multicast_hops(&raw, 255).expect("hops");
     let all = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, index);
@@ -76,7 +86,7 @@ fn row_128_a_container_is_nobodys_router() {
     // The same from where it may come.
     lan.inside(|| advertise("lan"));
     let learnt = || host().contains("2001:db8:bad:").then_some(());
-    wait::until(wait::PATIENCE, learnt).expect("the packet is a good one");
+    assert!(wait::until(wait::PATIENCE, learnt).is_some(), "the packet is a good one: {}", host());
     assert_eq!(peer(), before.1);
 }
 
