@@ -301,6 +301,21 @@ pub fn fexecve(file: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Errno
     last_errno()
 }
 
+/// Has the process that `command` starts killed when the thread that starts it ends, also by SIGKILL. A program that
+/// gains rights or changes its user forgets this: see
+/// [PR_SET_PDEATHSIG(2const)](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html).
+pub fn ends_with_this_thread(command: &mut std::process::Command) -> &mut std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let parent = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // One that has ended before that tells nobody.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(ask) }
+}
+
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }
@@ -422,6 +437,15 @@ mod tests {
     #[test]
     fn executing_what_is_not_there_returns_the_reason() {
         assert_eq!(execve(c"/no/such/program", &[], &[]), Errno::NOENT);
+    }
+
+    #[test]
+    fn a_command_ends_with_the_thread_that_started_it() {
+        let started =
+            || ends_with_this_thread(std::process::Command::new("sleep").arg("1000")).spawn().unwrap();
+        let mut child = std::thread::spawn(started).join().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tare_model::{Error, Result};
+use tare_sys::process::ends_with_this_thread;
 
 /// What to do where there is no pasta.
 pub(crate) const MISSING: &str = "this engine is an ordinary user's and has the networks \"none\" and \"host\" only: for others it \
@@ -111,19 +112,20 @@ pub(super) fn first(news: &Receiver<News>) -> Result<()> {
     Err(Error::system("pasta, which connects containers with the network, has set up no link in ten seconds"))
 }
 
-/// The namespace is its standard input: of another process's it may not open the file. Nothing of the host's is within reach
-/// of containers by it: no loopback, no ports.
+/// It ends with the calling thread, which is in [`keep`] for as long as the keeper lives: nobody else would end the pasta of a
+/// keeper that was killed. The namespace is its standard input: of another process's it may not open the file. Nothing of the
+/// host's is within reach of containers by it: no loopback, no ports.
 fn start(pasta: &Path, namespace: &OwnedFd) -> Result<(Child, Arc<Mutex<String>>)> {
     let failed = |e: std::io::Error| Error::system(format!("{}: {e}", pasta.display()));
-    let mut child = Command::new(pasta)
+    let mut command = Command::new(pasta);
+    command
         .args(["--foreground", "--quiet", "--config-net", "--no-map-gw"])
         .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"])
         .args(["--netns", "/proc/self/fd/0"])
         .stdin(Stdio::from(namespace.try_clone().map_err(failed)?))
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+        .stderr(Stdio::piped());
+    let mut child = ends_with_this_thread(&mut command).spawn().map_err(failed)?;
     let words = Arc::new(Mutex::new("it said nothing".to_owned()));
     if let Some(stderr) = child.stderr.take() {
         let last = Arc::clone(&words);
