@@ -13,6 +13,7 @@ use crate::cmd::Cmd;
 use crate::debs;
 use crate::engine::program;
 use crate::leftovers::Traces;
+use crate::space::{NEIGHBOUR, NEIGHBOUR6, Space};
 use crate::wait;
 
 /// The user's id and group; nobody's on any machine.
@@ -48,6 +49,8 @@ pub struct User {
     has_pasta: bool,
     /// A cgroup that is the user's to divide.
     group: Option<PathBuf>,
+    /// The machine's network, if it is not the one that the test has.
+    space: Option<Space>,
 }
 
 impl User {
@@ -108,7 +111,27 @@ impl User {
         let device = makedev(10, 200);
         mknodat(CWD, &tun, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device).expect("mknod");
         open(&tun, 0o666);
-        User { dir, has_tools, has_pasta: true, group: None }
+        User { dir, has_tools, has_pasta: true, group: None, space: None }
+    }
+
+    /// One on a machine of its own, and another machine on a LAN with it, to which it sends what is for elsewhere and where it
+    /// asks for names. That one has to go before the user does.
+    pub fn on_a_lan() -> (User, Space) {
+        let mut user = User::new();
+        let here = Space::new();
+        let neighbour = here.neighbour();
+        here.sh(&format!("ip route add default via {NEIGHBOUR}; ip -6 route add default via {NEIGHBOUR6}"));
+        let names = user.dir().join("etc/resolv.conf");
+        // It may be a link to a file of the machine's.
+        fs::remove_file(&names).expect("the machine's resolv.conf");
+        fs::write(names, format!("nameserver {NEIGHBOUR}\n")).expect("writes");
+        user.space = Some(here);
+        (user, neighbour)
+    }
+
+    /// The machine's network of a user [`User::on_a_lan`].
+    pub fn space(&self) -> &Space {
+        self.space.as_ref().expect("a user on a LAN")
     }
 
     /// The same, without pasta.
@@ -147,7 +170,7 @@ impl User {
         // The machine's own must not help out.
         let others = if self.has_tools { ":/usr/sbin:/usr/bin:/sbin:/bin" } else { "" };
         let group = self.group.as_ref().map_or_else(String::new, |group| group.display().to_string());
-        Cmd::new("unshare")
+        self.on_its_machine("unshare")
             .args(["--mount", "--propagation=private", "sh", "-c", ENTER, "sh"])
             .args([self.dir(), programs])
             .args([tools, pasta, group, UID.to_string()])
@@ -158,6 +181,10 @@ impl User {
                 format!("XDG_RUNTIME_DIR={at}/run"),
             ])
             .args(words)
+    }
+
+    fn on_its_machine(&self, program: &str) -> Cmd {
+        self.space.as_ref().map_or_else(|| Cmd::new(program), |space| space.run([program]))
     }
 
     /// `tare ARGS…`.

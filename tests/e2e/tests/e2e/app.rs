@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::chown;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,10 +15,14 @@ use crate::ours;
 /// The image of all of them.
 pub(crate) const IMAGE: &str = "debian-apps:1";
 
+/// Its files, as an archive.
+pub(crate) fn apps() -> PathBuf {
+    debs::debian("services", &["nginx-light", "postgresql", "python3-psycopg2"])
+}
+
 /// Gives an engine the Debian image.
 pub(crate) fn have_apps(engine: &Engine) {
-    let archive = debs::debian("services", &["nginx-light", "postgresql", "python3-psycopg2"]);
-    let import = engine.tare(["import".as_ref(), archive.as_os_str(), IMAGE.as_ref()]);
+    let import = engine.tare(["import".as_ref(), apps().as_os_str(), IMAGE.as_ref()]);
     import.limit(Duration::from_secs(120)).ok();
 }
 

@@ -27,6 +27,7 @@ mod oci_peers;
 mod rates;
 mod reach;
 mod rootless;
+mod rootless_networks;
 mod rows;
 mod run;
 mod security;

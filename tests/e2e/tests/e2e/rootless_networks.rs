@@ -1,0 +1,182 @@
+//! The network of an ordinary user's engine as people use it: a web server that is published, found by name and reaches out;
+//! and what is left when its keeper is killed.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tare_kit::engine::BUSYBOX;
+use tare_kit::leftovers::Traces;
+use tare_kit::space::{HERE, HERE6, NEIGHBOUR, NEIGHBOUR6};
+use tare_kit::{Image, User, wait};
+
+use crate::app::{IMAGE, apps};
+use crate::ours;
+
+/// nginx that needs nothing of the machine's to be its own.
+const WEB: &str = "daemon off; error_log /dev/stderr; pid /tmp/nginx.pid; events {}\n\
+    http { access_log off; client_body_temp_path /tmp/c; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; \
+    uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; \
+    server { listen 80; listen [::]:80; location / { return 200 \"served inside\\n\"; } } }\n";
+
+/// The image with nginx: the machine itself where it is installed, as in the test guest, else Debian's packages.
+fn nginx(user: &User) -> &'static str {
+    if Path::new("/usr/sbin/nginx").exists() {
+        return "host";
+    }
+    let import = user.tare(["import".as_ref(), apps().as_os_str(), IMAGE.as_ref()]);
+    import.limit(Duration::from_secs(120)).ok();
+    IMAGE
+}
+
+/// What a web server says; nothing if there is none.
+fn get(address: &str) -> Option<String> {
+    let address: SocketAddr = address.parse().expect("an address");
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
+    stream.set_read_timeout(Some(wait::PATIENCE)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).ok()?;
+    Some(said)
+}
+
+/// A machine that serves the web and knows the address of whatever it is asked for.
+struct Outside {
+    web: TcpListener,
+    names: UdpSocket,
+    is_over: AtomicBool,
+}
+
+// === impl Outside ===
+
+impl Outside {
+    /// To be made where it is to be.
+    fn new() -> Outside {
+        let web = TcpListener::bind("[::]:80").expect("port 80");
+        let names = UdpSocket::bind(format!("{NEIGHBOUR}:53")).expect("port 53");
+        web.set_nonblocking(true).expect("fcntl");
+        names.set_nonblocking(true).expect("fcntl");
+        Outside { web, names, is_over: AtomicBool::new(false) }
+    }
+
+    fn serve(&self) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            if let Ok((mut visitor, from)) = self.web.accept() {
+                let _ = visitor.set_nonblocking(false);
+                // What was asked must have been read: what is left unread makes a reset of the end.
+                let _ = visitor.read(&mut [0; 4096]);
+                let _ = write!(visitor, "HTTP/1.0 200 OK\r\n\r\noutside, to {}", from.ip().to_canonical());
+            }
+            let mut question = [0; 512];
+            if let Ok((length, from)) = self.names.recv_from(&mut question) {
+                let _ = self.names.send_to(&answer(&question[..length]), from);
+            }
+            wait::pause(Duration::from_millis(2));
+        }
+    }
+}
+
+/// The neighbour's address, to a question for one of IPv4 (RFC 1035, section 4.1); else that there is none.
+fn answer(question: &[u8]) -> Vec<u8> {
+    let rest = &question[12..];
+    let name = rest.iter().position(|byte| *byte == 0).expect("the end of a name") + 1;
+    let is_v4 = rest[name..name + 2] == [0, 1];
+    let head = [&question[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_v4), 0, 0, 0, 0], &rest[..name + 4]];
+    let mut answer = head.concat();
+    if is_v4 {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(NEIGHBOUR.split('.').map(|part| part.parse::<u8>().expect("a part of an address")));
+    }
+    answer
+}
+
+#[test]
+fn nginx_published_on_8080_is_reached_has_a_way_out_and_is_found_by_name() {
+    if !ours() {
+        return;
+    }
+    let (user, neighbour) = User::on_a_lan();
+    user.tare(["load", "--quiet"]).input(Image::busybox(BUSYBOX).docker_archive()).ok();
+    let image = nginx(&user);
+    user.tare(["network", "create", "shop"]).ok();
+    let program = format!("printf %s '{WEB}' >/tmp/nginx.conf; exec nginx -c /tmp/nginx.conf");
+    let web =
+        ["run", "-d", "--name", "web", "--network", "shop", "-p", "8080:80", image, "sh", "-c", &program];
+    user.tare(web).ok();
+    let reached = |address: &str| wait::until(wait::PATIENCE, || get(address)).unwrap_or_default();
+    for address in ["127.0.0.1:8080", "[::1]:8080"] {
+        let said = user.space().inside(|| reached(address));
+        assert!(said.contains("Server: nginx") && said.ends_with("served inside\n"), "{address}: {said:?}");
+    }
+    for address in [format!("{HERE}:8080"), format!("[{HERE6}]:8080")] {
+        let said = neighbour.inside(|| reached(&address));
+        assert!(said.ends_with("served inside\n"), "{address}, from the LAN: {said:?}");
+    }
+    let outside = neighbour.inside(Outside::new);
+    std::thread::scope(|scope| {
+        scope.spawn(|| outside.serve());
+        let ask = |url: &str| {
+            let wget = ["timeout", "20", "wget", "-q", "-O", "-", url];
+            user.tare([&["run", "--rm", "--init", "--network", "shop", BUSYBOX], &wget[..]].concat()).run()
+        };
+        let urls = [
+            format!("http://{NEIGHBOUR}/"),
+            format!("http://[{NEIGHBOUR6}]/"),
+            "http://somewhere.example/".to_owned(),
+            "http://web/".to_owned(),
+        ];
+        let said = urls.each_ref().map(|url| ask(url));
+        outside.is_over.store(true, Ordering::Relaxed);
+        let wanted = [HERE, HERE6, HERE].map(|from| format!("outside, to {from}"));
+        let wanted = wanted.iter().map(String::as_str).chain(["served inside"]);
+        for ((url, said), wanted) in urls.iter().zip(&said).zip(wanted) {
+            assert_eq!((said.code, said.out().trim_end()), (0, wanted), "{url}: {said}");
+        }
+    });
+    drop((outside, neighbour));
+}
+
+/// Processes that one has started and that live.
+fn children(parent: Pid) -> Vec<Pid> {
+    let threads =
+        fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())).into_iter().flatten().flatten();
+    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let numbers: Vec<String> =
+        lists.flat_map(|list| list.split_whitespace().map(String::from).collect::<Vec<_>>()).collect();
+    numbers.iter().filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
+}
+
+fn command_line(process: Pid) -> String {
+    let words = fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ")
+}
+
+#[test]
+fn pasta_ends_with_a_keeper_that_is_killed_and_what_is_started_again_has_a_network() {
+    if !ours() {
+        return;
+    }
+    let (user, neighbour) = User::on_a_lan();
+    user.tare(["load", "--quiet"]).input(Image::busybox(BUSYBOX).docker_archive()).ok();
+    let program = "mkdir /www; echo busy >/www/index.html; exec httpd -f -p 80 -h /www";
+    user.tare(["run", "-d", "--name", "web", "-p", "8080:80", BUSYBOX, "sh", "-c", program]).ok();
+    let serves =
+        || wait::until(wait::PATIENCE, || get("127.0.0.1:8080").filter(|said| said.contains("busy")));
+    assert!(user.space().inside(serves).is_some());
+    let all =
+        Traces::new(user.dir()).processes().into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed()));
+    let keeper =
+        all.into_iter().find(|pid| command_line(*pid).contains(" network-keeper ")).expect("a keeper");
+    let pasta = children(keeper);
+    assert!(pasta.len() == 1 && command_line(pasta[0]).contains("pasta"), "{pasta:?}");
+    kill_process(keeper, Signal::KILL).expect("kill");
+    let is_gone = || command_line(pasta[0]).is_empty().then_some(());
+    assert!(wait::until(wait::PATIENCE, is_gone).is_some(), "pasta lives: {}", command_line(pasta[0]));
+    user.tare(["restart", "-t", "0", "web"]).ok();
+    assert!(user.space().inside(serves).is_some(), "with another keeper");
+    drop(neighbour);
+}
