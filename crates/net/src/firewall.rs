@@ -118,6 +118,8 @@ struct State {
     rules: Ruleset,
     /// Families that forward only because of us: what is not ours is dropped.
     shut: Vec<IpFamily>,
+    /// Why rules of the host's see first packets to published ports come by a link of ours.
+    detour: Option<Error>,
     /// Why the host's rules on input do not decide about published ports; none if they do.
     unheard: Option<Error>,
     links: Socket,
@@ -157,6 +159,7 @@ impl Firewall {
             tables,
             rules: Ruleset::default(),
             shut,
+            detour: None,
             unheard: None,
             links,
             keep,
@@ -193,6 +196,12 @@ impl Firewall {
     /// Why rules of the host's on input do not decide about published ports; none if they do.
     pub fn unheard(&self) -> Option<String> {
         self.lock().unheard.as_ref().map(ToString::to_string)
+    }
+
+    /// Why rules of the host's on forward see first packets to published ports come by a link of ours, and not by the one that
+    /// they came by; none if they see that.
+    pub fn detour(&self) -> Option<String> {
+        self.lock().detour.as_ref().map(ToString::to_string)
     }
 
     /// Why ports that are published on all addresses are not reached on `::1`; none if they are.
@@ -445,7 +454,7 @@ impl Firewall {
             Ok(round) => {
                 state.tables.hear([true, round.six]);
                 let steps = [base::steps(shut, Some(&round)), rules.clone()].concat();
-                state.round = Some(round.there);
+                (state.round, state.detour) = (Some(round.there), round.detour);
                 state.tables.load(&steps, &comment).err()
             }
             Err(error) => Some(error),

@@ -123,6 +123,9 @@ impl Host {
         if let Some(why) = firewall.unheard() {
             tracing::warn!("rules of the host's on input do not decide about published ports: {why}");
         }
+        if let Some(why) = firewall.detour() {
+            tracing::info!("rules that name the link do not see first packets to published ports: {why}");
+        }
         self.tell_unled(&firewall);
         let report = |repair: Repair| match repair {
             Repair::Done(after) => tracing::warn!(

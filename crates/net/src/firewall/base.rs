@@ -1,6 +1,6 @@
 //! The part of the tables that never changes: sets, chains and rules. What changes are elements of the sets.
 
-use tare_sys::nftables::{Chain, Change, Expression as Do, Field, Hook, MapData, Set, SetFlags};
+use tare_sys::nftables::{Chain, Change, Expression as Do, Field, Forgets, Hook, MapData, Set, SetFlags};
 
 use super::element::{Place, Step};
 use super::round::Round;
@@ -18,6 +18,8 @@ const DNAT: i32 = -100;
 const SNAT: i32 = 100;
 /// Behind everybody's filter: only the kernel's own last hook comes later.
 const LAST: i32 = 1_000_000_000;
+/// How long what was let in may be on its way round, in milliseconds, and how much of it at a time.
+const ON_THE_WAY: Forgets = Forgets { after: 1000, room: 65_535 };
 /// Before `br_netfilter` shows frames to the rules of the host.
 const BRIDGE_EARLY: i32 = -300;
 const BRIDGE_FILTER: i32 = -200;
@@ -29,8 +31,9 @@ pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>) -> Vec<Step> {
         sets(),
         maps(),
         chains(),
+        round.map(|_| letting_in()).unwrap_or_default(),
         packets::isolation(shut),
-        packets::translation(round),
+        packets::translation(round.is_some()),
         frames::senders(),
         round.map(judged).unwrap_or_default(),
     ];
@@ -41,6 +44,31 @@ pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>) -> Vec<Step> {
 pub(super) fn rules<const N: usize>(place: Place, chain: &str, rules: [Vec<Do>; N]) -> Vec<Step> {
     let rule = |rule| Change::AddRule { chain: chain.into(), rule, note: Vec::new() };
     rules.into_iter().map(|one| Step { place, change: rule(one) }).collect()
+}
+
+/// What was let in and is on its way round, and who sees to it.
+fn letting_in() -> Vec<Step> {
+    use Field::{Ip, Ip6, Port, Transport};
+    let place = Place::Nat;
+    let set = |name: &str, address| {
+        let key = vec![address, Port, address, Transport, Port];
+        let set =
+            Set { name: name.into(), flags: SetFlags::NONE, key, data: None, forgets: Some(ON_THE_WAY) };
+        Step { place, change: Change::AddSet(set) }
+    };
+    let chain =
+        |name: &str, hook| Step { place, change: Change::AddChain(Chain { name: name.into(), hook }) };
+    let filter =
+        |number, priority| Some(Hook { kind: "filter", number, priority, drop: false, device: None });
+    let mut steps = vec![
+        set("let_in4", Ip),
+        set("let_in6", Ip6),
+        chain("again", filter(PREROUTING, RAW)),
+        chain("input", filter(INPUT, LAST - 1)),
+        chain("let_in", None),
+    ];
+    steps.extend(packets::letting_in());
+    steps
 }
 
 /// The tables of what comes to the host.
@@ -54,6 +82,7 @@ fn judged(round: &Round) -> Vec<Step> {
                 flags: SetFlags::NONE,
                 key: key.into(),
                 data: None,
+                forgets: None,
             }),
         };
         let hook = Some(Hook { kind: "filter", number: INPUT, priority: LAST, drop: false, device: None });
@@ -85,7 +114,13 @@ fn sets() -> Vec<Step> {
         };
         Step {
             place,
-            change: Change::AddSet(Set { name: name.into(), flags, key: key.to_vec(), data: None }),
+            change: Change::AddSet(Set {
+                name: name.into(),
+                flags,
+                key: key.to_vec(),
+                data: None,
+                forgets: None,
+            }),
         }
     };
     vec![
@@ -113,7 +148,7 @@ fn maps() -> Vec<Step> {
     use Field::{Ip, Ip6, Port, Transport};
     let map = |name: &str, flags, key: &[Field], data: &[Field]| {
         let data = Some(MapData::Fields(data.to_vec()));
-        let set = Set { name: name.into(), flags, key: key.to_vec(), data };
+        let set = Set { name: name.into(), flags, key: key.to_vec(), data, forgets: None };
         Step { place: Place::Nat, change: Change::AddSet(set) }
     };
     let (plain, ranges) = (SetFlags::NONE, SetFlags::INTERVAL);

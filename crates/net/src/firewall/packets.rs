@@ -1,7 +1,7 @@
 //! Rules for packets: what is dropped, what is rewritten.
 
 use tare_sys::nftables::{
-    CtKey, Expression as Do, Family, FibResult, Meta, NatKind, Payload, Register, Verdict,
+    Change, CtKey, Expression as Do, Family, FibResult, Meta, NatKind, Payload, Register, Verdict,
 };
 
 use super::IpFamily;
@@ -9,6 +9,7 @@ use super::base::rules;
 use super::element::{Place, Step, name};
 use super::round::{self, Round};
 use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
+use super::tables;
 
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
@@ -89,6 +90,39 @@ fn leaves() -> Vec<Step> {
     rules(Place::Filter, "leaves", all)
 }
 
+/// What the host's rules on input let in is remembered, and known when it comes again.
+///
+/// What is remembered and comes to input even so was not translated, and does not go round for ever. Where it cannot be
+/// remembered it ends here.
+pub(super) fn letting_in() -> Vec<Step> {
+    let begins = || when().tracked(CtKey::State, NEW);
+    let mut input = rules(Place::Nat, "input", [when().meta(Meta::InputName, LO).accept()]);
+    let (mut again, mut remembered) = (Vec::new(), Vec::new());
+    for (family, let_in, to, all, one) in [
+        (IPV4, "let_in4", Payload::IP_DESTINATION, "ports4", "host_ports4"),
+        (IPV6, "let_in6", Payload::IP6_DESTINATION, "ports6", "host_ports6"),
+    ] {
+        let known = begins().family(family).key(&flow(family)).within(let_in);
+        input.extend(rules(Place::Nat, "input", [known.drop()]));
+        let at_one = begins().family(family).key(&port_at(to)).mapped(one).goto("let_in");
+        let at_all = local(begins().family(family).key(&PORT).mapped(all), Do::Equal).goto("let_in");
+        // nft does not show that a map was only asked.
+        input.extend([(at_one, one), (at_all, all)].map(|(rule, map)| {
+            let note = tables::note(&format!("for ports of {map}"));
+            Step { place: Place::Nat, change: Change::AddRule { chain: "input".into(), rule, note } }
+        }));
+        let remember = when().family(family).key(&flow(family)).remember(let_in);
+        remembered.extend(rules(Place::Nat, "let_in", [remember.accept()]));
+        // Its frame was for nobody; see `round.rs`.
+        let astray = when().meta(Meta::PacketType, [round::MULTICAST]).family(family);
+        let to_host = Do::Constant(vec![round::TO_HOST], Register(0));
+        let ours = astray.key(&flow(family)).within(let_in).then(to_host);
+        again.extend(rules(Place::Nat, "again", [ours.does(Do::SetMeta(Meta::PacketType, Register(0)))]));
+    }
+    remembered.extend(rules(Place::Nat, "let_in", [when().drop()]));
+    [again, input, remembered].concat()
+}
+
 /// What came to the host, and what its own rules let in: what begins a connection to a published port goes round.
 pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
     let (place, to, all, one) = match family {
@@ -114,16 +148,19 @@ pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
     [rules(place, "input", input), rules(place, "round", [copy.drop()])].into_iter().flatten().collect()
 }
 
-/// What is rewritten. What comes from outside is so only in its second round, if there is one.
-pub(super) fn translation(round: Option<&Round>) -> Vec<Step> {
+/// What is rewritten. What comes from outside is so only once it was let in, if that is asked.
+pub(super) fn translation(is_judged: bool) -> Vec<Step> {
     let look = |rule: Rule| [rule.verdict(Verdict::Jump("published".into()))];
-    let before = match round {
-        Some(round) => [
+    let let_in = |family, set: &str| look(when().family(family).key(&flow(family)).within(set).forget(set));
+    let before = if is_judged {
+        [
             rules(Place::Nat, "prerouting", look(when().input("bridges"))),
-            rules(Place::Nat, "prerouting", look(when().meta(Meta::InputName, name(&round.back)))),
+            rules(Place::Nat, "prerouting", let_in(IPV4, "let_in4")),
+            rules(Place::Nat, "prerouting", let_in(IPV6, "let_in6")),
         ]
-        .concat(),
-        None => rules(Place::Nat, "prerouting", look(when())),
+        .concat()
+    } else {
+        rules(Place::Nat, "prerouting", look(when()))
     };
     [before, rules(Place::Nat, "output", look(when())), published(), postrouting()]
         .into_iter()
@@ -177,6 +214,16 @@ fn postrouting() -> Vec<Step> {
 }
 
 const PORT: [Part; 2] = [Part::Of(Meta::Transport), Part::In(Payload::DESTINATION_PORT)];
+
+/// Who sends to whom, and by which ports.
+fn flow(family: u8) -> [Part; 5] {
+    let (from, to) = match family {
+        IPV4 => (Payload::IP_SOURCE, Payload::IP_DESTINATION),
+        _ => (Payload::IP6_SOURCE, Payload::IP6_DESTINATION),
+    };
+    let [protocol, port] = PORT;
+    [Part::In(from), Part::In(Payload::SOURCE_PORT), Part::In(to), protocol, port]
+}
 
 /// A port of an address.
 fn port_at(address: Payload) -> [Part; 3] {

@@ -26,6 +26,8 @@ const TCA_HTB_CEIL64: u16 = 7;
 const TCA_BPF_ACT: u16 = 1;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_FLAGS: u16 = 8;
+const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
@@ -191,6 +193,19 @@ pub fn redirect(link: u32, hook: Hook, program: BorrowedFd<'_>, to: u32) -> Requ
         });
         options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
         options.put_str(TCA_BPF_NAME, "tare_shape");
+    });
+    request
+}
+
+/// Asks for what becomes of packets at a hook to be what `program`, an eBPF classifier, answers (`TC_ACT_*`). Takes the place of
+/// what was asked for there before.
+pub fn decide(link: u32, hook: Hook, program: BorrowedFd<'_>) -> Request {
+    let head = head(link, FILTER_HANDLE, hook.parent(), FILTER_INFO);
+    let mut request = Request::new(RTM_NEWTFILTER, Request::CREATE | Request::REPLACE, &head);
+    request.put_str(TCA_KIND, "bpf");
+    request.nest(TCA_OPTIONS, |options| {
+        options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
+        options.put_str(TCA_BPF_NAME, "tare_round").put_u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
     });
     request
 }

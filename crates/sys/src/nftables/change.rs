@@ -44,9 +44,11 @@ const SET_DATA_TYPE: u16 = 6;
 const SET_DATA_LENGTH: u16 = 7;
 const SET_DESCRIPTION: u16 = 9;
 const SET_ID: u16 = 10;
+const SET_TIMEOUT: u16 = 11;
 const SET_USERDATA: u16 = 13;
 /// As nft writes it: that the bytes of the key are in the machine's order, kind 0, length 4.
 const KEY_IN_HOST_ORDER: [u8; 2] = [0, 4];
+const DESCRIPTION_SIZE: u16 = 1;
 const DESCRIPTION_CONCAT: u16 = 2;
 const FIELD_LENGTH: u16 = 1;
 pub(super) const LIST_ELEMENT: u16 = 1;
@@ -152,6 +154,17 @@ pub struct Set {
     pub key: Vec<Field>,
     /// Of a map: what it gives.
     pub data: Option<MapData>,
+    /// Rules add to it what it forgets again.
+    pub forgets: Option<Forgets>,
+}
+
+/// How a set forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgets {
+    /// Milliseconds after it was added.
+    pub after: u64,
+    /// At most so many keys are there.
+    pub room: u32,
 }
 
 /// An element of a set.
@@ -359,6 +372,8 @@ impl Set {
     fn request(&self, family: Family, table: &str, number: u32) -> Request {
         const MAP: u32 = 0x8;
         const CONCAT: u32 = 0x80;
+        const TIMEOUT: u32 = 0x10;
+        const DYNAMIC: u32 = 0x20;
         let several = self.key.len() > 1;
         let mut flags = self.flags.0;
         if self.data.is_some() {
@@ -366,6 +381,9 @@ impl Set {
         }
         if several {
             flags |= CONCAT;
+        }
+        if self.forgets.is_some() {
+            flags |= TIMEOUT | DYNAMIC;
         }
         let mut request = request(family, NEW_SET, Request::CREATE);
         request.put_str(SET_TABLE, table).put_str(SET_NAME, &self.name).put_be32(SET_FLAGS, flags);
@@ -380,8 +398,14 @@ impl Set {
             }
             None => {}
         }
+        if let Some(forgets) = self.forgets {
+            request.put(SET_TIMEOUT, &forgets.after.to_be_bytes());
+        }
         if several {
             request.nest(SET_DESCRIPTION, |description| {
+                if let Some(forgets) = self.forgets {
+                    description.put_be32(DESCRIPTION_SIZE, forgets.room);
+                }
                 description.nest(DESCRIPTION_CONCAT, |parts| {
                     for part in &self.key {
                         parts.nest(LIST_ELEMENT, |field| {

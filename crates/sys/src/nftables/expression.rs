@@ -59,6 +59,8 @@ pub enum Meta {
     Transport = 16,
     /// `ETH_P_*`; 2 bytes.
     Protocol = 1,
+    /// `PACKET_*`, for whom its frame was: the host is 0, a multicast 2; 1 byte.
+    PacketType = 19,
 }
 
 /// A piece of a packet.
@@ -127,6 +129,10 @@ pub enum Expression {
     Map(String, Register, Register),
     /// Does what the map has for the key.
     VerdictMap(String, Register),
+    /// Adds the key to a set that forgets, or lets it begin anew there. The rule ends here if the set is full.
+    Remember(String, Register),
+    /// Takes the key away from such a set.
+    Forget(String, Register),
     /// Decides.
     Verdict(Verdict),
     /// Rewrites an address, and a port if one is loaded.
@@ -257,6 +263,7 @@ impl Expression {
             Self::Bitwise(..) => "bitwise",
             Self::Equal(..) | Self::NotEqual(..) => "cmp",
             Self::In(..) | Self::NotIn(..) | Self::Map(..) | Self::VerdictMap(..) => "lookup",
+            Self::Remember(..) | Self::Forget(..) => "dynset",
             Self::Nat(..) => "nat",
             Self::Masquerade => "masq",
             Self::Copy(..) => "dup",
@@ -296,6 +303,8 @@ impl Expression {
             Self::NotIn(set, key) => lookup(data, set, *key, None, true),
             Self::Map(set, key, to) => lookup(data, set, *key, Some(to.number()), false),
             Self::VerdictMap(set, key) => lookup(data, set, *key, Some(REGISTER_VERDICT), false),
+            Self::Remember(set, key) => change_set(data, set, *key, 1),
+            Self::Forget(set, key) => change_set(data, set, *key, 2),
             Self::Nat(kind, family, address, port) => {
                 numbers(data, &[(1, *kind as u32), (2, *family as u32), (3, address.number())]);
                 if let Some(port) = port {
@@ -346,4 +355,8 @@ fn lookup(data: &mut Request, set: &str, key: Register, to: Option<u32>, inverte
     if inverted {
         data.put_be32(5, 1);
     }
+}
+
+fn change_set(data: &mut Request, set: &str, key: Register, operation: u32) {
+    data.put_str(1, set).put_be32(3, operation).put_be32(4, key.number());
 }

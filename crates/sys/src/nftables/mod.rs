@@ -16,7 +16,8 @@ mod expression;
 mod list;
 
 pub use change::{
-    Chain, Change, Element, Family, Field, Hook, MapData, Part, Set, SetFlags, TableFlags, apply, apply_all,
+    Chain, Change, Element, Family, Field, Forgets, Hook, MapData, Part, Set, SetFlags, TableFlags, apply,
+    apply_all,
 };
 pub use expression::{CtKey, Data, Expression, FibResult, Meta, NatKind, Payload, Register, Verdict};
 pub use list::{Monitor, News, dropping_chains, elements, rules, tables};

@@ -45,6 +45,7 @@ fn ports_map() -> Set {
         flags: SetFlags::NONE,
         key: vec![Field::Transport, Field::Port],
         data: Some(MapData::Fields(vec![Field::Ip, Field::Port])),
+        forgets: None,
     }
 }
 
@@ -115,6 +116,7 @@ fn a_verdict_map_drops_what_it_lists() {
             flags: SetFlags::NONE,
             key: vec![Field::Port],
             data: Some(MapData::Verdict),
+            forgets: None,
         };
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = server.local_addr().unwrap().port();

@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tare_model::network::{Protocol, Published};
+use tare_sys::capability::{self, Sets};
 
 use super::world::{Container, HOST, HOST6, LAN, LAN6, Space, World, published};
 
-/// Loads rules into the host's firewall, by Debian's `nft`.
-fn rules(world: &World, text: &str) {
+/// Numbers of capabilities.
+const SYS_ADMIN: u32 = 21;
+const BPF: u32 = 39;
+
+/// Tells the host's firewall something, by Debian's `nft`; gives what it wrote.
+fn rules(world: &World, text: &str) -> String {
     let root = tare_kit::debs::unpacked("nftables", &["nftables"]);
     let nft = tare_kit::debs::find(&root, "nft").expect("the package has its program");
     let libraries: PathBuf = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
@@ -18,7 +23,8 @@ fn rules(world: &World, text: &str) {
         let mut nft = std::process::Command::new(nft);
         let out = nft.arg(text).env("LD_LIBRARY_PATH", libraries).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    });
+        String::from_utf8(out.stdout).unwrap()
+    })
 }
 
 /// A host that lets nothing in but answers, and is strict about senders; one container.
@@ -93,21 +99,64 @@ fn a_refusal_of_the_hosts_comes_from_the_host_at_once() {
 #[test]
 fn what_was_let_in_takes_the_short_way_afterwards() {
     let (world, a) = strict();
-    rules(&world, "add rule inet own opened udp dport 8080 accept");
+    rules(&world, "add rule inet own opened udp dport 8080 counter accept");
     let inside = receiver(&a);
-    let links = world.host.program("ip", &["-o", "link", "show", "type", "veth"]);
-    let back = links.split(['@', ' ']).find(|word| word.starts_with("tare-") && word.ends_with("-i"));
-    let back = back.unwrap_or_else(|| panic!("no link of the second round in {links}")).to_owned();
-    let before = world.host.received(&back);
     let socket = world.lan.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     for _ in 0..20 {
         socket.send_to(b"x", (HOST, 8080)).unwrap();
         inside.recv(&mut [0; 8]).unwrap();
     }
-    assert_eq!(world.host.received(&back) - before, 1, "datagrams that went round");
+    let listed = rules(&world, "list chain inet own opened");
+    assert!(listed.contains("counter packets 1 "), "datagrams that input was asked about: {listed}");
     // What connects afterwards is judged anew.
     rules(&world, "flush chain inet own opened");
     assert!(!arrives(&world.lan, (HOST, 8080), &inside));
+}
+
+#[test]
+fn rules_on_forward_see_the_link_that_a_connection_came_by() {
+    let (world, a) = strict();
+    assert_eq!(world.firewall.detour(), None);
+    rules(&world, "add rule inet own opened th dport { 8080, 8081 } accept");
+    let inside = receiver(&a);
+    let chain = "add chain inet own forward { type filter hook forward priority 10; }";
+    rules(&world, chain);
+    for (rule, open) in [
+        ("iifname eth0 ct state new drop", false),
+        ("iifname != { eth0, br-1 } drop", true),
+        ("meta pkttype != host drop", true),
+        ("fib saddr . iif oif missing drop", true),
+    ] {
+        rules(&world, &format!("add rule inet own forward {rule}"));
+        for to in [HOST, HOST6] {
+            assert_eq!(world.lan.reach(to, 8080, Duration::from_millis(400)).is_some(), open, "{rule}: {to}");
+            assert_eq!(arrives(&world.lan, (to, 8080), &inside), open, "{rule}: a datagram to {to}");
+        }
+        rules(&world, "flush chain inet own forward");
+    }
+}
+
+#[test]
+fn without_a_program_first_packets_go_round_by_our_own_links() {
+    let (world, a) = strict();
+    rules(&world, "add rule inet own opened th dport { 8080, 8081 } accept");
+    let firewall = std::sync::Arc::clone(&world.firewall);
+    let detour = world.host.run(move || {
+        let all = capability::get().unwrap();
+        let lacking = !(1 << SYS_ADMIN | 1 << BPF);
+        capability::set(Sets { effective: all.effective & lacking, ..all }).unwrap();
+        let rules = firewall.lock().rules.clone();
+        firewall.remove().unwrap();
+        firewall.load(rules).unwrap();
+        capability::set(all).unwrap();
+        firewall.detour()
+    });
+    assert!(detour.is_some_and(|why| why.contains("BPF_PROG_LOAD")));
+    let inside = receiver(&a);
+    for to in [HOST, HOST6] {
+        assert!(world.lan.reaches(to, 8080).is_some(), "{to}");
+        assert!(arrives(&world.lan, (to, 8080), &inside), "a datagram to {to}");
+    }
 }
 
 #[test]

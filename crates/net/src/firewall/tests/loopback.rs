@@ -51,9 +51,15 @@ fn echo(a: &Container) {
 
 /// Sends a datagram; gives who answered.
 fn answered(socket: &UdpSocket, to: &str) -> Option<SocketAddr> {
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     socket.send_to(b"x", to).ok()?;
     socket.recv_from(&mut [0; 8]).ok().map(|(_, from)| from)
+}
+
+/// The same until somebody answers: a neighbour that is not known yet may cost a datagram.
+fn answers(socket: &UdpSocket, to: &str) -> String {
+    let from = (0..10).find_map(|_| answered(socket, to));
+    from.unwrap_or_else(|| panic!("nobody answers at {to}")).to_string()
 }
 
 #[test]
@@ -97,20 +103,19 @@ fn datagrams_come_back_from_where_they_were_sent_to() {
     echo(&a);
     let socket = world.host.run(|| UdpSocket::bind("[::]:0").unwrap());
     for to in ["[::1]:8081", "[::1]:8082", "[fd30:1::2]:80", "[::1]:8081"] {
-        let from = answered(&socket, to).map(|from| from.to_string());
         // One port of a container by two names: what was sent to last counts.
         let expected = if to == "[fd30:1::2]:80" { "[::1]:8082" } else { to };
-        assert_eq!(from.as_deref(), Some(expected), "sent to {to}");
+        assert_eq!(answers(&socket, to), expected, "sent to {to}");
     }
     let direct = world.host.run(|| UdpSocket::bind("[::]:0").unwrap());
-    assert_eq!(answered(&direct, "[fd30:1::2]:80").unwrap().to_string(), "[fd30:1::2]:80");
+    assert_eq!(answers(&direct, "[fd30:1::2]:80"), "[fd30:1::2]:80");
     let connected = world.host.run(|| {
         let socket = UdpSocket::bind("[::]:0").unwrap();
         socket.connect("[::1]:8081").unwrap();
         socket
     });
     connected.send(b"x").unwrap();
-    connected.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    connected.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     assert_eq!(connected.recv_from(&mut [0; 8]).unwrap().1.to_string(), "[::1]:8081");
     assert_eq!(connected.peer_addr().unwrap().to_string(), "[::1]:8081");
     assert_eq!(answered(&socket, "[::1]:8080"), None, "8080 is of TCP");
@@ -187,7 +192,7 @@ fn it_outlives_the_daemon_and_the_next_one_takes_it() {
     drop(firewall);
     assert!(host.reaches(LOOPBACK, 8080).is_some(), "without a daemon");
     let socket = host.run(|| UdpSocket::bind("[::]:0").unwrap());
-    assert!(answered(&socket, "[::1]:8080").is_some());
+    assert_eq!(answers(&socket, "[::1]:8080"), "[::1]:8080");
     let next = |kept: &std::os::fd::OwnedFd, admitted: Admitted, ports: Vec<Published>| {
         let (kept, bridge) = (kept.try_clone().unwrap(), network(1));
         host.run(move || {
