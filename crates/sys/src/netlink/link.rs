@@ -14,6 +14,7 @@ const RTM_GETLINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_GROUP: u16 = 27;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
@@ -131,6 +132,8 @@ pub struct Change<'a> {
     pub namespace: Option<BorrowedFd<'a>>,
     /// A note to the reader of `ip link`; the kernel takes none with a new link.
     pub alias: Option<&'a str>,
+    /// The number of its group, by which rules and `ip link` know it.
+    pub group: Option<u32>,
     /// What it may do as a port of a bridge.
     pub port: Option<Port>,
     /// The kernel gives it no link-local IPv6 address of its own making from now on: before [`Change::up`], since they take
@@ -271,7 +274,7 @@ impl Change<'_> {
         if let Some(mac) = self.mac {
             request.put(IFLA_ADDRESS, &mac);
         }
-        for (kind, number) in [(IFLA_MTU, self.mtu), (IFLA_MASTER, self.master)] {
+        for (kind, number) in [(IFLA_MTU, self.mtu), (IFLA_MASTER, self.master), (IFLA_GROUP, self.group)] {
             if let Some(number) = number {
                 request.put_u32(kind, number);
             }

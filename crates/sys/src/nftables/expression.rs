@@ -59,6 +59,10 @@ pub enum Meta {
     Transport = 16,
     /// `ETH_P_*`; 2 bytes.
     Protocol = 1,
+    /// Number of the group of the device that it came in by.
+    InputGroup = 21,
+    /// Number of the group of the device that it leaves by.
+    OutputGroup = 22,
     /// `PACKET_*`, for whom its frame was: the host is 0, a multicast 2; 1 byte.
     PacketType = 19,
 }
