@@ -59,9 +59,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use rustix::io::Errno;
 use tare_model::error::{Error, Result};
 use tare_model::network::Published;
-use tare_sys::netlink::{Protocol, Socket};
+use tare_sys::netlink::{Protocol, Socket, link};
 use tare_sys::nftables::News;
 
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
@@ -71,6 +72,12 @@ pub use rules::{Admitted, Bridge, Ruleset, Subnet};
 pub use tables::Hold;
 use tables::{Refused, Tables};
 pub use watch::{Repair, Watch};
+
+/// Bridges of all engines are in the group of links with this number. Where forwarding is only on because of us, nobody else's
+/// links forward.
+const GROUP: u32 = 29_793;
+/// How comments of all engines' tables begin.
+const OURS: &str = "networks of tare";
 
 /// Settings of an instance.
 #[derive(Clone, Debug)]
@@ -151,7 +158,7 @@ impl Firewall {
         };
         let port = socket.port().map_err(refused)?;
         let mut tables = Tables::new(socket, &settings.table);
-        let shut = shut_by(tables.comment()?.as_deref());
+        let shut = shut_by(&tables.comments()?);
         let names = tables.names();
         let links = Socket::open(Protocol::Route)
             .map_err(|error| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {error}")))?;
@@ -176,7 +183,7 @@ impl Firewall {
     /// # Errors
     /// The kernel's refusal; that it has no nftables.
     pub fn is_loaded(&self) -> Result<bool> {
-        self.lock().tables.comment().map(|comment| comment.is_some())
+        self.lock().tables.is_there()
     }
 
     /// What holds the tables and what leads from `::1`. While any copy of it is open nobody else can change or flush the
@@ -226,7 +233,8 @@ impl Firewall {
             let State { loopback, rules, keep, links, .. } = &mut *state;
             state.unled = loopback.load(rules, keep, links.as_fd()).err();
         }
-        state.rules.bridges.keys().try_for_each(|name| sysctl::bridge(name).map(drop))
+        let State { rules, links, .. } = &mut *state;
+        rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))
     }
 
     /// Adds a network, or changes it. Its bridge is there already; after it was made anew this is called again.
@@ -239,13 +247,13 @@ impl Firewall {
         let before = state.rules.bridges.get(&bridge.name).cloned();
         let name = bridge.name.clone();
         if before.as_ref() == Some(&bridge) {
-            return there(&name);
+            return there(&mut state, &name);
         }
         let mut steps = delete(before.iter().flat_map(of_bridge).collect());
         steps.extend(add(of_bridge(&bridge)));
         state.rules.bridges.insert(name.clone(), bridge);
         // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
-        let all = before.is_some() || !self.lacks_forwarding(&state)?.is_empty();
+        let all = before.is_some() || !self.lacks_forwarding(&mut state)?.is_empty();
         let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
         if let Err(error) = done.and_then(|()| self.settle_in(&mut state)) {
             match before {
@@ -254,7 +262,7 @@ impl Firewall {
             };
             return Err(error);
         }
-        there(&name)
+        there(&mut state, &name)
     }
 
     /// Removes a network, with what there is on it. Nothing happens if it is not there.
@@ -377,7 +385,8 @@ impl Firewall {
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
         state.tables.delete()?;
-        round::remove(&mut state.links, &self.settings.table).and(unled)
+        let stopped = stop_forwarding(&mut state);
+        round::remove(&mut state.links, &self.settings.table).and(unled).and(stopped)
     }
 
     /// From `::1` too, where the kernel can; a port that is of no other address needs it.
@@ -469,8 +478,8 @@ impl Firewall {
         self.settle_in(state)
     }
 
-    /// Families that our bridges need forwarded and the host does not forward.
-    fn lacks_forwarding(&self, state: &State) -> Result<Vec<IpFamily>> {
+    /// Families that our bridges need forwarded and the host does not forward, or only for another engine's.
+    fn lacks_forwarding(&self, state: &mut State) -> Result<Vec<IpFamily>> {
         if self.settings.forwarding == Forwarding::Leave {
             return Ok(Vec::new());
         }
@@ -480,9 +489,11 @@ impl Firewall {
             nets.clone().any(|net| matches!(net, IpNet::V4(_))),
             nets.any(|net| matches!(net, IpNet::V6(_))),
         );
+        let others = if four || six { shut_by(&state.tables.comments()?) } else { Vec::new() };
         let mut lacking = Vec::new();
         for (family, needed) in [(IpFamily::V4, four), (IpFamily::V6, six)] {
-            if needed && !sysctl::forwards(family)? {
+            let lent = others.contains(&family) && !state.shut.contains(&family);
+            if needed && (lent || !sysctl::forwards(family)?) {
                 lacking.push(family);
             }
         }
@@ -497,6 +508,13 @@ impl Firewall {
         // A panic leaves the rules as they were: they change after the kernel's.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What forwards only because of us does so no longer, unless another engine needs it.
+fn stop_forwarding(state: &mut State) -> Result<()> {
+    let needed = shut_by(&state.tables.comments()?);
+    let shut = std::mem::take(&mut state.shut);
+    shut.into_iter().filter(|family| !needed.contains(family)).try_for_each(sysctl::stop_forwarding)
 }
 
 fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {
@@ -533,10 +551,20 @@ fn forget(rules: &mut Ruleset, links: &[Admitted], ports: &[Published]) {
     }
 }
 
-fn there(name: &str) -> Result<()> {
-    match sysctl::bridge(name)? {
+fn there(state: &mut State, name: &str) -> Result<()> {
+    match prepare(&mut state.links, name)? {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
+    }
+}
+
+/// What a bridge needs; false if it is not there.
+fn prepare(links: &mut Socket, name: &str) -> Result<bool> {
+    let group = link::Change { group: Some(GROUP), ..link::Change::default() };
+    match link::find(links, name).and_then(|found| link::change(links, found.index, &group)) {
+        Ok(()) => sysctl::bridge(name),
+        Err(error) if error.errno() == Errno::NODEV => Ok(false),
+        Err(error) => Err(Error::system(format!("link {name}: set its group: {error}"))),
     }
 }
 
@@ -614,7 +642,7 @@ fn taken(port: &Published, other: &Published) -> Error {
 
 /// What the table says about itself; [`shut_by`] reads it.
 fn comment(shut: &[IpFamily]) -> String {
-    let mut comment = String::from("networks of tare");
+    let mut comment = String::from(OURS);
     for family in shut {
         comment.push_str(match family {
             IpFamily::V4 => "; IPv4 is forwarded for them only",
@@ -624,10 +652,11 @@ fn comment(shut: &[IpFamily]) -> String {
     comment
 }
 
-/// Families that the daemon before us switched forwarding on for.
-fn shut_by(comment: Option<&str>) -> Vec<IpFamily> {
+/// Families that the daemon before us, or another engine, switched forwarding on for.
+fn shut_by(comments: &[(String, String)]) -> Vec<IpFamily> {
     let says = |family: &str| {
-        comment.is_some_and(|text| text.contains(&format!("{family} is forwarded for them only")))
+        let note = format!("{family} is forwarded for them only");
+        comments.iter().any(|(_, comment)| comment.starts_with(OURS) && comment.contains(&note))
     };
     let families = [(IpFamily::V4, "IPv4"), (IpFamily::V6, "IPv6")];
     families.into_iter().filter(|(_, word)| says(word)).map(|(family, _)| family).collect()

@@ -4,12 +4,12 @@ use tare_sys::nftables::{
     Change, CtKey, Expression as Do, Family, FibResult, Meta, NatKind, Payload, Register, Verdict,
 };
 
-use super::IpFamily;
 use super::base::rules;
 use super::element::{Place, Step, name};
 use super::round::{self, Round};
 use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
 use super::tables;
+use super::{GROUP, IpFamily};
 
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
@@ -33,7 +33,10 @@ pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
     );
     for is in shut {
         let is = if *is == IpFamily::V4 { IPV4 } else { IPV6 };
-        forward.extend(rules(Place::Filter, "forward", [when().family(is).drop()]));
+        let others = [Meta::InputGroup, Meta::OutputGroup]
+            .into_iter()
+            .fold(when().family(is), |rule, group| rule.meta_not(group, GROUP.to_ne_bytes()));
+        forward.extend(rules(Place::Filter, "forward", [others.drop()]));
     }
     [first(), forward, enters(), leaves()].into_iter().flatten().collect()
 }

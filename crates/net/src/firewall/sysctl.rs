@@ -38,6 +38,12 @@ pub(super) fn forward(family: IpFamily) -> Result<()> {
     write(&forwarding(family), "1")
 }
 
+/// Switches it off again. Links that were told twice to believe routers go on doing so, as they would if told once.
+pub(super) fn stop_forwarding(family: IpFamily) -> Result<()> {
+    let path = forwarding(family);
+    if path.exists() { write(&path, "0") } else { Ok(()) }
+}
+
 /// What a bridge needs: false if it is not there.
 ///
 /// Packets of the host to its own 127.0.0.0/8 may leave by it, which the rules turn into something sane and without

@@ -89,14 +89,19 @@ impl Tables {
         [self.name.clone(), self.guard.clone()]
     }
 
-    /// The comment that the table of packets was made with; none if it is not there.
-    pub(super) fn comment(&mut self) -> Result<Option<String>> {
+    /// Names and comments of all tables of packets that there are.
+    pub(super) fn comments(&mut self) -> Result<Vec<(String, String)>> {
         let all = tables(&mut self.socket, Family::Inet).map_err(|e| refused_list(&e))?;
-        let note = all.into_iter().find(|(name, _)| *name == self.name).map(|(_, note)| note);
-        Ok(note.map(|note| {
+        let text = |note: Vec<u8>| {
             let text = note.get(2..note.len().saturating_sub(1)).unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
-        }))
+        };
+        Ok(all.into_iter().map(|(name, note)| (name, text(note))).collect())
+    }
+
+    /// Whether the table of packets is there.
+    pub(super) fn is_there(&mut self) -> Result<bool> {
+        Ok(self.comments()?.iter().any(|(name, _)| *name == self.name))
     }
 
     /// Makes the tables anew with these steps in them, in one transaction.

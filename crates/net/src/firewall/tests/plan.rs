@@ -76,9 +76,10 @@ fn the_address_of_a_link_follows_from_its_mac() {
 #[test]
 fn the_comment_says_for_whom_forwarding_is_shut() {
     for shut in [&[][..], &[IpFamily::V4], &[IpFamily::V6], &[IpFamily::V4, IpFamily::V6]] {
-        assert_eq!(shut_by(Some(&comment(shut))), shut);
+        assert_eq!(shut_by(&[("tare".into(), comment(shut))]), shut);
     }
-    assert!(shut_by(None).is_empty());
+    let others = [("host".into(), "IPv4 is forwarded for them only".into())];
+    assert!(shut_by(&[]).is_empty() && shut_by(&others).is_empty());
 }
 
 prop_compose! {

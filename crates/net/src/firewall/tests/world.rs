@@ -34,6 +34,7 @@ pub(super) const HOST6: &str = "fd99::1";
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A network namespace and the thread that is in it.
+#[derive(Clone)]
 pub(super) struct Space(Sender<Task>);
 
 pub(super) struct World {

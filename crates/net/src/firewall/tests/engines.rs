@@ -1,0 +1,69 @@
+//! Two engines on one host, and what is left of forwarding when they end.
+
+use std::sync::Arc;
+
+use super::world::{Container, HOST, LAN, Space, World, ip4};
+use crate::firewall::{Firewall, Forwarding, Settings};
+
+fn forwards(world: &World) -> [String; 2] {
+    world.host.run(|| {
+        ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|setting| {
+            std::fs::read_to_string(format!("/proc/sys/net/{setting}")).unwrap().trim().to_owned()
+        })
+    })
+}
+
+/// Another engine of the host's, with a network and a container.
+fn another(world: &World) -> (Arc<Firewall>, Container) {
+    let settings = Settings { table: "tare-other".into(), forwarding: Forwarding::Ours, loopback: true };
+    let firewall = world.host.run(|| Arc::new(Firewall::open(settings, None).unwrap()));
+    let same_host =
+        World { host: world.host.clone(), lan: world.lan.clone(), firewall: Arc::clone(&firewall) };
+    same_host.network(2, |_| {});
+    (firewall, same_host.container(2, 2))
+}
+
+/// A neighbour behind another link of the host's, which nobody but a router leads to.
+fn behind(world: &World) -> Space {
+    let other = Space::new();
+    world.host.link("eth1", None, &other, "eth0", None);
+    world.host.configure("eth1", &[(ip4(100, 1), 24)], &[]);
+    other.configure("eth0", &[(ip4(100, 2), 24)], &[ip4(100, 1)]);
+    other.serve(80);
+    other
+}
+
+#[test]
+fn forwarding_ends_with_the_last_engine_that_it_was_switched_on_for() {
+    let world = World::new();
+    let _other = behind(&world);
+    world.lan.serve(80);
+    assert_eq!(forwards(&world), ["0", "0"]);
+    world.network(1, |_| {});
+    let a = world.container(1, 2);
+    let (second, b) = another(&world);
+    for (container, which) in [(&a, "first"), (&b, "second")] {
+        assert_eq!(container.space.reaches(LAN, 80).as_deref(), Some(HOST), "out of the {which} engine's");
+    }
+    assert!(world.lan.is_kept_from("172.30.100.2", 80), "with both the host is no router");
+    let first = Arc::clone(&world.firewall);
+    world.host.run(move || first.remove().unwrap());
+    assert_eq!(forwards(&world), ["1", "1"], "the second needs it");
+    assert_eq!(b.space.reaches(LAN, 80).as_deref(), Some(HOST), "when the first is gone");
+    assert!(world.lan.is_kept_from("172.30.100.2", 80), "nor is it with the second alone");
+    world.host.run(move || second.remove().unwrap());
+    assert_eq!(forwards(&world), ["0", "0"]);
+    assert!(world.lan.is_kept_from("172.30.100.2", 80), "and not with none");
+}
+
+#[test]
+fn what_the_host_forwards_by_itself_it_goes_on_forwarding() {
+    let world = World::new();
+    let _other = behind(&world);
+    world.host.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    world.host.run(move || firewall.remove().unwrap());
+    assert_eq!(forwards(&world), ["1", "0"]);
+    assert_eq!(world.lan.reaches("172.30.100.2", 80).as_deref(), Some(LAN));
+}
