@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod capability;
 pub mod child;
+pub mod dbus;
 pub mod dir;
 pub mod fd;
 pub mod ids;

@@ -1,13 +1,13 @@
 //! A connection to systemd's manager: opened, introduced, asked. One question at a time, each with an end.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::error::{Error, Result};
 use super::manager::outer_uid;
-use super::wire::{FIXED, Kind, Message, Writer};
+use super::wire::{Connection, Kind, Message, Writer};
 
 /// How long an answer, or the end of a job, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,10 +18,9 @@ const NAME: &str = "org.freedesktop.systemd1";
 
 /// A connection.
 pub(super) struct Bus {
-    stream: UnixStream,
+    connection: Connection,
     /// Other programs are on it too, so that each message names whom it is for.
     is_shared: bool,
-    serial: u32,
     /// News that came while an answer was waited for.
     news: Vec<Message>,
 }
@@ -78,19 +77,9 @@ impl Bus {
     }
 
     /// Introduces us on a connection that is there: `EXTERNAL`, by the credentials that the kernel passes.
-    pub(super) fn on(mut stream: UnixStream, is_shared: bool) -> io::Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let uid = outer_uid().to_string();
-        let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
-        // All at once, and no question before the answer: what systemd reads together with the beginning it keeps, and looks
-        // at only when more comes.
-        stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
-        let answer = line(&mut stream)?;
-        if !answer.starts_with("OK ") {
-            return Err(io::Error::other(format!("the bus answered {:?}", answer.trim())));
-        }
-        let mut bus = Self { stream, is_shared, serial: 0, news: Vec::new() };
+    pub(super) fn on(stream: UnixStream, is_shared: bool) -> io::Result<Self> {
+        let connection = Connection::introduce(stream, outer_uid(), PATIENCE)?;
+        let mut bus = Self { connection, is_shared, news: Vec::new() };
         if is_shared {
             bus.introduce().map_err(|refusal| io::Error::other(refusal.of("Hello").to_string()))?;
         }
@@ -144,61 +133,24 @@ impl Bus {
                 self.news.clear();
                 return Ok(end.result);
             }
-            let message = self.receive(deadline)?;
+            let message = self.connection.receive(deadline).map_err(|error| broken(&error))?;
             self.news.push(message);
         }
     }
 
     fn ask(&mut self, mut call: Message) -> Answer<Message> {
-        self.serial += 1;
-        call.serial = self.serial;
         if self.is_shared && call.destination.is_empty() {
             call.destination = NAME.to_owned();
         }
-        self.stream.write_all(&call.write()).map_err(|error| broken(&error))?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let message = self.receive(deadline)?;
-            match message.kind {
-                Kind::Return if message.answers == call.serial => return Ok(message),
-                Kind::Error if message.answers == call.serial => {
-                    let said = message.reader().string().unwrap_or_default();
-                    return Err(Refusal::Named(message.member, said));
-                }
-                Kind::Signal => self.news.push(message),
-                _ => {} // nobody calls us
+        let news = &mut self.news;
+        let answer = self.connection.ask(call, PATIENCE, |message| news.push(message));
+        match answer.map_err(|error| broken(&error))? {
+            answer if answer.kind == Kind::Return => Ok(answer),
+            refusal => {
+                let said = refusal.reader().string().unwrap_or_default();
+                Err(Refusal::Named(refusal.member, said))
             }
         }
-    }
-
-    fn receive(&mut self, deadline: Instant) -> Answer<Message> {
-        let mut fixed = [0u8; FIXED];
-        self.fill(&mut fixed, deadline)?;
-        let size = Message::size(&fixed).map_err(|_| nonsense())?;
-        let mut bytes = vec![0u8; size];
-        bytes[..FIXED].copy_from_slice(&fixed);
-        self.fill(&mut bytes[FIXED..], deadline)?;
-        Message::read(&bytes).map_err(|_| nonsense())
-    }
-
-    fn fill(&mut self, mut buffer: &mut [u8], deadline: Instant) -> Answer<()> {
-        while !buffer.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(broken(&ErrorKind::TimedOut.into()));
-            }
-            self.stream.set_read_timeout(Some(left)).map_err(|error| broken(&error))?;
-            match self.stream.read(buffer) {
-                Ok(0) => return Err(broken(&ErrorKind::UnexpectedEof.into())),
-                Ok(count) => buffer = &mut buffer[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(broken(&ErrorKind::TimedOut.into()));
-                }
-                Err(error) => return Err(broken(&error)),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -213,21 +165,10 @@ fn job_end(message: &Message) -> Option<JobEnd> {
     Some(JobEnd { job, result: body.string().ok()? })
 }
 
-/// One line of the introduction.
-fn line(stream: &mut UnixStream) -> io::Result<String> {
-    const LONGEST: usize = 1024;
-    let mut line = Vec::new();
-    let mut byte = [0u8];
-    while line.len() < LONGEST && !line.ends_with(b"\n") {
-        stream.read_exact(&mut byte)?;
-        line.extend(byte);
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
-}
-
 fn broken(error: &io::Error) -> Refusal {
     let said = match error.kind() {
         ErrorKind::TimedOut => format!("nothing came within {} s", PATIENCE.as_secs()),
+        ErrorKind::InvalidData => return nonsense(),
         _ => error.to_string(),
     };
     Refusal::Broken(Error::Systemd { call: "talk to systemd".to_owned(), said })

@@ -13,21 +13,22 @@
 //! far as it has words for them, since it writes its own idea of them again on `daemon-reload`; device rules likewise,
 //! or it would open everything on cgroup v1.
 //!
-//! We speak D-Bus ourselves (`wire`, `bus`): seven kinds of message over a socket, without waiting for anything else.
+//! We speak D-Bus ourselves (`tare_sys::dbus`, `bus`): seven kinds of message over a socket, without waiting for anything else.
 //! Libraries bring an asynchronous runtime (zbus) or a second layer of system calls (rustbus: nix) into a static
 //! program of which one copy runs beside each container; zvariant alone is no longer kept outside of zbus.
 //!
-//! Read in this order: `name`, `property`, `manager`, `scope`; `wire` and `bus` are below.
+//! Read in this order: `name`, `property`, `manager`, `scope`; `bus` is below.
 
 mod bus;
 mod manager;
 mod name;
 mod property;
 mod scope;
-mod wire;
 
 #[cfg(test)]
 mod tests;
+
+use tare_sys::dbus as wire;
 
 pub use manager::{Systemd, is_of_user};
 pub use name::ScopeName;

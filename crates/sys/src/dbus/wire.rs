@@ -1,18 +1,18 @@
-//! D-Bus messages as bytes, as far as systemd's manager and we need them.
+//! D-Bus messages as bytes, as far as those who we talk to and we need them.
 //!
 //! See the [specification](https://dbus.freedesktop.org/doc/dbus-specification.html). Written in little-endian order,
 //! read in either. Everything read is bounded: a length that leads outside is an error, and no more than
 //! [`MOST`] bytes are taken.
 
-/// The largest message we take; systemd's to us are below a kilobyte.
-pub(super) const MOST: usize = 1 << 20;
+/// The largest message we take; those to us are below a kilobyte.
+pub const MOST: usize = 1 << 20;
 
 /// The fixed part of a header: endianness, kind, flags, version, three lengths and the serial.
-pub(super) const FIXED: usize = 16;
+pub const FIXED: usize = 16;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A call.
     Call = 1,
     /// The answer.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 
 /// A value of a unit's property.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub enum Value {
     /// `s`
     Text(String),
     /// `b`
@@ -42,25 +42,32 @@ pub(super) enum Value {
 
 /// A message; parts that it does not have are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) kind: Kind,
-    pub(super) serial: u32,
+pub struct Message {
+    /// What it is.
+    pub kind: Kind,
+    /// Its number among those of its sender.
+    pub serial: u32,
     /// The call that this answers.
-    pub(super) answers: u32,
-    pub(super) path: String,
-    pub(super) interface: String,
+    pub answers: u32,
+    /// The object.
+    pub path: String,
+    /// The object's interface.
+    pub interface: String,
     /// Method, signal, or error.
-    pub(super) member: String,
-    pub(super) destination: String,
-    pub(super) signature: String,
-    pub(super) body: Vec<u8>,
+    pub member: String,
+    /// Whom it is for, on a bus that others are on.
+    pub destination: String,
+    /// What is in the body.
+    pub signature: String,
+    /// As bytes.
+    pub body: Vec<u8>,
     /// The body is in big-endian order.
-    pub(super) swapped: bool,
+    pub swapped: bool,
 }
 
 /// A message that is none.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 type Read<T> = std::result::Result<T, Malformed>;
 
@@ -82,25 +89,27 @@ impl Value {
 // === writing ===
 
 /// Bytes being written, each figure at a multiple of its size.
-#[derive(Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+#[derive(Debug, Default)]
+pub struct Writer(pub Vec<u8>);
 
 impl Writer {
     fn align(&mut self, to: usize) {
         self.0.resize(self.0.len().next_multiple_of(to), 0);
     }
 
-    pub(super) fn number(&mut self, number: u32) {
+    /// `u`
+    pub fn number(&mut self, number: u32) {
         self.align(4);
         self.0.extend(number.to_le_bytes());
     }
 
-    pub(super) fn flag(&mut self, flag: bool) {
+    /// `b`
+    pub fn flag(&mut self, flag: bool) {
         self.number(u32::from(flag));
     }
 
     /// Strings and object paths.
-    pub(super) fn string(&mut self, text: &str) {
+    pub fn string(&mut self, text: &str) {
         self.number(length(text.len()));
         self.0.extend(text.as_bytes());
         self.0.push(0);
@@ -113,7 +122,7 @@ impl Writer {
     }
 
     /// An array whose elements begin at multiples of `to`.
-    pub(super) fn array(&mut self, to: usize, elements: impl FnOnce(&mut Self)) {
+    pub fn array(&mut self, to: usize, elements: impl FnOnce(&mut Self)) {
         self.number(0);
         let at = self.0.len() - 4;
         self.align(to);
@@ -124,7 +133,7 @@ impl Writer {
     }
 
     /// `a(sv)`
-    pub(super) fn properties(&mut self, all: &[(String, Value)]) {
+    pub fn properties(&mut self, all: &[(String, Value)]) {
         self.array(8, |to| {
             for (name, value) in all {
                 to.align(8);
@@ -136,7 +145,7 @@ impl Writer {
     }
 
     /// `au`
-    pub(super) fn numbers(&mut self, all: &[u32]) {
+    pub fn numbers(&mut self, all: &[u32]) {
         self.array(4, |to| all.iter().for_each(|number| to.number(*number)));
     }
 
@@ -174,7 +183,7 @@ fn length(length: usize) -> u32 {
 
 impl Message {
     /// A message without parts.
-    pub(super) fn new(kind: Kind, member: &str) -> Self {
+    pub fn new(kind: Kind, member: &str) -> Self {
         let empty = String::new;
         Self {
             kind,
@@ -191,7 +200,7 @@ impl Message {
     }
 
     /// With a body.
-    pub(super) fn with(mut self, signature: &str, write: impl FnOnce(&mut Writer)) -> Self {
+    pub fn with(mut self, signature: &str, write: impl FnOnce(&mut Writer)) -> Self {
         let mut body = Writer::default();
         write(&mut body);
         self.signature = signature.to_owned();
@@ -200,7 +209,7 @@ impl Message {
     }
 
     /// As bytes.
-    pub(super) fn write(&self) -> Vec<u8> {
+    pub fn write(&self) -> Vec<u8> {
         let mut to = Writer(vec![b'l', self.kind as u8, 0, 1]);
         to.number(length(self.body.len()));
         to.number(self.serial);
@@ -228,7 +237,10 @@ impl Message {
     }
 
     /// How long the whole message is, by its fixed part.
-    pub(super) fn size(fixed: &[u8; FIXED]) -> Read<usize> {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn size(fixed: &[u8; FIXED]) -> Read<usize> {
         let mut reader = Reader::new(fixed, swapped(fixed[0])?);
         reader.at = 4;
         let body = reader.number()? as usize;
@@ -239,7 +251,10 @@ impl Message {
     }
 
     /// From bytes.
-    pub(super) fn read(bytes: &[u8]) -> Read<Self> {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(bytes: &[u8]) -> Read<Self> {
         let fixed: &[u8; FIXED] = bytes.first_chunk().ok_or(Malformed)?;
         if Self::size(fixed)? != bytes.len() || fixed[3] != 1 {
             return Err(Malformed);
@@ -285,7 +300,7 @@ impl Message {
     }
 
     /// Reads the body.
-    pub(super) fn reader(&self) -> Reader<'_> {
+    pub fn reader(&self) -> Reader<'_> {
         Reader::new(&self.body, self.swapped)
     }
 }
@@ -301,14 +316,16 @@ fn swapped(order: u8) -> Read<bool> {
 // === reading ===
 
 /// A place in bytes.
-pub(super) struct Reader<'a> {
+#[derive(Debug)]
+pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     swapped: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8], swapped: bool) -> Self {
+    /// At the beginning of a body, in big-endian order if `swapped`.
+    pub fn new(bytes: &'a [u8], swapped: bool) -> Self {
         Self { bytes, at: 0, swapped }
     }
 
@@ -328,14 +345,20 @@ impl<'a> Reader<'a> {
     }
 
     /// `u`
-    pub(super) fn number(&mut self) -> Read<u32> {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn number(&mut self) -> Read<u32> {
         self.align(4)?;
         let bytes = self.take(4)?.try_into().map_err(|_| Malformed)?;
         Ok(if self.swapped { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     }
 
     /// `s` and `o`
-    pub(super) fn string(&mut self) -> Read<String> {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn string(&mut self) -> Read<String> {
         let length = self.number()? as usize;
         self.text(length)
     }
@@ -351,7 +374,10 @@ impl<'a> Reader<'a> {
     }
 
     /// `v` that holds a string.
-    pub(super) fn variant_string(&mut self) -> Read<String> {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn variant_string(&mut self) -> Read<String> {
         match self.signature()?.as_str() {
             "s" | "o" => self.string(),
             _ => Err(Malformed),
