@@ -50,12 +50,14 @@ mod rules;
 mod sysctl;
 mod tables;
 mod watch;
+mod zone;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -88,6 +90,8 @@ pub struct Settings {
     pub forwarding: Forwarding,
     /// What the host's own programs connect to on `::1` is led to published ports; without it somebody else sees to that.
     pub loopback: bool,
+    /// The socket of the system's D-Bus, by which a firewalld is told about bridges.
+    pub bus: PathBuf,
 }
 
 /// What is done where the host does not forward packets between links, without which containers reach nothing.
@@ -117,6 +121,8 @@ pub struct Firewall {
     state: Mutex<State>,
     /// Looks at connections, which takes its time, beside the changes of others.
     flows: Mutex<Socket>,
+    /// Held while firewalld is talked to; why that failed the last time.
+    confined: Mutex<Option<Error>>,
 }
 
 #[derive(Debug)]
@@ -175,7 +181,8 @@ impl Firewall {
             round: None,
         };
         let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
-        Ok(Self { settings, names, port, state: Mutex::new(state), flows: Mutex::new(flows) })
+        let (state, flows) = (Mutex::new(state), Mutex::new(flows));
+        Ok(Self { settings, names, port, state, flows, confined: Mutex::default() })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -211,6 +218,11 @@ impl Firewall {
         self.lock().detour.as_ref().map(ToString::to_string)
     }
 
+    /// Why firewalld lets nothing out of bridges; none if it does, or is not there.
+    pub fn confined(&self) -> Option<String> {
+        self.confined.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ToString::to_string)
+    }
+
     /// Why ports that are published on all addresses are not reached on `::1`; none if they are.
     pub fn unled(&self) -> Option<String> {
         self.lock().unled.as_ref().map(ToString::to_string)
@@ -234,7 +246,10 @@ impl Firewall {
             state.unled = loopback.load(rules, keep, links.as_fd()).err();
         }
         let State { rules, links, .. } = &mut *state;
-        rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))
+        rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))?;
+        drop(state);
+        self.let_out();
+        Ok(())
     }
 
     /// Adds a network, or changes it. Its bridge is there already; after it was made anew this is called again.
@@ -242,6 +257,12 @@ impl Firewall {
     /// # Errors
     /// `NotFound` without the bridge; the kernel's refusal.
     pub fn add_network(&self, bridge: Bridge) -> Result<()> {
+        self.add_bridge(bridge)?;
+        self.let_out();
+        Ok(())
+    }
+
+    fn add_bridge(&self, bridge: Bridge) -> Result<()> {
         check_bridge(&bridge)?;
         let mut state = self.lock();
         let before = state.rules.bridges.get(&bridge.name).cloned();
@@ -282,7 +303,10 @@ impl Firewall {
         let unled = lead_no_longer(&mut state, &ports);
         state.rules.bridges.remove(name);
         forget(&mut state.rules, &links, &ports);
-        self.settle_in(&mut state).and(unled)
+        let settled = self.settle_in(&mut state);
+        drop(state);
+        self.tell_firewalld(zone::forget, |_| vec![name.to_owned()]);
+        settled.and(unled)
     }
 
     /// Lets containers send from their links, and publishes ports, all or nothing. A link is admitted before it is up.
@@ -379,14 +403,45 @@ impl Firewall {
     /// The kernel's refusal.
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
-        state.rules = Ruleset::default();
+        let rules = std::mem::take(&mut state.rules);
         state.round = None;
         self.settle_in(&mut state)?;
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
         state.tables.delete()?;
         let stopped = stop_forwarding(&mut state);
-        round::remove(&mut state.links, &self.settings.table).and(unled).and(stopped)
+        let removed = round::remove(&mut state.links, &self.settings.table);
+        drop(state);
+        self.tell_firewalld(zone::forget, |_| rules.bridges.into_keys().collect());
+        removed.and(unled).and(stopped)
+    }
+
+    /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.
+    fn let_out(&self) {
+        self.tell_firewalld(zone::let_out, |rules| {
+            let outward = rules.bridges.values().filter(|bridge| !bridge.internal);
+            outward.map(|bridge| bridge.name.clone()).collect()
+        });
+    }
+
+    /// It may take seconds to answer: nobody waits for the rules meanwhile.
+    fn tell_firewalld(
+        &self,
+        tell: fn(&Path, &[String]) -> Result<()>,
+        about: impl FnOnce(&Ruleset) -> Vec<String>,
+    ) {
+        let mut confined = self.confined.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let tables = state.tables.comments();
+        let bridges = about(&state.rules);
+        drop(state);
+        let told = match tables {
+            Ok(tables) if tables.iter().any(|(name, _)| name == zone::TABLE) => {
+                tell(&self.settings.bus, &bridges)
+            }
+            other => other.map(drop),
+        };
+        *confined = told.err();
     }
 
     /// From `::1` too, where the kernel can; a port that is of no other address needs it.
@@ -427,6 +482,11 @@ impl Firewall {
     /// Somebody else changed where the host may drop by policy.
     fn is_policy(&self, news: News<'_>) -> bool {
         news.sender != self.port && news.table == policy::TABLE
+    }
+
+    /// firewalld has begun, has loaded its rules anew, or changed some.
+    fn is_firewalld(&self, news: News<'_>) -> bool {
+        news.sender != self.port && news.table == zone::TABLE
     }
 
     /// Somebody else did something to our tables.

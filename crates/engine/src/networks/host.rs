@@ -27,6 +27,9 @@ use super::fabric::{Fabric, Join};
 /// Sockets of the host's namespace that are kept when nobody uses them.
 const SOCKETS: usize = 8;
 
+/// The system's D-Bus.
+const BUS: &str = "/run/dbus/system_bus_socket";
+
 /// See the head of this file.
 pub(crate) struct Host {
     sockets: Mutex<Vec<Socket>>,
@@ -113,7 +116,7 @@ impl Host {
 
     fn settings(&self) -> Settings {
         let (table, loopback) = (self.table.clone(), self.loopback);
-        Settings { table, forwarding: Forwarding::Ours, loopback }
+        Settings { table, forwarding: Forwarding::Ours, loopback, bus: BUS.into() }
     }
 
     /// Loads the firewall and watches over it from now on.
@@ -261,7 +264,15 @@ impl Fabric for Host {
         if network.config.driver != Driver::Bridge {
             return Ok(());
         }
-        self.firewall(Ruleset::default)?.add_network(Bridge::of(network))
+        let firewall = self.firewall(Ruleset::default)?;
+        firewall.add_network(Bridge::of(network))?;
+        if let Some(why) = firewall.confined() {
+            let (bridge, name) = (network.bridge(), &network.config.name);
+            tracing::warn!(
+                "containers of network {name} may not reach the outside: {why}; firewall-cmd --zone=trusted --add-interface={bridge}"
+            );
+        }
+        Ok(())
     }
 
     fn remove(&self, network: &Network) -> Result<()> {

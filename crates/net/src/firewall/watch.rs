@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ pub enum Repair {
 #[derive(Debug)]
 pub struct Watch {
     stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
+    /// Looks after the tables, and talks to firewalld, which may take its time.
+    threads: Vec<JoinHandle<()>>,
 }
 
 // === impl Watch ===
@@ -47,11 +49,15 @@ impl Watch {
         let heard = rustix::io::dup(&stop).map_err(|e| refused("dup(eventfd)", &e))?;
         // What was changed before we listened is found by loading once more.
         firewall.restore()?;
-        let thread = std::thread::Builder::new()
-            .name("firewall".into())
-            .spawn(move || run(&firewall, monitor, &heard, report))
-            .map_err(|e: io::Error| refused("start a thread", &e))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.into());
+            thread.spawn(work).map_err(|e: io::Error| refused("start a thread", &e))
+        };
+        let (tell, told) = sync_channel(1);
+        let talks = Arc::clone(&firewall);
+        let talker = spawn("firewalld", Box::new(move || told.iter().for_each(|()| talks.let_out())))?;
+        let guard = spawn("firewall", Box::new(move || run(&firewall, monitor, &heard, &tell, report)))?;
+        Ok(Self { stop, threads: vec![guard, talker] })
     }
 }
 
@@ -59,20 +65,26 @@ impl Drop for Watch {
     fn drop(&mut self) {
         // An event that is counted cannot be lost, and the counter cannot be full of ones.
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
-fn run(firewall: &Firewall, mut monitor: Monitor, stop: &OwnedFd, report: impl Fn(Repair)) {
+fn run(
+    firewall: &Firewall,
+    mut monitor: Monitor,
+    stop: &OwnedFd,
+    firewalld: &SyncSender<()>,
+    report: impl Fn(Repair),
+) {
     let mut broken = false;
     loop {
         let timeout = broken.then_some(AGAIN);
         let Some(news) = wait(&monitor, stop, timeout.as_ref()) else { return };
         let read = Instant::now();
         if news {
-            broken |= heard(firewall, &mut monitor, stop);
+            broken |= heard(firewall, &mut monitor, stop, firewalld);
         }
         if broken {
             match firewall.restore() {
@@ -88,13 +100,19 @@ fn run(firewall: &Firewall, mut monitor: Monitor, stop: &OwnedFd, report: impl F
 
 /// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost and somebody could have.
 /// Tables with an owner nobody else can change.
-fn heard(firewall: &Firewall, monitor: &mut Monitor, stop: &OwnedFd) -> bool {
+fn heard(firewall: &Firewall, monitor: &mut Monitor, stop: &OwnedFd, firewalld: &SyncSender<()>) -> bool {
     let (mut ours, mut policy) = (false, false);
     loop {
+        let mut zones = false;
         let read = monitor.wait(|news| {
             ours |= firewall.concerns(news);
             policy |= firewall.is_policy(news);
+            zones |= firewall.is_firewalld(news);
         });
+        if zones {
+            // If one is waiting already, that one will see this too.
+            let _ = firewalld.try_send(());
+        }
         // News may be lost to a large repair of our own: another one for that would never end.
         ours |= read.is_err() && firewall.hold() != Hold::Lasting;
         if wait(monitor, stop, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Some(true) {

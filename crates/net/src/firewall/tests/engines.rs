@@ -1,9 +1,10 @@
 //! Two engines on one host, and what is left of forwarding when they end.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::world::{Container, HOST, LAN, Space, World, ip4};
-use crate::firewall::{Firewall, Forwarding, Settings};
+use super::world::{Container, HOST, LAN, Space, World, ip4, settings};
+use crate::firewall::{Firewall, Settings};
 
 fn forwards(world: &World) -> [String; 2] {
     world.host.run(|| {
@@ -15,7 +16,7 @@ fn forwards(world: &World) -> [String; 2] {
 
 /// Another engine of the host's, with a network and a container.
 fn another(world: &World) -> (Arc<Firewall>, Container) {
-    let settings = Settings { table: "tare-other".into(), forwarding: Forwarding::Ours, loopback: true };
+    let settings = Settings { table: "tare-other".into(), ..settings(Path::new("/nonexistent")) };
     let firewall = world.host.run(|| Arc::new(Firewall::open(settings, None).unwrap()));
     let same_host =
         World { host: world.host.clone(), lan: world.lan.clone(), firewall: Arc::clone(&firewall) };

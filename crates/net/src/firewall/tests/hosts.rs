@@ -1,12 +1,12 @@
 //! Debian's ufw and firewalld, in a root of their own: what they shut stays shut, what they open is open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::world::{HOST, HOST6, LAN, LAN6, World, published};
+use super::world::{HOST, HOST6, LAN, LAN6, World, published, settings};
 use crate::firewall::Watch;
 
 /// Mounts of its own, a root of its own, the network of who runs it.
@@ -32,6 +32,11 @@ impl Debian {
         command
     }
 
+    /// The socket of its D-Bus, once that runs.
+    fn bus(&self) -> PathBuf {
+        self.0.path().join("run/dbus/system_bus_socket")
+    }
+
     /// Runs a program in the host's network; gives what it wrote.
     fn run(&self, world: &World, program: &[&str]) -> String {
         let mut command = Self::command(self.0.path(), program);
@@ -44,8 +49,8 @@ impl Debian {
 }
 
 /// A host with a published port, watched over, and a container.
-fn published_host() -> (World, super::world::Container, Watch) {
-    let world = World::new();
+fn published_host(debian: &Debian) -> (World, super::world::Container, Watch) {
+    let world = World::with(settings(&debian.bus()));
     world.lan.serve(81);
     world.network(1, |_| {});
     let a = world.container(1, 2);
@@ -99,7 +104,7 @@ impl Drop for Stop {
 #[test]
 fn ufw_decides_about_published_ports() {
     let debian = Debian::new();
-    let (world, a, _watch) = published_host();
+    let (world, a, _watch) = published_host(&debian);
     is_open(&world, "without a firewall");
     debian.run(&world, &["ufw", "--force", "enable"]);
     is_shut(&world, "though ufw lets nothing in");
@@ -134,19 +139,50 @@ fn ufw_decides_about_published_ports() {
     assert_eq!(rules.lines().filter(ours).count(), 0, "{rules}");
 }
 
+fn gets_out(a: &super::world::Container, why: &str) {
+    for (to, seen) in [(LAN, HOST), (LAN6, HOST6)] {
+        let reached = (0..20).find_map(|_| a.space.reaches(to, 81));
+        assert_eq!(reached.as_deref(), Some(seen), "out of a container to {to} {why}");
+    }
+}
+
+#[test]
+fn firewalld_lets_containers_out_without_being_told_by_anybody() {
+    let debian = Debian::new();
+    let (world, a, _watch) = published_host(&debian);
+    let firewalld = Firewalld::start(&world, &debian);
+    let zone_of = |bridge: &str| {
+        let ask = format!("firewall-cmd --get-zone-of-interface={bridge} || true");
+        debian.run(&world, &["sh", "-c", &ask]).trim().to_owned()
+    };
+    gets_out(&a, "when firewalld has started");
+    assert_eq!(world.firewall.confined(), None);
+    world.network(2, |_| {});
+    world.network(3, |network| network.internal = true);
+    assert_eq!((zone_of("br-2").as_str(), zone_of("br-3").as_str()), ("trusted", "no zone"));
+    let b = world.container(2, 2);
+    gets_out(&b, "of a network that was made afterwards");
+    debian.run(&world, &["firewall-cmd", "--complete-reload"]);
+    gets_out(&a, "after a reload");
+    world.firewall.remove_network("br-2").unwrap();
+    assert_eq!(zone_of("br-2"), "no zone", "when the network is gone");
+    debian.run(&world, &["firewall-cmd", "--permanent", "--zone=block", "--add-interface=br-1"]);
+    debian.run(&world, &["firewall-cmd", "--reload"]);
+    assert_eq!(zone_of("br-1"), "block", "what somebody has chosen");
+    assert!(a.space.is_kept_from(LAN, 81));
+    debian.run(&world, &["firewall-cmd", "--permanent", "--zone=block", "--remove-interface=br-1"]);
+    drop(firewalld);
+    let _again = Firewalld::start(&world, &debian);
+    gets_out(&a, "when firewalld has started again");
+}
+
 #[test]
 fn a_zone_of_firewalld_decides_about_published_ports() {
     let debian = Debian::new();
-    let (world, a, _watch) = published_host();
+    let (world, a, _watch) = published_host(&debian);
     let _firewalld = Firewalld::start(&world, &debian);
     let told = |what: &str| debian.run(&world, &["firewall-cmd", what]);
     is_shut(&world, "though the zone has it not");
-    let zone = ["firewall-cmd", "--zone=trusted", "--change-interface=br-1"];
-    debian.run(&world, &zone);
-    for (to, seen) in [(LAN, HOST), (LAN6, HOST6)] {
-        assert_eq!(a.space.reaches(to, 81).as_deref(), Some(seen), "out of a container to {to}");
-    }
-    is_shut(&world, "though the bridge alone is trusted");
     told("--add-port=8080/tcp");
     is_open(&world, "after --add-port");
     told("--remove-port=8080/tcp");
@@ -171,7 +207,7 @@ struct Firewalld(Child);
 
 impl Firewalld {
     fn start(world: &World, debian: &Debian) -> Self {
-        let script = "dbus-daemon --system --nofork & exec firewalld --nofork --nopid";
+        let script = "rm -f /run/dbus/*; dbus-daemon --system --nofork & exec firewalld --nofork --nopid";
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount"]);
         command.args(["--propagation", "private", "sh", "-c", INSIDE]).arg(debian.0.path());

@@ -7,6 +7,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -187,11 +188,15 @@ impl Space {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with(settings(Path::new("/nonexistent")))
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
         let (host, lan) = (Space::new(), Space::new());
         host.link("eth0", None, &lan, "eth0", None);
         host.configure("eth0", &[(ip(HOST), 24), (ip(HOST6), 64)], &[]);
         lan.configure("eth0", &[(ip(LAN), 24), (ip(LAN6), 64)], &[ip(HOST), ip(HOST6)]);
-        let firewall = host.run(|| Arc::new(open()));
+        let firewall = host.run(|| Arc::new(Firewall::open(settings, None).unwrap()));
         Self { host, lan, firewall }
     }
 
@@ -246,8 +251,11 @@ pub(super) fn open() -> Firewall {
 
 /// With what a daemon before has left.
 pub(super) fn open_with(kept: Option<OwnedFd>) -> Firewall {
-    let settings = Settings { table: "tare-test".into(), forwarding: Forwarding::Ours, loopback: true };
-    Firewall::open(settings, kept).unwrap()
+    Firewall::open(settings(Path::new("/nonexistent")), kept).unwrap()
+}
+
+pub(super) fn settings(bus: &Path) -> Settings {
+    Settings { table: "tare-test".into(), forwarding: Forwarding::Ours, loopback: true, bus: bus.into() }
 }
 
 /// A network as [`World::bridge`] makes one.
