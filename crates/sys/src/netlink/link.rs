@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{Attributes, Message, Request, Result, Socket};
+use super::{Attributes, Message, Protocol, Request, Result, Socket};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -432,6 +432,29 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
     let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
     request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS).put_str(IFLA_IFNAME, name);
     socket.get(request, Link::read)
+}
+
+/// Hears of links from now on, with [`news`].
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn monitor() -> Result<Socket> {
+    const NEWS_OF_LINKS: u32 = 1;
+    let socket = Socket::open(Protocol::Route)?;
+    socket.subscribe(NEWS_OF_LINKS)?;
+    Ok(socket)
+}
+
+/// Waits for news of links and gives the name of each to `each`.
+///
+/// # Errors
+/// `ENOBUFS` when news were lost: then anything may have changed.
+pub fn news(monitor: &mut Socket, mut each: impl FnMut(&str)) -> Result<()> {
+    monitor.news(|message| {
+        if let Some(name) = message.attributes(FIXED).str(IFLA_IFNAME) {
+            each(name);
+        }
+    })
 }
 
 /// What went through the link of that index.
