@@ -118,6 +118,8 @@ pub struct Firewall {
     /// Names of tables and the number of the socket that changes them; they do not change.
     names: [String; 2],
     port: u32,
+    /// Names of the links by which first packets go round.
+    ends: [String; 2],
     state: Mutex<State>,
     /// Looks at connections, which takes its time, beside the changes of others.
     flows: Mutex<Socket>,
@@ -182,7 +184,8 @@ impl Firewall {
         };
         let flows = Socket::open(Protocol::Netfilter).map_err(refused)?;
         let (state, flows) = (Mutex::new(state), Mutex::new(flows));
-        Ok(Self { settings, names, port, state, flows, confined: Mutex::default() })
+        let ends = round::names(&settings.table);
+        Ok(Self { settings, names, port, ends, state, flows, confined: Mutex::default() })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -482,6 +485,12 @@ impl Firewall {
     /// Somebody else changed where the host may drop by policy.
     fn is_policy(&self, news: News<'_>) -> bool {
         news.sender != self.port && news.table == policy::TABLE
+    }
+
+    /// The pair by which first packets go round is to be there, and is not, or is down.
+    fn lacks_round(&self) -> bool {
+        let mut state = self.lock();
+        state.round.is_some() && !round::is_up(&mut state.links, &self.settings.table)
     }
 
     /// firewalld has begun, has loaded its rules anew, or changed some.

@@ -128,6 +128,11 @@ fn program() -> Vec<Instruction> {
     ]
 }
 
+/// Whether the pair of a table is there and up.
+pub(super) fn is_up(socket: &mut Socket, table: &str) -> bool {
+    names(table).iter().all(|name| link::find(socket, name).is_ok_and(|found| found.up))
+}
+
 /// Takes it away.
 pub(super) fn remove(socket: &mut Socket, table: &str) -> Result<()> {
     let [out, _] = names(table);
@@ -159,7 +164,7 @@ fn there(done: netlink::Result<()>) -> netlink::Result<()> {
 }
 
 /// Names of the ends: a link's name has no room for that of every table.
-fn names(table: &str) -> [String; 2] {
+pub(super) fn names(table: &str) -> [String; 2] {
     // FNV-1a.
     let hash =
         table.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

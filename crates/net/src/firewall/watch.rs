@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tare_model::error::{Error, Result};
+use tare_sys::netlink::{Socket, link};
 use tare_sys::nftables::Monitor;
 
 use super::{Firewall, Hold};
@@ -45,6 +46,7 @@ impl Watch {
             Error::system(format!("watch the firewall: {what}: {error}"))
         };
         let monitor = Monitor::open().map_err(|e| refused("subscribe to nftables' news", &e))?;
+        let links = link::monitor().map_err(|e| refused("subscribe to news of links", &e))?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| refused("eventfd()", &e))?;
         let heard = rustix::io::dup(&stop).map_err(|e| refused("dup(eventfd)", &e))?;
         // What was changed before we listened is found by loading once more.
@@ -56,7 +58,10 @@ impl Watch {
         let (tell, told) = sync_channel(1);
         let talks = Arc::clone(&firewall);
         let talker = spawn("firewalld", Box::new(move || told.iter().for_each(|()| talks.let_out())))?;
-        let guard = spawn("firewall", Box::new(move || run(&firewall, monitor, &heard, &tell, report)))?;
+        let guard = spawn(
+            "firewall",
+            Box::new(move || run(&firewall, Ears { monitor, links, stop: heard, firewalld: tell }, report)),
+        )?;
         Ok(Self { stop, threads: vec![guard, talker] })
     }
 }
@@ -71,20 +76,17 @@ impl Drop for Watch {
     }
 }
 
-fn run(
-    firewall: &Firewall,
-    mut monitor: Monitor,
-    stop: &OwnedFd,
-    firewalld: &SyncSender<()>,
-    report: impl Fn(Repair),
-) {
+fn run(firewall: &Firewall, mut ears: Ears, report: impl Fn(Repair)) {
     let mut broken = false;
     loop {
         let timeout = broken.then_some(AGAIN);
-        let Some(news) = wait(&monitor, stop, timeout.as_ref()) else { return };
+        let Some([rules, links]) = ears.wait(timeout.as_ref()) else { return };
         let read = Instant::now();
-        if news {
-            broken |= heard(firewall, &mut monitor, stop, firewalld);
+        if rules {
+            broken |= ears.hear_of_rules(firewall);
+        }
+        if links {
+            broken |= ears.hear_of_links(firewall);
         }
         if broken {
             match firewall.restore() {
@@ -98,38 +100,73 @@ fn run(
     }
 }
 
-/// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost and somebody could have.
-/// Tables with an owner nobody else can change.
-fn heard(firewall: &Firewall, monitor: &mut Monitor, stop: &OwnedFd, firewalld: &SyncSender<()>) -> bool {
-    let (mut ours, mut policy) = (false, false);
-    loop {
-        let mut zones = false;
-        let read = monitor.wait(|news| {
-            ours |= firewall.concerns(news);
-            policy |= firewall.is_policy(news);
-            zones |= firewall.is_firewalld(news);
-        });
-        if zones {
-            // If one is waiting already, that one will see this too.
-            let _ = firewalld.try_send(());
-        }
-        // News may be lost to a large repair of our own: another one for that would never end.
-        ours |= read.is_err() && firewall.hold() != Hold::Lasting;
-        if wait(monitor, stop, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Some(true) {
-            // What fails here is tried again with everything else.
-            return ours || policy && firewall.settle().is_err();
-        }
-    }
+/// What is listened to.
+struct Ears {
+    monitor: Monitor,
+    links: Socket,
+    stop: OwnedFd,
+    firewalld: SyncSender<()>,
 }
 
-/// True if there are news, false if the time is over, none if it is time to stop.
-fn wait(monitor: &Monitor, stop: &OwnedFd, timeout: Option<&Timespec>) -> Option<bool> {
-    let mut fds =
-        [PollFd::new(stop, PollFlags::IN), PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
-    match poll(&mut fds, timeout) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        // It cannot fail but for want of memory: then as if there were news.
-        Err(_) => return Some(true),
+// === impl Ears ===
+
+impl Ears {
+    /// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost and somebody could
+    /// have. Tables with an owner nobody else can change.
+    fn hear_of_rules(&mut self, firewall: &Firewall) -> bool {
+        let (mut ours, mut policy) = (false, false);
+        loop {
+            let mut zones = false;
+            let read = self.monitor.wait(|news| {
+                ours |= firewall.concerns(news);
+                policy |= firewall.is_policy(news);
+                zones |= firewall.is_firewalld(news);
+            });
+            if zones {
+                // If one is waiting already, that one will see this too.
+                let _ = self.firewalld.try_send(());
+            }
+            // News may be lost to a large repair of our own: another one for that would never end.
+            ours |= read.is_err() && firewall.hold() != Hold::Lasting;
+            if !self.has_more([true, false]) {
+                // What fails here is tried again with everything else.
+                return ours || policy && firewall.settle().is_err();
+            }
+        }
     }
-    if !fds[0].revents().is_empty() { None } else { Some(!fds[1].revents().is_empty()) }
+
+    /// Reads all news there are; true if first packets to published ports no longer find their way round.
+    fn hear_of_links(&mut self, firewall: &Firewall) -> bool {
+        let mut ours = false;
+        loop {
+            let read =
+                link::news(&mut self.links, |name| ours |= firewall.ends.iter().any(|end| end == name));
+            ours |= read.is_err();
+            if !self.has_more([false, true]) {
+                return ours && firewall.lacks_round();
+            }
+        }
+    }
+
+    fn has_more(&self, which: [bool; 2]) -> bool {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.wait(Some(&at_once))
+            .is_some_and(|more| more.iter().zip(which).any(|(more, asked)| *more && asked))
+    }
+
+    /// Whether there are news of rules and of links, neither if the time is over; none if it is time to stop.
+    fn wait(&self, timeout: Option<&Timespec>) -> Option<[bool; 2]> {
+        let mut fds = [
+            PollFd::new(&self.stop, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.links.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // It cannot fail but for want of memory: then as if there were news.
+            Err(_) => return Some([true; 2]),
+        }
+        let [stop, rules, links] = fds.map(|fd| !fd.revents().is_empty());
+        if stop { None } else { Some([rules, links]) }
+    }
 }

@@ -160,6 +160,28 @@ fn without_a_program_first_packets_go_round_by_our_own_links() {
 }
 
 #[test]
+fn links_that_somebody_takes_away_or_down_are_back_within_a_second() {
+    let (world, _a) = strict();
+    rules(&world, "add rule inet own opened th dport 8080 accept");
+    let firewall = std::sync::Arc::clone(&world.firewall);
+    let watch = world.host.run(move || crate::firewall::Watch::start(firewall, |_| {}).unwrap());
+    let [out, back] = crate::firewall::round::names("tare-test");
+    for words in [["del", &out], ["del", &back]].map(Vec::from).into_iter().chain([vec!["set", "down", &out]])
+    {
+        assert!(world.lan.reaches(HOST, 8080).is_some(), "before ip link {words:?}");
+        world.host.program("ip", &[&["link"], &words[..]].concat());
+        let begun = std::time::Instant::now();
+        let soon = Duration::from_millis(100);
+        while world.lan.reach(HOST, 8080, soon).is_none() || world.lan.reach(HOST6, 8080, soon).is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(1), "not back after ip link {words:?}");
+        }
+    }
+    world.firewall.remove().unwrap();
+    drop(watch);
+    assert!(!world.host.program("ip", &["-o", "link"]).contains(": tare-"), "they are back after their end");
+}
+
+#[test]
 fn the_links_of_the_second_round_go_with_the_tables() {
     let (world, _a) = strict();
     let count = |world: &World| world.host.program("ip", &["-o", "link"]).matches(": tare-").count();
