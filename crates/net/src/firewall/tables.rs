@@ -219,6 +219,7 @@ fn describe(change: &Change) -> String {
         Change::DeleteChain(name) => format!("delete chain {name}"),
         Change::FlushChain(name) => format!("flush chain {name}"),
         Change::AddRule { chain, .. } => format!("add rule to chain {chain}"),
+        Change::InsertRule { chain, .. } => format!("insert rule into chain {chain}"),
         Change::DeleteRule { chain, handle } => format!("delete rule {handle} of chain {chain}"),
         Change::AddSet(set) => format!("add set {}", set.name),
         Change::DeleteSet(name) => format!("delete set {name}"),

@@ -205,6 +205,15 @@ pub enum Change {
         /// What its owner wrote to itself.
         note: Vec<u8>,
     },
+    /// A rule at the beginning of a chain.
+    InsertRule {
+        /// The chain.
+        chain: String,
+        /// What it does.
+        rule: Vec<Expression>,
+        /// What its owner wrote to itself.
+        note: Vec<u8>,
+    },
     /// One rule of a chain.
     DeleteRule {
         /// The chain.
@@ -267,7 +276,10 @@ impl Change {
             Self::AddChain(chain) => chain.request(family, table),
             Self::DeleteChain(name) => in_table(family, DEL_CHAIN, table, CHAIN_NAME, name),
             Self::FlushChain(name) => in_table(family, DEL_RULE, table, RULE_CHAIN, name),
-            Self::AddRule { chain, rule, note } => add_rule(family, table, chain, rule, note),
+            Self::AddRule { chain, rule, note } => {
+                add_rule(family, table, Request::APPEND, chain, rule, note)
+            }
+            Self::InsertRule { chain, rule, note } => add_rule(family, table, 0, chain, rule, note),
             Self::DeleteRule { chain, handle } => {
                 let mut request = in_table(family, DEL_RULE, table, RULE_CHAIN, chain);
                 request.put(RULE_HANDLE, &handle.to_be_bytes());
@@ -464,8 +476,15 @@ fn length_of(fields: &[Field]) -> u32 {
     }
 }
 
-fn add_rule(family: Family, table: &str, chain: &str, rule: &[Expression], note: &[u8]) -> Request {
-    let mut request = request(family, NEW_RULE, Request::CREATE | Request::APPEND);
+fn add_rule(
+    family: Family,
+    table: &str,
+    place: u16,
+    chain: &str,
+    rule: &[Expression],
+    note: &[u8],
+) -> Request {
+    let mut request = request(family, NEW_RULE, Request::CREATE | place);
     request.put_str(RULE_TABLE, table).put_str(RULE_CHAIN, chain);
     request.nest(RULE_EXPRESSIONS, |list| rule.iter().for_each(|expression| expression.put(list)));
     if !note.is_empty() {
