@@ -2,7 +2,8 @@
 //!
 //! ufw, and many who write iptables' rules themselves, have chains `FORWARD` and `OUTPUT` that drop at their ends. Our
 //! bridges are named there behind all other rules: a drop or a refusal of the host's own comes first, and others' packets
-//! meet the same policy as before. What may go into a bridge or out of it our own table has said.
+//! meet the same policy as before. Where ufw is to reject instead of dropping, rules of its last chains do that, and our
+//! bridges are named before those. What may go into a bridge or out of it our own table has said.
 //!
 //! Tables that others own, or that are not iptables', are not touched.
 
@@ -50,51 +51,123 @@ pub(super) fn settle(socket: &mut Socket, passing: &Passing) -> Result<()> {
 
 fn settle_once(socket: &mut Socket, family: Family, passing: &Passing) -> netlink::Result<()> {
     let dropping = dropping_chains(socket, family, TABLE)?;
-    for chain in ["FORWARD", "OUTPUT"] {
-        let drops = dropping.iter().any(|name| name == chain);
-        let wanted = if drops { passing.rules(chain) } else { Vec::new() };
-        let there = match rules(socket, family, TABLE, chain) {
-            // There is no such table or chain.
-            Err(error) if error.errno() == Errno::NOENT => continue,
-            there => there?,
-        };
-        let changes = changes(chain, passing, &wanted, &there);
-        if !changes.is_empty() {
-            apply(socket, family, TABLE, &changes).map_err(|(_, error)| error)?;
-        }
+    for way in [Way::Forward, Way::Output] {
+        let by_policy = |chain: &str, _: &[_]| dropping.iter().any(|name| name == chain);
+        settle_chain(socket, family, passing, way, way.chain(), End::Policy, by_policy)?;
+        // What others have in there is what rejects.
+        let by_rule = |_: &str, there: &[(u64, Vec<u8>)]| there.iter().any(|(_, note)| !passing.is_own(note));
+        settle_chain(socket, family, passing, way, way.rejecting_chain(family), End::Rules, by_rule)?;
     }
     Ok(())
 }
 
-/// What makes the wanted rules the last ones; nothing if they are.
+fn settle_chain(
+    socket: &mut Socket,
+    family: Family,
+    passing: &Passing,
+    way: Way,
+    chain: &str,
+    end: End,
+    drops: impl FnOnce(&str, &[(u64, Vec<u8>)]) -> bool,
+) -> netlink::Result<()> {
+    let there = match rules(socket, family, TABLE, chain) {
+        // There is no such table or chain.
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        there => there?,
+    };
+    let wanted = if drops(chain, &there) { passing.rules(way) } else { Vec::new() };
+    let changes = changes(chain, end, passing, &wanted, &there);
+    if changes.is_empty() {
+        Ok(())
+    } else {
+        apply(socket, family, TABLE, &changes).map_err(|(_, error)| error)
+    }
+}
+
+/// What makes the wanted rules the last ones, or the first ones before rules that reject; nothing if they are.
 fn changes(
     chain: &str,
+    end: End,
     passing: &Passing,
     wanted: &[(Meta, String)],
     there: &[(u64, Vec<u8>)],
 ) -> Vec<Change> {
-    let mark = tables::note(&format!("{}: ", passing.owner));
-    let ours = |note: &[u8]| note.get(2..).is_some_and(|text| text.starts_with(&mark[2..mark.len() - 1]));
     let notes: Vec<_> = wanted.iter().map(|one| passing.note(one)).collect();
-    let old: Vec<_> = there.iter().filter(|(_, note)| ours(note)).collect();
-    let last = there.iter().rev().zip(notes.iter().rev()).all(|((_, note), wanted)| note == wanted);
-    if old.len() == wanted.len() && last {
+    let old: Vec<_> = there.iter().filter(|(_, note)| passing.is_own(note)).collect();
+    let same = |((_, note), wanted): (&(u64, Vec<u8>), &Vec<u8>)| note == wanted;
+    let in_place = match end {
+        End::Policy => there.iter().rev().zip(notes.iter().rev()).all(same),
+        End::Rules => there.iter().zip(&notes).all(same),
+    };
+    if old.len() == wanted.len() && in_place {
         return Vec::new();
     }
     let delete = |(handle, _): &&(u64, Vec<u8>)| Change::DeleteRule { chain: chain.into(), handle: *handle };
-    let add = |(one, note): (&(Meta, String), Vec<u8>)| Change::AddRule {
-        chain: chain.into(),
-        rule: when().meta(one.0, name(&one.1)).accept(),
-        note,
-    };
-    old.iter().map(delete).chain(wanted.iter().zip(notes).map(add)).collect()
+    let mut changes: Vec<_> = old.iter().map(delete).collect();
+    let rules = wanted.iter().map(|one| when().meta(one.0, name(&one.1)).accept()).zip(notes);
+    match end {
+        End::Policy => {
+            changes.extend(rules.map(|(rule, note)| Change::AddRule { chain: chain.into(), rule, note }));
+        }
+        End::Rules => {
+            changes.extend(rules.rev().map(|(rule, note)| Change::InsertRule {
+                chain: chain.into(),
+                rule,
+                note,
+            }));
+        }
+    }
+    changes
+}
+
+/// What happens to a packet that no rule of the host's has decided about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The chain's policy drops it.
+    Policy,
+    /// The chain's rules reject it: policies cannot.
+    Rules,
+}
+
+/// Which packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Forward,
+    Output,
+}
+
+// === impl Way ===
+
+impl Way {
+    fn chain(self) -> &'static str {
+        match self {
+            Self::Forward => "FORWARD",
+            Self::Output => "OUTPUT",
+        }
+    }
+
+    /// Where ufw rejects what others drop (`ufw default reject routed`).
+    fn rejecting_chain(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Self::Forward, Family::Ip6) => "ufw6-reject-forward",
+            (Self::Forward, _) => "ufw-reject-forward",
+            (Self::Output, Family::Ip6) => "ufw6-reject-output",
+            (Self::Output, _) => "ufw-reject-output",
+        }
+    }
 }
 
 // === impl Passing ===
 
 impl Passing {
-    fn rules(&self, chain: &str) -> Vec<(Meta, String)> {
-        if chain == "OUTPUT" {
+    /// The rule is ours.
+    fn is_own(&self, note: &[u8]) -> bool {
+        let mark = tables::note(&format!("{}: ", self.owner));
+        note.get(2..).is_some_and(|text| text.starts_with(&mark[2..mark.len() - 1]))
+    }
+
+    fn rules(&self, way: Way) -> Vec<(Meta, String)> {
+        if way == Way::Output {
             return self.round.iter().map(|link| (Meta::OutputName, link.clone())).collect();
         }
         let both = |bridge: &String| [Meta::InputName, Meta::OutputName].map(|way| (way, bridge.clone()));

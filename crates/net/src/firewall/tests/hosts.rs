@@ -114,6 +114,14 @@ fn ufw_decides_about_published_ports() {
     is_open(&world, "after ufw allow");
     debian.run(&world, &["ufw", "default", "deny", "outgoing"]);
     is_open(&world, "though ufw lets the host itself connect to nothing");
+    debian.run(&world, &["ufw", "default", "reject", "routed"]);
+    debian.run(&world, &["ufw", "default", "reject", "outgoing"]);
+    debian.run(&world, &["ufw", "reload"]);
+    is_open(&world, "though ufw rejects what is routed or sent");
+    for to in [LAN, LAN6] {
+        let reached = (0..3).find_map(|_| a.space.reaches(to, 81));
+        assert!(reached.is_some(), "out of a container to {to}, though ufw rejects what is routed");
+    }
     debian.run(&world, &["ufw", "route", "deny", "proto", "tcp", "to", "172.30.1.2", "port", "80"]);
     assert!(world.lan.is_kept_from(HOST, 8080), "open after ufw route deny");
     debian.run(&world, &["ufw", "route", "delete", "deny", "proto", "tcp", "to", "172.30.1.2", "port", "80"]);
