@@ -317,7 +317,8 @@ impl Firewall {
     ///
     /// # Errors
     /// `Conflict` if a host's port is published already, `InvalidInput` if an address is on no network of ours, `Unsupported`
-    /// for a port of `::1` alone where the kernel cannot lead it; the kernel's refusal. Nothing is changed then, but if the kernel would not say which datagrams went to a port before.
+    /// for a port of `::1` alone where the kernel cannot lead it; the kernel's refusal. Nothing is changed then, but if the
+    /// kernel would not say which datagrams went to a port before.
     pub fn admit(&self, links: &[Admitted], ports: &[Published]) -> Result<()> {
         let mut state = self.lock();
         let rules = &state.rules;
@@ -415,7 +416,8 @@ impl Firewall {
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
         state.tables.delete()?;
-        let stopped = stop_forwarding(&mut state);
+        let is_ours = self.settings.forwarding == Forwarding::Ours;
+        let stopped = if is_ours { stop_forwarding(&mut state) } else { Ok(()) };
         let removed = round::remove(&mut state.links, &self.settings.table);
         drop(state);
         self.tell_firewalld(zone::forget, |_| rules.bridges.into_keys().collect());
