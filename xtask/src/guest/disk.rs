@@ -11,7 +11,7 @@ use super::packages;
 use crate::shell::{self, Done};
 
 /// Changes whenever what is made here does, other than by its packages.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// What the Debian root has beyond the smallest one.
 const PACKAGES: &[&str] = &[
@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "libpam-systemd",
     "nftables",
+    "nginx-light",
     "passt",
     "passwd",
     "procps",
@@ -70,7 +71,8 @@ pub(super) fn blank(path: &Path) -> Done<PathBuf> {
     Ok(path.into())
 }
 
-/// Makes an ext4 image of `tree` with `free` MiB to spare.
+/// Makes an ext4 image of `tree` with `free` MiB to spare. Without checksums: the instruction for them, which is taken where there
+/// is one, is emulated bit by bit, and was a quarter of all that the machine did.
 pub(super) fn image(tree: &Path, image: &Path, free: u64) -> Done {
     let mke2fs = packages::tool("e2fsprogs", "mke2fs")?;
     let used = shell::output(Command::new("du").args(["-s", "-k", "--apparent-size"]).arg(tree))?;
@@ -80,7 +82,7 @@ pub(super) fn image(tree: &Path, image: &Path, free: u64) -> Done {
     let kib = number(&used) * 11 / 10 + number(&files) * 4 + 16 * 1024 + free * 1024;
     let inodes = number(&files) + 1024 + free * 64;
     let mut command = mke2fs.command();
-    command.args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-I", "256"]);
+    command.args(["-q", "-F", "-t", "ext4", "-O", "^has_journal,^metadata_csum", "-m", "0", "-I", "256"]);
     command.args(["-E", "lazy_itable_init=1", "-N", &inodes.to_string(), "-d"]).arg(tree);
     shell::quiet(command.arg(image).arg(format!("{kib}k")))
 }

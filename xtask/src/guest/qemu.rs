@@ -26,6 +26,10 @@ use crate::shell::{self, Done};
 /// Longest piece of the console that an error shows, in lines.
 const SHOWN: usize = 60;
 
+/// What makes the kernel quicker to emulate. QEMU knows translated code by its address: programs that lie at the same place each time
+/// are translated once. Nobody attacks this machine, and retpolines are slow.
+const FAST: &str = "nokaslr norandmaps mitigations=off";
+
 /// The files that one boot needs.
 pub(super) struct Files {
     /// ELF image of the kernel.
@@ -154,6 +158,7 @@ impl Machine {
                 "guest.systemd systemd.unit=guest-job.service systemd.unified_cgroup_hierarchy=1".into(),
             );
         }
+        words.push(FAST.into());
         words.extend(self.user.iter().map(|user| format!("guest.user={user}")));
         words.join(" ") + " "
     }

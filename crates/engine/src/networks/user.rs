@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The daemon stays in the host's namespace, where ports are taken and names are asked for. What is done in the shared one
-//! is done by a thread that enters it, does one thing and ends. The namespace, its way out and what comes in by published
-//! ports are the [`keeper`]'s, a process that outlives the daemon as containers do.
+//! is done by a thread that enters it, does one thing and ends: sockets that the keeper made there would do for links and rules,
+//! but not for settings, which are files below /proc/sys/net and show the namespace of whoever opens them. The namespace,
+//! its way out and what comes in by published ports are the [`keeper`]'s, a process that outlives the daemon as containers do.
 
 mod call;
 mod forward;

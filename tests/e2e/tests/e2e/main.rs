@@ -36,6 +36,7 @@ mod security;
 mod selinux;
 mod services;
 mod survive;
+mod systemd_starts;
 mod terminal;
 mod trap;
 mod userns;

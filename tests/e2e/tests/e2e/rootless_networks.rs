@@ -17,11 +17,11 @@ use tare_kit::{Image, User, wait};
 use crate::app::{IMAGE, apps};
 use crate::ours;
 
-/// nginx that needs nothing of the machine's to be its own.
-const WEB: &str = "daemon off; error_log /dev/stderr; pid /tmp/nginx.pid; events {}\n\
+/// nginx as a user of the container's, who has nothing there but a directory for scratch.
+const WEB: &str = "daemon off; error_log stderr; pid /tmp/nginx.pid; events {}\n\
     http { access_log off; client_body_temp_path /tmp/c; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; \
     uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; \
-    server { listen 80; listen [::]:80; location / { return 200 \"served inside\\n\"; } } }\n";
+    server { listen 8000; listen [::]:8000; location / { return 200 \"served inside\\n\"; } } }\n";
 
 /// The image with nginx: the machine itself where it is installed, as in the test guest, else Debian's packages.
 fn nginx(user: &User) -> &'static str {
@@ -41,7 +41,7 @@ fn get(address: &str) -> Option<String> {
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
     let mut said = String::new();
     stream.read_to_string(&mut said).ok()?;
-    Some(said)
+    Some(said).filter(|said| !said.is_empty())
 }
 
 /// A machine that serves the web and knows the address of whatever it is asked for.
@@ -104,13 +104,28 @@ fn nginx_published_on_8080_is_reached_has_a_way_out_and_is_found_by_name() {
     let image = nginx(&user);
     user.tare(["network", "create", "shop"]).ok();
     let program = format!("printf %s '{WEB}' >/tmp/nginx.conf; exec nginx -c /tmp/nginx.conf");
-    let web =
-        ["run", "-d", "--name", "web", "--network", "shop", "-p", "8080:80", image, "sh", "-c", &program];
+    let web = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "shop",
+        "-p",
+        "8080:8000",
+        "-u",
+        "1000",
+        image,
+        "sh",
+        "-c",
+        &program,
+    ];
     user.tare(web).ok();
     let reached = |address: &str| wait::until(wait::PATIENCE, || get(address)).unwrap_or_default();
     for address in ["127.0.0.1:8080", "[::1]:8080"] {
         let said = user.space().inside(|| reached(address));
-        assert!(said.contains("Server: nginx") && said.ends_with("served inside\n"), "{address}: {said:?}");
+        let is_nginx = said.contains("Server: nginx") && said.ends_with("served inside\n");
+        assert!(is_nginx, "{address}: {said:?}; {}", user.tare(["logs", "web"]).run());
     }
     for address in [format!("{HERE}:8080"), format!("[{HERE6}]:8080")] {
         let said = neighbour.inside(|| reached(&address));
@@ -127,7 +142,7 @@ fn nginx_published_on_8080_is_reached_has_a_way_out_and_is_found_by_name() {
             format!("http://{NEIGHBOUR}/"),
             format!("http://[{NEIGHBOUR6}]/"),
             "http://somewhere.example/".to_owned(),
-            "http://web/".to_owned(),
+            "http://web:8000/".to_owned(),
         ];
         let said = urls.each_ref().map(|url| ask(url));
         outside.is_over.store(true, Ordering::Relaxed);
