@@ -149,14 +149,25 @@ impl Networks {
             after.published = stay;
             gone
         };
-        self.lock().choose_routes(&mut after);
+        let moved = {
+            let table = self.lock();
+            table.choose_routes(&mut after);
+            table.led_anew(&gone, &after)
+        };
         let (this, id, all) = (Arc::clone(self), party.id.clone(), after.clone());
-        let (leaving, unpublished) =
-            (Attached { joins: vec![left.clone()], ..Attached::default() }, gone.clone());
-        work::blocking(move || this.go(&id, &leaving, &unpublished, &all, &sockets)).await?;
+        let leaving = Attached { joins: vec![left.clone()], ..Attached::default() };
+        let unpublished = gone.clone();
+        let moved = work::blocking(move || {
+            this.go(&id, &leaving, &unpublished, &all, &sockets)?;
+            Ok(this.publish_elsewhere(&id, moved))
+        })
+        .await?;
+        let stays = |one: &&Published| !moved.iter().any(|moved| is_same_port(moved, one));
+        let ended: Vec<Published> = gone.iter().filter(stays).cloned().collect();
         let mut table = self.lock();
-        table.ports.give_back(&gone);
+        table.ports.give_back(&ended);
         table.free(party.id, &left);
+        after.published.extend(moved);
         Ok(after)
     }
 
@@ -194,6 +205,21 @@ impl Networks {
             tracing::error!(container = id.as_str(), "after it was taken off a network: {e}");
         }
         Ok(())
+    }
+
+    /// Leads ports, whose network a container has left, to where else it is reached; which of them, if it was possible.
+    fn publish_elsewhere(&self, id: &ContainerId, moved: Vec<Published>) -> Vec<Published> {
+        if moved.is_empty() {
+            return moved;
+        }
+        let held = self.lock().ports.sockets(&moved);
+        match self.fabric().and_then(|fabric| fabric.publish(&moved, held)) {
+            Ok(()) => moved,
+            Err(e) => {
+                tracing::error!(container = id.as_str(), "publish its ports on another network: {e}");
+                Vec::new()
+            }
+        }
     }
 
     /// Publishes ports of a running container and takes others back.
@@ -248,6 +274,10 @@ impl Networks {
         after.published.extend(added);
         Ok(after)
     }
+}
+
+fn is_same_port(one: &Published, other: &Published) -> bool {
+    (one.protocol, one.host, one.host_port) == (other.protocol, other.host, other.host_port)
 }
 
 /// Whether a binding to be taken back means a port that is published.

@@ -19,7 +19,7 @@ use tare_model::{Error, NetworkId, Result};
 use tare_net::dns::{self, Directory, Dns};
 use tare_net::fault::{self, Cuts};
 use tare_net::firewall::{Admitted, Bridge, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
-use tare_net::link::{self, Attach, Doomed, Way};
+use tare_net::link::{self, Attach, Doomed, Place, Way};
 use tare_net::shape::{Shaped, Shaper};
 use tare_sys::netlink::{self, Socket};
 
@@ -333,6 +333,9 @@ impl Fabric for Host {
         for join in joins {
             self.attach_one(join, &mut inside)?;
         }
+        if joins.len() > 1 {
+            link::lead_each(&mut inside, &places(joins))?;
+        }
         self.join_names(joins);
         Ok(NetworkReady { sysctls: joins.iter().flat_map(parameters).collect() })
     }
@@ -390,7 +393,8 @@ impl Fabric for Host {
                 gateway: join.endpoint.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4),
             })
         };
-        link::set_default(&mut inside, way(true), way(false))
+        link::set_default(&mut inside, way(true), way(false))?;
+        link::lead_each(&mut inside, &places(joins))
     }
 
     fn rename(&self, joins: &[Join]) {
@@ -538,6 +542,16 @@ fn inside(sockets: &NetworkSockets) -> Result<Socket> {
 
 fn dup(socket: &OwnedFd) -> Result<OwnedFd> {
     socket.try_clone().map_err(|e| Error::system(format!("dup of a network socket: {e}")))
+}
+
+fn places(joins: &[Join]) -> Vec<Place<'_>> {
+    let mut all = Vec::with_capacity(joins.len());
+    for join in joins {
+        let Join { endpoint, .. } = join;
+        let (interface, gateways) = (endpoint.interface.as_str(), endpoint.gateways.as_slice());
+        all.push(Place { interface, addresses: addresses(join), gateways });
+    }
+    all
 }
 
 fn addresses(join: &Join) -> Vec<IpAddr> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use tare_model::fault::{Fault, Peer};
-use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, Pool};
+use tare_model::network::{Driver, Endpoint, EndpointConfig, Network, Pool, Published};
 use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, ContainerName, Error, NetworkId, Result};
 use tare_net::addresses::{Addresses, Family, mac_of};
@@ -278,10 +278,27 @@ impl Table {
         bindings: &[tare_model::network::PortBinding],
         attached: &Attached,
         fabric: &dyn Fabric,
-    ) -> std::result::Result<Vec<tare_model::network::Published>, Unavailable> {
+    ) -> std::result::Result<Vec<Published>, Unavailable> {
         if bindings.is_empty() {
             return Ok(Vec::new());
         }
+        let (addresses, host) = self.led_to(attached);
+        let target = Target { id: party.id, name: party.name, addresses: &addresses, host };
+        self.ports.take(bindings, &target, fabric)
+    }
+
+    /// The same ports, led to where a container is reached now; without those of a family in which it is not.
+    pub(super) fn led_anew(&self, ports: &[Published], attached: &Attached) -> Vec<Published> {
+        let (addresses, _) = self.led_to(attached);
+        let anew = |one: &Published| {
+            let address = addresses.iter().find(|address| address.is_ipv4() == one.address.is_ipv4())?;
+            Some(Published { address: *address, ..one.clone() })
+        };
+        ports.iter().filter_map(anew).collect()
+    }
+
+    /// A container's address in each family that ports lead to, and where on the host they are if nothing is said.
+    fn led_to(&self, attached: &Attached) -> (Vec<IpAddr>, Option<IpAddr>) {
         let (mut addresses, mut host): (Vec<IpAddr>, _) = (Vec::new(), None);
         for join in &attached.joins {
             let Some(entry) = self.networks.get(&join.endpoint.network) else { continue };
@@ -294,8 +311,7 @@ impl Table {
             addresses.extend(join.endpoint.addresses.iter().map(IpNet::addr).filter(leads));
             host = host.or(entry.network.config.bridge.host_binding);
         }
-        let target = Target { id: party.id, name: party.name, addresses: &addresses, host };
-        self.ports.take(bindings, &target, fabric)
+        (addresses, host)
     }
 
     pub(super) fn give_back(&mut self, id: &ContainerId, attached: &Attached) {

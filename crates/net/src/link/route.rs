@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use rustix::io::Errno;
 use tare_model::error::Result;
 use tare_sys::netlink::route::{self, Route};
+use tare_sys::netlink::rule::{self, Rule};
 use tare_sys::netlink::{Request, Socket, address, link};
 
 use super::refusal::{Refused, but};
@@ -20,7 +21,35 @@ pub struct Way<'a> {
     pub gateway: Option<IpAddr>,
 }
 
-// === impl Way ===
+/// A network that a container is on, as far as routes are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Name of the interface.
+    pub interface: &'a str,
+    /// The container's addresses there.
+    pub addresses: Vec<IpAddr>,
+    /// The next hops, at most one of a family.
+    pub gateways: &'a [IpAddr],
+}
+
+/// What lies nearer than a default route is looked for first. The number is nobody else's, and smaller than the main table's.
+const NEAR: u32 = 29_792;
+/// Then what an address of ours sends.
+const OWN: u32 = NEAR + 1;
+/// The table of an interface is its index and this.
+const TABLES: u32 = 10_000;
+
+// === impl Place ===
+
+impl Place<'_> {
+    fn gateway(&self, ipv4: bool) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4)
+    }
+
+    fn is_of(&self, ipv4: bool) -> bool {
+        self.addresses.iter().any(|address| address.is_ipv4() == ipv4)
+    }
+}
 
 /// The route to everything of a family, by a link.
 pub(super) fn default(ipv4: bool, gateway: Option<IpAddr>, link: u32) -> Route {
@@ -47,6 +76,40 @@ pub fn set_default(inside: &mut Socket, ipv4: Option<Way<'_>>, ipv6: Option<Way<
         }
     }
     inside.all(requests).refused(|| "RTM_NEWROUTE(default)")
+}
+
+/// What an address of a container on several networks sends leaves by the gateway of its network, whichever one has the
+/// default route: connections to it, and those that it began before another network came, go on. Nearer routes, and what has
+/// no address yet, are as before. On a kernel with a single table of routes nothing changes.
+///
+/// # Errors
+/// `NotFound` if there is no such interface; `System` with the kernel's refusal.
+pub fn lead_each(inside: &mut Socket, places: &[Place<'_>]) -> Result<()> {
+    let known = match rule::list(inside) {
+        Err(error) if error.errno() == Errno::OPNOTSUPP => return Ok(()),
+        known => known.refused(|| "RTM_GETRULE")?,
+    };
+    let (mut requests, mut wanted) = (Vec::new(), BTreeSet::new());
+    for ipv4 in [true, false] {
+        if places.iter().filter(|place| place.is_of(ipv4)).count() < 2 {
+            continue;
+        }
+        wanted.insert(Rule { priority: NEAR, ipv4, source: None, table: rule::MAIN, passed_by: Some(0) });
+        for place in places {
+            let Some(gateway) = place.gateway(ipv4) else { continue };
+            let name = place.interface;
+            let link = link::find(inside, name).refused(|| format!("RTM_GETLINK({name})"))?.index;
+            let table = TABLES.saturating_add(link);
+            requests.push(default(ipv4, Some(gateway), link).replacement_in(table));
+            let from =
+                |source: &IpAddr| Rule { priority: OWN, ipv4, source: Some(*source), table, passed_by: None };
+            wanted.extend(place.addresses.iter().filter(|address| address.is_ipv4() == ipv4).map(from));
+        }
+    }
+    let old: BTreeSet<Rule> = known.into_iter().filter(|rule| [NEAR, OWN].contains(&rule.priority)).collect();
+    requests.extend(wanted.difference(&old).map(Rule::addition));
+    requests.extend(old.difference(&wanted).map(Rule::deletion));
+    inside.all(requests).refused(|| "RTM_NEWROUTE, RTM_NEWRULE and RTM_DELRULE of its networks")
 }
 
 fn drop_default(inside: &mut Socket, ipv4: bool) -> Result<()> {

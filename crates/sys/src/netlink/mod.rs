@@ -22,6 +22,7 @@ pub mod address;
 pub mod conntrack;
 pub mod link;
 pub mod route;
+pub mod rule;
 pub mod traffic;
 
 pub use error::{Error, Result};

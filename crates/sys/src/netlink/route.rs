@@ -18,6 +18,8 @@ const RTA_TABLE: u16 = 15;
 const FIXED: usize = 12;
 const MAIN: u8 = 254;
 const LOCAL: u8 = 255;
+/// The number of the table is in an attribute.
+const COMPATIBLE: u8 = 252;
 const PROTOCOL_STATIC: u8 = 4;
 const UNICAST: u8 = 1;
 /// The type of routes to the machine's own addresses.
@@ -65,11 +67,22 @@ impl Route {
         self.request(RTM_NEWROUTE, Request::CREATE | Request::REPLACE)
     }
 
+    /// The same in another table than the main one.
+    pub fn replacement_in(&self, table: u32) -> Request {
+        let mut request = self.request_in(COMPATIBLE, RTM_NEWROUTE, Request::CREATE | Request::REPLACE);
+        request.put_u32(RTA_TABLE, table);
+        request
+    }
+
     fn request(&self, kind: u16, flags: u16) -> Request {
+        self.request_in(MAIN, kind, flags)
+    }
+
+    fn request_in(&self, table: u8, kind: u16, flags: u16) -> Request {
         let scope =
             if self.gateway.is_some() || self.network.is_ipv6() { SCOPE_UNIVERSE } else { SCOPE_LINK };
         let head =
-            [family(self.network), self.prefix, 0, 0, MAIN, PROTOCOL_STATIC, scope, UNICAST, 0, 0, 0, 0];
+            [family(self.network), self.prefix, 0, 0, table, PROTOCOL_STATIC, scope, UNICAST, 0, 0, 0, 0];
         let mut request = Request::new(kind, flags, &head);
         if self.prefix != 0 {
             request.put(RTA_DST, &octets(self.network));

@@ -1,9 +1,14 @@
 //! How containers are on networks: addresses asked for, several at once, changed live, shared, and none of the engine's.
 
-use tare_kit::engine::BUSYBOX;
-use tare_kit::{Engine, wait};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::networks::{reached, web, wget};
+use tare_kit::engine::BUSYBOX;
+use tare_kit::space::{HERE, HERE6};
+use tare_kit::{Engine, debs, wait};
+
+use crate::networks::{WGET, reached, web, wget};
 use crate::ours;
 
 /// What a shell in a running container says.
@@ -164,6 +169,51 @@ fn the_way_out_is_where_the_priority_is_highest_and_moves_live() {
         (got.lines().count() == 6).then_some(got)
     });
     assert!(got.is_some(), "all of it arrives: {}", sh(&engine, "peer", "cat /got"));
+}
+
+/// A second network takes the default route over; answers to who is beyond the first one left by it, from a stranger's address.
+#[test]
+fn who_connects_from_outside_does_not_notice_that_other_networks_come_and_go() {
+    let engine = Engine::apart();
+    let lan = engine.neighbour();
+    for name in ["shop", "admin"] {
+        engine.tare(["network", "create", name]).ok();
+    }
+    let serve =
+        "nc -ll -p 81 -e cat & mkdir /www; hostname >/www/index.html; echo up; exec httpd -f -p 80 -h /www";
+    let run = ["run", "-d", "--name", "web", "--hostname", "web", "--network", "shop"];
+    let ports = ["-p", "8080:80", "-p", "8081:81"];
+    engine.tare([&run[..], &ports, &[BUSYBOX, "sh", "-c", serve]].concat()).ok();
+    engine.wait_for_log("web", "up");
+    let busybox = debs::busybox();
+    let get = |host: &str| {
+        let url = format!("http://{host}:8080/");
+        let words = WGET.iter().copied().chain([url.as_str()]).map(std::ffi::OsStr::new);
+        let got = lan.run([busybox.as_os_str()].into_iter().chain(words)).run();
+        (got.code == 0).then(|| got.out())
+    };
+    let both = || [HERE.to_owned(), format!("[{HERE6}]")].map(|host| reached(|| get(&host)));
+    let connect = || wait::until(wait::PATIENCE, || TcpStream::connect((HERE, 8081)).ok());
+    let mut stream = lan.inside(connect).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut echo = |word: &[u8; 4]| {
+        stream.write_all(word).unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).expect("an answer on the connection that was there before");
+        assert_eq!(&answer, word);
+    };
+    echo(b"one\n");
+    engine.tare(["network", "connect", "admin", "web"]).ok();
+    assert!(engine.tare(["exec", "web", "ip", "route"]).ok().contains("dev eth1"), "the way out has moved");
+    echo(b"two\n");
+    assert_eq!(both(), ["web", "web"]);
+    // Its ports go on where else it is reached.
+    engine.tare(["network", "disconnect", "shop", "web"]).ok();
+    assert_eq!(both(), ["web", "web"]);
+    assert_eq!(engine.tare(["port", "web", "80"]).ok(), "0.0.0.0:8080\n[::]:8080");
+    engine.tare(["network", "disconnect", "admin", "web"]).ok();
+    assert_eq!(engine.tare(["port", "web"]).ok(), "");
+    engine.tare(["run", "--rm", "-p", "8080:80", BUSYBOX, "true"]).ok();
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use tare_model::error::ErrorKind;
 use tare_model::network::NetworkConfig;
-use tare_sys::netlink::{link, route};
+use tare_sys::netlink::{link, route, rule};
 
 use super::*;
-use crate::link::{Way, destinations, detach, set_default, sweep};
+use crate::link::{Place, Way, destinations, detach, lead_each, set_default, sweep};
 
 fn defaults(inside: &mut Socket) -> Vec<(Option<IpAddr>, Option<u32>)> {
     let mut found: Vec<_> = route::list(inside).unwrap();
@@ -127,6 +127,38 @@ fn the_way_out_changes_at_one_instant_and_can_be_none() {
         let nowhere = Way { interface: "eth9", gateway: Some(db.gateway(Family::V4)) };
         let error = set_default(&mut one.inside, Some(nowhere), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn each_of_several_networks_has_a_way_of_its_own_and_a_single_one_needs_none() {
+    alone(|| {
+        let [mut front, mut back] = [1, 2].map(|number| Net::new(number, config("web")));
+        let mut one = container(0);
+        let ends = [front.attach(&mut one, "eth0", true), back.attach(&mut one, "eth1", false)];
+        let place = |end: &Endpoint| end.addresses.iter().map(ipnet::IpNet::addr).collect::<Vec<_>>();
+        let places = ends.each_ref().map(|end| Place {
+            interface: &end.interface,
+            addresses: place(end),
+            gateways: &end.gateways,
+        });
+        let usual = rule::list(&mut one.inside).unwrap();
+        // Said twice it is as said once.
+        for _ in 0..2 {
+            lead_each(&mut one.inside, &places).unwrap();
+            let rules = rule::list(&mut one.inside).unwrap();
+            let by_source = rules.iter().filter(|rule| rule.source.is_some());
+            let mut tables: Vec<_> = by_source.map(|rule| (rule.source.unwrap(), rule.table)).collect();
+            tables.sort_by_key(|(source, table)| (*table, *source));
+            let sources: Vec<_> = tables.iter().map(|(source, _)| *source).collect();
+            assert_eq!(sources, places.iter().flat_map(|place| place.addresses.clone()).collect::<Vec<_>>());
+            assert_eq!(rules.len(), usual.len() + 2 + 4, "{rules:?}");
+            let ways = route::list_all(&mut one.inside).unwrap();
+            let gateways = ways.iter().filter(|way| way.prefix == 0).filter_map(|way| way.gateway);
+            assert_eq!(gateways.filter(|gateway| ends[1].gateways.contains(gateway)).count(), 2, "{ways:?}");
+        }
+        lead_each(&mut one.inside, &places[..1]).unwrap();
+        assert_eq!(rule::list(&mut one.inside).unwrap(), usual);
     });
 }
 
