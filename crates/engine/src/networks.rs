@@ -241,6 +241,11 @@ impl Networks {
         Ok((network.config.name.clone(), network.id.clone()))
     }
 
+    /// What a network is made of.
+    pub(crate) fn driver(&self, id: &NetworkId) -> Option<Driver> {
+        self.lock().get(id).map(|entry| entry.network.config.driver)
+    }
+
     /// One by name, id, or unique prefix of an id.
     pub(crate) fn get(&self, key: &str) -> Result<NetworkView> {
         self.lock().view(key)
@@ -304,6 +309,8 @@ impl Networks {
     /// Removes a network that nobody is on. Gives what it was.
     pub(crate) async fn remove(self: &Arc<Self>, key: &str) -> Result<Arc<Network>> {
         self.settled().await;
+        // Not while its record is changed: it would be written again.
+        let _one = self.making.lock().await;
         let network = self.lock().retire(key)?;
         let (this, gone) = (Arc::clone(self), Arc::clone(&network));
         let removed = work::blocking(move || {
@@ -348,6 +355,8 @@ impl Networks {
         before: &Attached,
         shaping: Shaping,
     ) -> Result<Attached> {
+        // Not while a network's own rate is changed: each would tell the kernel what the other one's was.
+        let _one = self.making.lock().await;
         let mut after = before.clone();
         after.joins.iter_mut().for_each(|join| join.shaping = shaping);
         let (this, joins) = (Arc::clone(self), self.joins(id, &after));

@@ -8,7 +8,10 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, XattrFlags, fstat, getxattr, openat, readlink, setxattr, statfs};
+use rustix::fs::{
+    FileType, Mode, OFlags, ResolveFlags, XattrFlags, fstat, getxattr, openat, openat2, readlink, setxattr,
+    statfs,
+};
 use rustix::io::Errno;
 use tare_model::{Error, Result};
 use tare_sys::dir::{Dir, proc_path};
@@ -150,7 +153,7 @@ pub(crate) fn label(file: BorrowedFd<'_>, label: &str) -> Result<()> {
     set(file, label).map_err(|e| refused(&name_of(file), label, e))
 }
 
-/// Labels the source of a mount and everything below it. What lies on a file system without labels is left as it is: it
+/// Labels the source of a mount and everything below it on the same mount. What lies on a file system without labels is left as it is: it
 /// has one label for all, by its mount.
 ///
 /// # Errors
@@ -211,13 +214,12 @@ fn walk(file: &OwnedFd, label: &str, depth: usize) -> Walked {
     Ok(())
 }
 
-/// An entry, whatever it is; none if it has gone.
+/// An entry, whatever it is; none if it has gone, or if something else is mounted there: that may be the machine's own.
 fn entry_of(dir: &Dir, name: &OsStr) -> rustix::io::Result<Option<OwnedFd>> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match dir.open(name, flags, Mode::empty()) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.errno() == Errno::NOENT => Ok(None),
-        Err(e) => Err(e.errno()),
+    match openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+        Err(Errno::NOENT | Errno::XDEV) => Ok(None),
+        opened => opened.map(Some),
     }
 }
 

@@ -412,16 +412,16 @@ impl Firewall {
         let mut state = self.lock();
         let rules = std::mem::take(&mut state.rules);
         state.round = None;
-        self.settle_in(&mut state)?;
+        let settled = self.settle_in(&mut state);
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
-        state.tables.delete()?;
+        let deleted = state.tables.delete();
         let is_ours = self.settings.forwarding == Forwarding::Ours;
         let stopped = if is_ours { stop_forwarding(&mut state) } else { Ok(()) };
         let removed = round::remove(&mut state.links, &self.settings.table);
         drop(state);
         self.tell_firewalld(zone::forget, |_| rules.bridges.into_keys().collect());
-        removed.and(unled).and(stopped)
+        settled.and(deleted).and(removed).and(unled).and(stopped)
     }
 
     /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.

@@ -1,7 +1,8 @@
 //! Faults of containers' networks, on purpose: begun, listed, ended.
 
 use tare_model::fault::{Fault, Peer};
-use tare_model::{ContainerId, Error, ErrorKind, FaultId, Result};
+use tare_model::network::Driver;
+use tare_model::{ContainerId, Error, ErrorKind, FaultId, NetworkId, Result};
 
 use super::Engine;
 use crate::api::network::{FaultRequest, FaultView};
@@ -9,6 +10,7 @@ use crate::api::options::ListFilter;
 use crate::api::view::ContainerView;
 use crate::lifecycle::faults::FaultChange;
 use crate::lifecycle::networking::NetworkChange;
+use crate::networks::faults::unreachable;
 use crate::networks::plan;
 use crate::{clock, work};
 
@@ -23,9 +25,10 @@ impl Engine {
     pub async fn fault_add(&self, container: &str, asked: FaultRequest) -> Result<FaultView> {
         let view = self.inspect(container)?;
         let network = asked.network.as_ref().map(|key| self.core.networks.name_and_id(key)).transpose()?;
-        let partition = asked.partition.iter().map(|peer| self.peer(&view, peer)).collect::<Result<_>>()?;
-        let since = clock::now();
         let (name, network) = network.unzip();
+        let cut_off = |peer: &String| self.peer(&view, peer, network.as_ref());
+        let partition = asked.partition.iter().map(cut_off).collect::<Result<_>>()?;
+        let since = clock::now();
         let fault = Fault {
             id: FaultId::from_bytes(work::random()?),
             network,
@@ -106,7 +109,7 @@ impl Engine {
     }
 
     /// Whom a container is to be cut off from.
-    fn peer(&self, from: &ContainerView, text: &str) -> Result<Peer> {
+    fn peer(&self, from: &ContainerView, text: &str, on: Option<&NetworkId>) -> Result<Peer> {
         let container = |key: &str| {
             let view = self.inspect(key)?;
             Ok::<_, Error>(Peer::Container { id: view.id.clone(), name: view.name.as_str().to_owned() })
@@ -125,6 +128,7 @@ impl Engine {
                          network:{text}"
                     )));
                 }
+                (Err(e), _) | (_, Err(e)) if e.kind() != ErrorKind::NotFound => return Err(e),
                 (Ok(peer), Err(_)) | (Err(_), Ok(peer)) => peer,
                 (Err(_), Err(_)) => {
                     return Err(Error::not_found(format!(
@@ -133,12 +137,12 @@ impl Engine {
                 }
             },
         };
-        self.meets(from, &peer)?;
+        self.meets(from, &peer, on)?;
         Ok(peer)
     }
 
-    /// Something could pass between them.
-    fn meets(&self, from: &ContainerView, peer: &Peer) -> Result<()> {
+    /// Something could pass between them on the network, or on any of theirs, and by the host's side of it.
+    fn meets(&self, from: &ContainerView, peer: &Peer, on: Option<&NetworkId>) -> Result<()> {
         let networks = |view: &ContainerView| -> Vec<_> {
             let keys = plan::memberships(&view.fixed.config).unwrap_or_default();
             let id = |(key, _): &(String, _)| Some(self.core.networks.name_and_id(key).ok()?.1);
@@ -152,12 +156,17 @@ impl Engine {
             Peer::Container { id, .. } => networks(&self.inspect(id.as_str())?),
             Peer::Network { id, .. } => vec![id.clone()],
         };
-        if others.iter().any(|id| own.contains(id)) {
-            return Ok(());
+        let common = |id: &&NetworkId| own.contains(id) && on.is_none_or(|on| on == *id);
+        let drivers = others.iter().filter(common).filter_map(|id| self.core.networks.driver(id));
+        let drivers: Vec<Driver> = drivers.collect();
+        match drivers.first() {
+            Some(_) if drivers.contains(&Driver::Bridge) => Ok(()),
+            Some(driver) => Err(unreachable(*driver)),
+            None => Err(Error::invalid(format!(
+                "container {name} and {} have no network in common{}: nothing passes that could be cut",
+                peer.name(),
+                if on.is_some() { " there" } else { "" }
+            ))),
         }
-        let peer = peer.name();
-        Err(Error::invalid(format!(
-            "container {name} and {peer} have no network in common: nothing passes that could be cut"
-        )))
     }
 }

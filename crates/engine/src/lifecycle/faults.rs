@@ -49,7 +49,7 @@ impl Driver {
             return;
         }
         let ended = self.remove_faults(&over).await;
-        self.fault_stays = ended.is_err();
+        self.fault_stays = ended.is_err() && self.attached.is_some();
         match ended {
             Ok(()) => self.publish(),
             Err(e) => tracing::error!(container = self.me.id.as_str(), "end a network fault: {e}"),
@@ -59,7 +59,11 @@ impl Driver {
     pub(super) async fn change_faults(&mut self, change: FaultChange) -> Result<()> {
         match change {
             FaultChange::Add(fault) => self.add_fault(*fault).await,
-            FaultChange::Remove(ids) => self.remove_faults(&ids).await,
+            FaultChange::Remove(ids) => {
+                self.remove_faults(&ids).await?;
+                self.fault_stays = false;
+                Ok(())
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tare_model::fault::{Direction, Fault, Impairment};
+use tare_model::network::Driver;
 use tare_model::sandbox::NetworkSockets;
 use tare_model::{ContainerId, Error, NetworkId, Result};
 
@@ -43,7 +44,7 @@ impl Networks {
         Ok(after)
     }
 
-    /// After a restart, or on a network that it came to: its faults, whether the kernel has them or not.
+    /// After a restart: its faults, whether the kernel has them or not.
     pub(crate) async fn fault_again(
         self: &Arc<Self>,
         id: &ContainerId,
@@ -129,11 +130,11 @@ pub(crate) fn in_the_way<'a>(faults: &'a [Fault], new: &Fault) -> Option<&'a Fau
 }
 
 /// An interface that the host has no end of.
-pub(super) fn unreachable(join: &Join) -> Result<()> {
-    Err(Error::unsupported(format!(
+pub(crate) fn unreachable(driver: Driver) -> Error {
+    Error::unsupported(format!(
         "network faults need the bridge driver: what containers on a {} network send does not pass the host's side",
-        join.network.config.driver.name()
-    )))
+        driver.name()
+    ))
 }
 
 fn of_network(e: Error, join: &Join) -> Error {

@@ -356,7 +356,7 @@ impl Fabric for Host {
 
     fn impair(&self, join: &Join, [to, from]: &[Impairment; 2], sockets: &NetworkSockets) -> Result<()> {
         let end = lock(&self.ends).get(&join.endpoint.id).copied();
-        let Some(end) = end else { return faults::unreachable(join) };
+        let Some(end) = end else { return Err(faults::unreachable(join.network.config.driver)) };
         self.with_socket(|host| fault::impair(host, end, to))?;
         let mut inside = inside(sockets)?;
         let index = fault::index(&mut inside, &join.endpoint.interface)?;
@@ -373,15 +373,20 @@ impl Fabric for Host {
 
     fn detach(&self, join: &Join, sockets: &NetworkSockets) -> Result<()> {
         let mut inside = inside(sockets)?;
-        self.directory.leave(&join.network.id, &join.container);
         let doomed: Option<Doomed> = link::detach(&mut inside, &join.endpoint)?;
+        // It is off from here on: nothing that fails afterwards brings it back.
+        self.directory.leave(&join.network.id, &join.container);
         let ends = self.forget_ends(std::slice::from_ref(join));
         let deleted = doomed.map_or(Ok(()), |doomed| doomed.delete(&mut inside));
         let dismissed = match self.opened() {
             Some(firewall) => firewall.dismiss(&ends, &[]).and_then(|()| firewall.forget(&addresses(join))),
             None => Ok(()),
         };
-        deleted.and(dismissed).and(self.unshape(std::slice::from_ref(join)))
+        let unshaped = self.unshape(std::slice::from_ref(join));
+        for e in [deleted, dismissed, unshaped].into_iter().filter_map(Result::err) {
+            tracing::error!(container = join.container.as_str(), "after it was taken off a network: {e}");
+        }
+        Ok(())
     }
 
     fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()> {

@@ -128,12 +128,25 @@ impl User {
 
     fn forward(&self, published: &[Published], held: Vec<Option<OwnedFd>>) -> Result<()> {
         for (one, socket) in published.iter().zip(held) {
-            // Without a socket it is forwarded already.
-            let Some(socket) = socket else { continue };
+            let socket = match socket {
+                Some(socket) => socket,
+                None if lock(&self.forwarded).contains(&place(one)) => continue,
+                // The keeper had it from an engine before us, and has closed it since.
+                None => self.hold_anew(one)?,
+            };
             call::call(&self.socket, &Call::Publish(one.clone()), Some(socket.as_fd()))?;
             lock(&self.forwarded).insert(place(one));
         }
         Ok(())
+    }
+}
+
+impl User {
+    fn hold_anew(&self, one: &Published) -> Result<OwnedFd> {
+        let (protocol, address) = place(one);
+        let failed = |e| Error::system(format!("Bind for {address}/{protocol} failed: {e}"));
+        let held = host::hold(protocol, address).map_err(failed)?;
+        Ok(held)
     }
 }
 

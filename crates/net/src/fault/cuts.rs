@@ -68,7 +68,8 @@ impl Cuts {
         };
         let is_there = found.iter().any(|(name, _)| *name == self.table);
         // What somebody flushes is to stay apart; such tables are passed by, and stay when we die (6.9).
-        let kinds = [TableFlags::OWNED_AND_LASTING, TableFlags::OWNED, TableFlags::NONE];
+        // One that is owned only goes with us (before 6.9): then rather one that can be flushed.
+        let kinds = [TableFlags::OWNED_AND_LASTING, TableFlags::NONE];
         let mut last = Ok(());
         for flags in kinds {
             let changes = changes(is_there, &cuts, flags);

@@ -33,7 +33,7 @@ use program::Of;
 /// Ports of three protocols, each once.
 const PORTS: u32 = 3 << 16;
 /// Sockets that are remembered: of whoever is forgotten, a connection goes on and is told the container's address.
-const SOCKETS: u32 = 1024;
+const SOCKETS: u32 = 1 << 14;
 /// Those of connections, then those of datagrams.
 const HOOKS: [AddressHook; 4] =
     [AddressHook::Connect6, AddressHook::Peer6, AddressHook::Send6, AddressHook::Receive6];

@@ -126,7 +126,9 @@ pub(super) fn letting_in() -> Vec<Step> {
         (IPV4, "let_in4", Payload::IP_DESTINATION, "ports4", "host_ports4"),
         (IPV6, "let_in6", Payload::IP6_DESTINATION, "ports6", "host_ports6"),
     ] {
-        let known = begins().family(family).key(&flow(family)).within(let_in);
+        // Only what was round is known by its frame: more of a flow may come meanwhile, and goes round itself.
+        let copy = begins().family(family).payload(Payload::ETHER_DESTINATION, round::ASTRAY);
+        let known = copy.key(&flow(family)).within(let_in);
         input.extend(rules(Place::Nat, "input", [known.drop()]));
         let at_one = begins().family(family).key(&port_at(to)).mapped(one).goto("let_in");
         let at_all = local(begins().family(family).key(&PORT).mapped(all), Do::Equal).goto("let_in");
@@ -175,7 +177,7 @@ pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
 /// What is rewritten. What comes from outside is so only once it was let in, if that is asked.
 pub(super) fn translation(is_judged: bool) -> Vec<Step> {
     let look = |rule: Rule| [rule.verdict(Verdict::Jump("published".into()))];
-    let let_in = |family, set: &str| look(when().family(family).key(&flow(family)).within(set).forget(set));
+    let let_in = |family, set: &str| look(when().family(family).key(&flow(family)).within(set));
     let before = if is_judged {
         [
             rules(Place::Nat, "prerouting", look(when().input("bridges"))),

@@ -48,7 +48,7 @@ pub(super) const TO6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 pub(super) const TO_HOST: u8 = 0;
 pub(super) const MULTICAST: u8 = 2;
 /// What copies are sent to. Nobody listens to it.
-const ASTRAY: link::Mac = [3, 0x74, 0x61, 0x72, 0x65, 1];
+pub(super) const ASTRAY: link::Mac = [3, 0x74, 0x61, 0x72, 0x65, 1];
 
 /// The pair as the rules know it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -101,11 +101,6 @@ impl Rule {
         self.then(Do::Remember(set.into(), KEY))
     }
 
-    /// Takes the key away from it.
-    pub(super) fn forget(self, set: &str) -> Self {
-        self.then(Do::Forget(set.into(), KEY))
-    }
-
     pub(super) fn then(mut self, what: Do) -> Self {
         self.0.push(what);
         self

@@ -178,8 +178,8 @@ pub(super) fn remove(host: &mut Socket, network: &Network) -> Result<()> {
                 };
                 outcomes.extend([uplink, delete(host, &link)]);
             }
-            Ok(Some(_)) => {}
-            Ok(None) => break,
+            // There may be more behind one that was somebody else's and has gone.
+            Ok(_) => {}
             Err(error) => outcomes.push(Err(error)),
         }
     }

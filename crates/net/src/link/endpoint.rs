@@ -124,9 +124,15 @@ pub fn sweep<'a>(host: &mut Socket, endpoints: impl IntoIterator<Item = &'a Endp
     let names: Vec<_> = endpoints.into_iter().map(|endpoint| mark::host_name(&endpoint.id)).collect();
     let doomed = Change { group: Some(DOOMED), ..Change::default() };
     for some in names.chunks(AT_ONCE) {
-        let requests = some.iter().map(|name| doomed.request(Which::Name(name))).collect();
-        let marked = host.all(requests).map_err(|(_, error)| error);
-        but(marked, &[Errno::NODEV]).refused(|| "RTM_SETLINK(group) of what is left of containers")?;
+        let mut left = some;
+        // The first refusal is told only, and the most likely one is no matter.
+        while let Err((place, error)) =
+            host.all(left.iter().map(|name| doomed.request(Which::Name(name))).collect())
+        {
+            but(Err(error), &[Errno::NODEV])
+                .refused(|| "RTM_SETLINK(group) of what is left of containers")?;
+            left = left.get(place + 1..).unwrap_or_default();
+        }
     }
     let deleted = but(link::delete_group(host, DOOMED), &[Errno::NODEV]);
     deleted.refused(|| format!("RTM_DELLINK(group {DOOMED:#x})"))

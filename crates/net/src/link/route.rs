@@ -91,7 +91,8 @@ pub fn lead_each(inside: &mut Socket, places: &[Place<'_>]) -> Result<()> {
     };
     let (mut requests, mut wanted) = (Vec::new(), BTreeSet::new());
     for ipv4 in [true, false] {
-        if places.iter().filter(|place| place.is_of(ipv4)).count() < 2 {
+        let has_tables = known.iter().any(|rule| rule.ipv4 == ipv4);
+        if !has_tables || places.iter().filter(|place| place.is_of(ipv4)).count() < 2 {
             continue;
         }
         wanted.insert(Rule { priority: NEAR, ipv4, source: None, table: rule::MAIN, passed_by: Some(0) });

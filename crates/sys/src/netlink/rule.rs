@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use rustix::io::Errno;
+
 use super::address::{ip, octets};
 use super::{Message, Request, Result, Socket};
 
@@ -79,7 +81,7 @@ impl Rule {
     }
 }
 
-/// The rules of both families.
+/// The rules of both families; the kernel's own ones are always there, but for a family that has a single table.
 ///
 /// # Errors
 /// `EOPNOTSUPP` if the kernel has one table only.
@@ -88,7 +90,11 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Rule>> {
     let mut all = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         head[0] = family.to_le_bytes()[0];
-        all.extend(socket.dump(&Request::new(RTM_GETRULE, 0, &head), Rule::read)?);
+        match socket.dump(&Request::new(RTM_GETRULE, 0, &head), Rule::read) {
+            // Of this family there is one table only.
+            Err(error) if error.errno() == Errno::AFNOSUPPORT => {}
+            found => all.extend(found?),
+        }
     }
     Ok(all)
 }

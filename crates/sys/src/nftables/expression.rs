@@ -135,8 +135,6 @@ pub enum Expression {
     VerdictMap(String, Register),
     /// Adds the key to a set that forgets, or lets it begin anew there. The rule ends here if the set is full.
     Remember(String, Register),
-    /// Takes the key away from such a set.
-    Forget(String, Register),
     /// Decides.
     Verdict(Verdict),
     /// Rewrites an address, and a port if one is loaded.
@@ -223,6 +221,8 @@ impl Payload {
     pub const SOURCE_PORT: Self = Self::transport(0, 2);
     /// The receiver's port.
     pub const DESTINATION_PORT: Self = Self::transport(2, 2);
+    /// The receiver's hardware address.
+    pub const ETHER_DESTINATION: Self = Self { base: 0, offset: 0, length: 6 };
     /// The sender's hardware address.
     pub const ETHER_SOURCE: Self = Self { base: 0, offset: 6, length: 6 };
     /// The sender's hardware address as an ARP packet has it.
@@ -269,7 +269,7 @@ impl Expression {
             Self::Bitwise(..) => "bitwise",
             Self::Equal(..) | Self::NotEqual(..) => "cmp",
             Self::In(..) | Self::NotIn(..) | Self::Map(..) | Self::VerdictMap(..) => "lookup",
-            Self::Remember(..) | Self::Forget(..) => "dynset",
+            Self::Remember(..) => "dynset",
             Self::Nat(..) => "nat",
             Self::Masquerade => "masq",
             Self::Copy(..) => "dup",
@@ -311,7 +311,6 @@ impl Expression {
             Self::Map(set, key, to) => lookup(data, set, *key, Some(to.number()), false),
             Self::VerdictMap(set, key) => lookup(data, set, *key, Some(REGISTER_VERDICT), false),
             Self::Remember(set, key) => change_set(data, set, *key, 1),
-            Self::Forget(set, key) => change_set(data, set, *key, 2),
             Self::Nat(kind, family, address, port) => {
                 numbers(data, &[(1, *kind as u32), (2, *family as u32), (3, address.number())]);
                 if let Some(port) = port {

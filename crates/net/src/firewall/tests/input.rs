@@ -63,6 +63,30 @@ fn receiver(container: &Container) -> UdpSocket {
     inside
 }
 
+/// As resolvers ask for both families from one socket: the second one comes while the first one is on its round.
+#[test]
+fn datagrams_one_behind_the_other_all_arrive() {
+    let (world, a) = strict();
+    rules(&world, "add rule inet own opened udp dport 8080 accept");
+    let inside = receiver(&a);
+    for to in [HOST, HOST6] {
+        let to: (std::net::IpAddr, u16) = (to.parse().unwrap(), 8080);
+        for round in 0..300 {
+            world.lan.run(move || {
+                let any = if to.0.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let (socket, both) = (UdpSocket::bind(any).unwrap(), std::sync::Barrier::new(2));
+                let send = || {
+                    both.wait();
+                    socket.send_to(b"x", to).unwrap();
+                };
+                std::thread::scope(|scope| [0, 1].map(|_| scope.spawn(send)).map(|one| one.join().unwrap()));
+            });
+            let arrived = (0..2).filter(|_| inside.recv(&mut [0; 8]).is_ok()).count();
+            assert_eq!(arrived, 2, "to {to:?}, round {round}");
+        }
+    }
+}
+
 #[test]
 fn what_the_host_lets_in_is_published_and_nothing_else() {
     let (world, a) = strict();
