@@ -256,7 +256,8 @@ fn a_file_system_whose_server_hangs_holds_up_only_who_asks_for_it() {
     }
     let engine = Engine::start();
     let hung = Hung::mount(engine.path("hung"));
-    let mount = format!("type=bind,source={},target=/x", hung.place);
+    // The mount itself the kernel knows; what is below it, the server does.
+    let mount = format!("type=bind,source={}/below,target=/x", hung.place);
     let create = || engine.tare(["create", "--network", "none", "--mount", &mount, BUSYBOX, "true"]).spawn();
     let mut waiting: Vec<_> = (0..4).map(|_| create()).collect();
     wait::pause(Duration::from_millis(500));
