@@ -60,7 +60,13 @@ impl Watch {
         let talker = spawn("firewalld", Box::new(move || told.iter().for_each(|()| talks.let_out())))?;
         let guard = spawn(
             "firewall",
-            Box::new(move || run(&firewall, Ears { monitor, links, stop: heard, firewalld: tell }, report)),
+            Box::new(move || {
+                run(
+                    &firewall,
+                    Ears { monitor, links, stop: heard, firewalld: tell, has_repaired: false },
+                    report,
+                )
+            }),
         )?;
         Ok(Self { stop, threads: vec![guard, talker] })
     }
@@ -92,6 +98,7 @@ fn run(firewall: &Firewall, mut ears: Ears, report: impl Fn(Repair)) {
             match firewall.restore() {
                 Ok(()) => {
                     broken = false;
+                    ears.has_repaired = true;
                     report(Repair::Done(read.elapsed()));
                 }
                 Err(error) => report(Repair::Failed(error)),
@@ -106,6 +113,8 @@ struct Ears {
     links: Socket,
     stop: OwnedFd,
     firewalld: SyncSender<()>,
+    /// The next news are those of a repair of our own.
+    has_repaired: bool,
 }
 
 // === impl Ears ===
@@ -126,8 +135,10 @@ impl Ears {
                 // If one is waiting already, that one will see this too.
                 let _ = self.firewalld.try_send(());
             }
-            // News may be lost to a large repair of our own: another one for that would never end.
-            ours |= read.is_err() && firewall.hold() != Hold::Lasting;
+            // News may be lost to a large repair of our own: another one for that would never end, where the buffer is an
+            // ordinary user's and as small as that.
+            let lost = read.is_err() && !std::mem::take(&mut self.has_repaired);
+            ours |= lost && firewall.hold() != Hold::Lasting;
             if !self.has_more([true, false]) {
                 // What fails here is tried again with everything else.
                 return ours || policy && firewall.settle().is_err();
