@@ -37,10 +37,20 @@ struct Suite {
     target: &'static str,
     /// Filters and flags, as libtest takes them.
     filters: &'static [&'static str],
+    /// More of them.
+    more: &'static [&'static str],
+}
+
+// === impl Suite ===
+
+impl Suite {
+    const fn and(self, more: &'static [&'static str]) -> Suite {
+        Suite { more, ..self }
+    }
 }
 
 const fn suite(package: &'static str, target: &'static str, filters: &'static [&'static str]) -> Suite {
-    Suite { package, target, filters }
+    Suite { package, target, filters, more: &[] }
 }
 
 /// Races, thousands of rounds, tables of paths, and a kernel module loaded for each family of sockets: they prove as much
@@ -68,26 +78,8 @@ const ON_ANOTHER_KERNEL: &[&str] = &[
     "devices_that_stay_allowed_are_never_closed",
 ];
 
-/// Containers on a second kernel: without [`SLOW`], and without what is about the files of images and streams, which no kernel
-/// treats otherwise. Those run on the first one, and outside.
-const CONTAINERS_ON_ANOTHER_KERNEL: &[&str] = &[
-    "--skip",
-    "exchanging_a_destination",
-    "--skip",
-    "a_thousand_leave_nothing",
-    "--skip",
-    "dockers_filter_opens_what_docker_opens",
-    "--skip",
-    "without_a_filter_more_families_open",
-    "--skip",
-    "hostile::",
-    "--skip",
-    "user::",
-    "--skip",
-    "terminal::",
-    "--skip",
-    "a_working_directory_through_descriptors",
-];
+/// What is about the files of images and streams, which no kernel treats otherwise: it runs on the first one, and outside.
+const ON_ANY_KERNEL: &[&str] = &["--skip", "hostile::", "--skip", "user::", "--skip", "terminal::"];
 
 /// How many boots run at the same time: one for each processor that a serial test keeps busy.
 const AT_ONCE: usize = 2;
@@ -116,7 +108,7 @@ const JOBS: &[Job] = &[
         user: None,
         suites: &[
             suite("tare-runtime", "tare_runtime", ON_ANOTHER_KERNEL),
-            suite("tare-runtime", "containers", CONTAINERS_ON_ANOTHER_KERNEL),
+            suite("tare-runtime", "containers", SLOW).and(ON_ANY_KERNEL),
             // Last: it loads a policy.
             suite("tare-e2e", "e2e", &["selinux::"]),
         ],
@@ -282,7 +274,8 @@ impl Job {
             if !tests.iter().any(|test| test.target == suite.target) {
                 return Err(format!("{} has no test target {}", suite.package, suite.target));
             }
-            let filters: Vec<String> = suite.filters.iter().map(|filter| job::quoted(filter)).collect();
+            let filters: Vec<String> =
+                suite.filters.iter().chain(suite.more).map(|filter| job::quoted(filter)).collect();
             // A copy, as programs of these tests are linked into the root file systems of containers.
             let program = format!("{}-{}", suite.target, std::process::id());
             script.push_str(&format!(
