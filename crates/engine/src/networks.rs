@@ -468,10 +468,7 @@ impl Networks {
         if let Some(resolver) = &attached.resolver {
             fabric.serve_names(&joins, resolver, sockets)?;
         }
-        if !attached.published.is_empty() {
-            let held = self.lock().ports.sockets(&attached.published);
-            fabric.publish(&attached.published, held)?;
-        }
+        self.publish_held(&attached.published)?;
         Ok(ready)
     }
 

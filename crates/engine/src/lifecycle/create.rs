@@ -363,7 +363,8 @@ fn unlabelled_root(config: &ContainerConfig, labels: Option<&Labels>) -> Option<
         return None;
     };
     Some(format!(
-        "{path}: the files of this directory keep their SELinux labels, which may lock the container out; give them one that it may use (chcon -R {} {path}), or use --security-opt label=disable",
+        "{path}: the files of this directory keep their SELinux labels, which may lock the container out; give them one that \
+         it may use (chcon -R {} {path}), or use --security-opt label=disable",
         labels.shared_files()
     ))
 }

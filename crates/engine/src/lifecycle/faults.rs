@@ -49,7 +49,7 @@ impl Driver {
             return;
         }
         let ended = self.remove_faults(&over).await;
-        self.fault_stays = ended.is_err() && self.attached.is_some();
+        self.fault_stays = ended.is_err();
         match ended {
             Ok(()) => self.publish(),
             Err(e) => tracing::error!(container = self.me.id.as_str(), "end a network fault: {e}"),

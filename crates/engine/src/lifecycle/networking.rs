@@ -150,6 +150,7 @@ impl Driver {
     /// Gives back what it has of networks, whose namespace is gone.
     pub(super) async fn give_networks_back(&mut self) {
         let Some(attached) = self.attached.take() else { return };
+        self.fault_stays = false;
         self.me.forget_note();
         self.core.networks.give_back(&self.me.id, attached).await;
     }

@@ -190,10 +190,7 @@ impl Networks {
         }
         for join in self.joins(id, leaving) {
             if let Err(e) = fabric.detach(&join, sockets) {
-                let held = self.lock().ports.sockets(unpublished);
-                if !unpublished.is_empty()
-                    && let Err(worse) = fabric.publish(unpublished, held)
-                {
+                if let Err(worse) = self.publish_held(unpublished) {
                     tracing::error!(container = id.as_str(), "publish its ports again: {worse}");
                 }
                 return Err(e);
@@ -207,13 +204,18 @@ impl Networks {
         Ok(())
     }
 
+    /// Leads ports that were taken to containers.
+    pub(super) fn publish_held(&self, ports: &[Published]) -> Result<()> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let held = self.lock().ports.sockets(ports);
+        self.fabric()?.publish(ports, held)
+    }
+
     /// Leads ports, whose network a container has left, to where else it is reached; which of them, if it was possible.
     fn publish_elsewhere(&self, id: &ContainerId, moved: Vec<Published>) -> Vec<Published> {
-        if moved.is_empty() {
-            return moved;
-        }
-        let held = self.lock().ports.sockets(&moved);
-        match self.fabric().and_then(|fabric| fabric.publish(&moved, held)) {
+        match self.publish_held(&moved) {
             Ok(()) => moved,
             Err(e) => {
                 tracing::error!(container = id.as_str(), "publish its ports on another network: {e}");
@@ -248,10 +250,7 @@ impl Networks {
         };
         let (this, new, old) = (Arc::clone(self), added.clone(), removed.clone());
         let done = work::blocking(move || {
-            if !new.is_empty() {
-                let held = this.lock().ports.sockets(&new);
-                this.fabric()?.publish(&new, held)?;
-            }
+            this.publish_held(&new)?;
             if old.is_empty() {
                 return Ok(());
             }

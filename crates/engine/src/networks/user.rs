@@ -128,25 +128,15 @@ impl User {
 
     fn forward(&self, published: &[Published], held: Vec<Option<OwnedFd>>) -> Result<()> {
         for (one, socket) in published.iter().zip(held) {
-            let socket = match socket {
-                Some(socket) => socket,
-                None if lock(&self.forwarded).contains(&place(one)) => continue,
-                // The keeper had it from an engine before us, and has closed it since.
-                None => self.hold_anew(one)?,
-            };
+            let (protocol, address) = place(one);
+            let failed = |e| Error::system(format!("Bind for {address}/{protocol} failed: {e}"));
+            // Nobody has one where the keeper had it from an engine before us: it listens, or has closed it since.
+            let socket = socket.map_or_else(|| self.hold(protocol, address), |socket| Ok(Some(socket)));
+            let Some(socket) = socket.map_err(failed)? else { continue };
             call::call(&self.socket, &Call::Publish(one.clone()), Some(socket.as_fd()))?;
-            lock(&self.forwarded).insert(place(one));
+            lock(&self.forwarded).insert((protocol, address));
         }
         Ok(())
-    }
-}
-
-impl User {
-    fn hold_anew(&self, one: &Published) -> Result<OwnedFd> {
-        let (protocol, address) = place(one);
-        let failed = |e| Error::system(format!("Bind for {address}/{protocol} failed: {e}"));
-        let held = host::hold(protocol, address).map_err(failed)?;
-        Ok(held)
     }
 }
 

@@ -9,12 +9,13 @@
 //! What contradicts itself is refused: nobody gets the host's who did not ask for it.
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
-use tare_model::container::{ContainerConfig, HostOrPrivate, IpcMode, NamespaceMode, NetworkMode};
+use tare_model::container::{ContainerConfig, HostOrPrivate, NamespaceMode, NetworkMode};
 use tare_model::identity::User;
 use tare_model::sandbox::Identity;
 use tare_model::{Error, IdRange, Result};
 
 use super::plan::built;
+use super::selinux;
 use crate::api::view::{UserIds, UserNamespace};
 
 /// Ids that every user namespace has; any above are mapped one by one.
@@ -37,13 +38,7 @@ pub(crate) enum Choice {
 
 /// Containers whose namespaces are asked for: the words, and the container's key.
 pub(crate) fn lenders(config: &ContainerConfig) -> Vec<(String, &str)> {
-    let mut all = Vec::new();
-    if let NamespaceMode::Container { container } = &config.namespaces.pid {
-        all.push((format!("--pid=container:{container}"), container.as_str()));
-    }
-    if let IpcMode::Container { container } = &config.namespaces.ipc {
-        all.push((format!("--ipc=container:{container}"), container.as_str()));
-    }
+    let mut all = selinux::lenders(config);
     if let NetworkMode::Container { container } = &config.namespaces.network {
         all.push((format!("--network=container:{container}"), container.as_str()));
     }
@@ -181,6 +176,8 @@ pub(crate) fn ping_groups(namespace: &UserNamespace) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use tare_model::container::IpcMode;
 
     use super::*;
 
