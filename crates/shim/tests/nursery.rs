@@ -53,6 +53,7 @@ fn run_all(args: &[String]) {
         many_starts_at_once_all_succeed
         an_idle_shim_is_small
         the_cgroup_is_gone_with_the_last_of_its_processes
+        the_cgroup_is_gone_soon_after_a_monitor_that_takes_its_time_to_end
     ];
     let wanted = |name: &str| args.iter().all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
     if args.iter().any(|arg| arg == "--list") {
@@ -346,11 +347,6 @@ async fn an_idle_shim_is_small() {
 
 async fn the_cgroup_is_gone_with_the_last_of_its_processes() {
     let house = House::new();
-    let groups = |name: &str| -> Vec<PathBuf> {
-        let hierarchies =
-            fs::read_dir("/sys/fs/cgroup").expect("reads").map(|entry| entry.expect("entry").path());
-        hierarchies.map(|path| path.join(name)).filter(|path| path.exists()).collect()
-    };
     let (tenant, _peer) = house.start(1, "exec sleep 1000").await;
     assert!(!groups(&house.name).is_empty());
     let Tenant { control, events, pid, run_dir, .. } = tenant;
@@ -369,6 +365,35 @@ async fn the_cgroup_is_gone_with_the_last_of_its_processes() {
     kit::wait_readable(std::os::fd::AsFd::as_fd(&pidfd), "the shim's end");
     assert_eq!(groups(&name), Vec::<PathBuf>::new());
     drop(dir);
+}
+
+/// A monitor that sees its nursery alive leaves the group to it, and may be long in ending under load.
+async fn the_cgroup_is_gone_soon_after_a_monitor_that_takes_its_time_to_end() {
+    let house = House::new();
+    let (mut tenant, _peer) = house.start(1, "exec sleep 1000").await;
+    tenant.kill().await;
+    let House { nursery, name, .. } = house;
+    let mut slow = std::process::Command::new("sleep").arg("0.2").spawn().expect("spawns");
+    let all = groups(&name);
+    assert!(!all.is_empty());
+    all.iter().for_each(|group| {
+        fs::write(group.join("cgroup.procs"), slow.id().to_string()).expect("moves");
+    });
+    drop(nursery);
+    assert_eq!(groups(&name), all, "somebody is in them");
+    slow.wait().expect("ends");
+    while !groups(&name).is_empty() {
+        // The limit of every test ends this.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// The groups of that name, of all hierarchies.
+fn groups(name: &str) -> Vec<PathBuf> {
+    let hierarchies =
+        fs::read_dir("/sys/fs/cgroup").expect("reads").map(|entry| entry.expect("entry").path());
+    let all = std::iter::once(PathBuf::from("/sys/fs/cgroup")).chain(hierarchies);
+    all.map(|path| path.join(name)).filter(|path| path.exists()).collect()
 }
 
 fn kill(pid: i32) {

@@ -3,14 +3,16 @@
 //! What kills or limits the daemon's group (a service manager that stops it, its memory limit) must not touch them. Only
 //! hierarchies where that could happen count: the service manager's, and those with limits.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use tare_model::{Error, Result};
+use tare_sys::fd::install_stdio;
 use tare_sys::pidfd;
 use tare_sys::process::{Forked, Namespaces, exit_now, fork};
 
@@ -20,12 +22,15 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Hierarchies of version 1 that count. There a process with one thread moves itself by `tasks` at no cost.
 const V1: [&str; 4] = ["systemd", "pids", "memory", "cpu"];
 
-/// How long to wait for a member that may be ending.
-const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-/// How often to wait.
-const ROUNDS: usize = 20;
-/// How often that is done for a daemon that takes its time to end.
-const PATIENCE: usize = 10;
+/// How long to wait at once for members that tell nothing.
+const MOMENT: Duration = Duration::from_millis(10);
+/// And for those that tell their end, as they may not be the only ones.
+const WHILE: Duration = Duration::from_millis(100);
+/// How long for members that end while this process leaves, and for those that take their time, as the daemon does.
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(3);
+/// And between the end of a process and its leaving the group.
+const SWITCH: Duration = Duration::from_millis(1);
 /// More members than this are not just ending.
 const FEW: usize = 16;
 
@@ -101,12 +106,18 @@ impl Cgroup {
             // neither can be; a group that stays is found by the next nursery.
             let _ = move_to(place.root.clone()).or_else(|_| move_to(place.root.join(&self.origin)));
         }
-        self.places.iter().chain(&self.containers).for_each(Place::remove);
-        // A daemon that ends in good order waits for its nursery: another process waits for the daemon.
-        if !self.daemon.is_empty() && matches!(fork(Namespaces::NONE, None), Ok(Forked::Child)) {
-            for _ in 0..PATIENCE {
-                self.daemon.iter().for_each(Place::remove);
-            }
+        let mut left: Vec<&Place> = self.places.iter().chain(&self.containers).collect();
+        remove(&mut left, SHORT);
+        left.extend(&self.daemon);
+        // A daemon that ends in good order waits for its nursery: another process waits for the daemon, and for monitors
+        // that were ending when this process was still there to put out the light.
+        if !left.is_empty() && matches!(fork(Namespaces::NONE, None), Ok(Forked::Child)) {
+            // Whoever reads what the daemon says is not to wait for its end.
+            let _ = File::options()
+                .write(true)
+                .open("/dev/null")
+                .map(|null| install_stdio([null.as_fd(), null.as_fd(), null.as_fd()]));
+            remove(&mut left, LONG);
             exit_now(0);
         }
     }
@@ -140,36 +151,72 @@ impl Place {
     }
 }
 
+/// What a group is like that was to be removed.
+enum Removal {
+    /// It is gone, or not to be removed by this process.
+    Done,
+    /// Somebody is in it: these, as far as they tell their end.
+    Waits(Vec<OwnedFd>),
+}
+
 impl Place {
-    /// Removes the group, unless somebody is in it who is not just ending.
-    fn remove(&self) {
-        for _ in 0..ROUNDS {
-            match fs::remove_dir(self.group()) {
-                Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {}
-                _ => return,
-            }
-            if !self.wait_for_members() {
-                return;
-            }
+    fn remove(&self) -> Removal {
+        match fs::remove_dir(self.group()) {
+            Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => self.members(),
+            _ => Removal::Done,
         }
     }
 
-    /// Waits a moment for one of the members to end; whether one did.
-    fn wait_for_members(&self) -> bool {
+    /// Who keeps the group, if they may just be ending.
+    fn members(&self) -> Removal {
         let text = fs::read_to_string(self.group().join("cgroup.procs")).unwrap_or_default();
-        let members: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
-        if members.len() > FEW {
-            return false;
+        if text.lines().count() > FEW || self.has_groups() {
+            return Removal::Done;
         }
-        let all: Vec<OwnedFd> = members.iter().filter_map(|pid| pidfd::open(*pid).ok()).collect();
-        // One that does not tell its end is given the moment.
-        let (ends, silent): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|process| pidfd::tells_end(process.as_fd()));
-        let mut ends: Vec<PollFd<'_>> = ends.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
-        // A process that has ended counts as a member until the kernel has switched away from it, which nothing tells.
-        let ended = rustix::event::poll(&mut ends, Some(&MOMENT)).is_ok_and(|n| n > 0);
-        ended || !silent.is_empty() || members.is_empty()
+        // A process that has ended counts as a member until the kernel has switched away from it, which nothing tells. It
+        // may have no number any more.
+        let pids = text.lines().filter_map(|line| line.parse().ok());
+        let opened = pids.filter_map(|pid| pidfd::open(pid).ok());
+        Removal::Waits(opened.filter(|process| pidfd::tells_end(process.as_fd())).collect())
     }
+
+    /// Whether there are groups in the group.
+    fn has_groups(&self) -> bool {
+        let mut entries = fs::read_dir(self.group()).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    }
+}
+
+/// Removes the groups, and waits for that until their members have ended, but no longer than `patience`. Those that stay are
+/// in `left` then.
+fn remove(left: &mut Vec<&Place>, patience: Duration) {
+    let end = Instant::now() + patience;
+    loop {
+        let mut members = Vec::new();
+        left.retain(|place| match place.remove() {
+            Removal::Done => false,
+            Removal::Waits(processes) => {
+                members.extend(processes);
+                true
+            }
+        });
+        let remaining = end.saturating_duration_since(Instant::now());
+        if left.is_empty() || remaining.is_zero() {
+            return;
+        }
+        let wait = remaining.min(if members.is_empty() { MOMENT } else { WHILE });
+        let mut ends: Vec<PollFd<'_>> =
+            members.iter().map(|process| PollFd::new(process, PollFlags::IN)).collect();
+        // One that has ended and still counts does not let `poll` wait.
+        if poll_for(&mut ends, wait) > 0 {
+            poll_for(&mut [], SWITCH);
+        }
+    }
+}
+
+/// How many are ready after that time at most.
+fn poll_for(fds: &mut [PollFd<'_>], time: Duration) -> usize {
+    rustix::event::poll(fds, Timespec::try_from(time).ok().as_ref()).unwrap_or(0)
 }
 
 /// The group of version 2 that `/proc/PID/cgroup` names.
