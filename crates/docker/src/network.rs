@@ -41,12 +41,19 @@ const NESTED: &[(&str, &[&str])] = &[
 /// Names that no network can be given.
 const RESERVED: [&str; 4] = ["bridge", "default", "host", "none"];
 
+/// What a client asks for, and what it is to be told.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) config: NetworkConfig,
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Parses and translates the body of a create request.
 ///
 /// # Errors
 /// Names the field that is wrong (`InvalidInput`) or not supported (`Unsupported`); `Forbidden` for a name that is taken
 /// for ever; `NotFound` for a driver that nobody has.
-pub(crate) fn config(mut body: Map<String, Value>, version: Version) -> Result<NetworkConfig> {
+pub(crate) fn config(mut body: Map<String, Value>, version: Version) -> Result<Asked> {
     spell(&mut body, FIELDS.iter().copied());
     spell_within(&mut body, NESTED);
     body.entry("Name").or_insert_with(|| Value::String(String::new()));
@@ -71,7 +78,10 @@ pub(crate) fn config(mut body: Map<String, Value>, version: Version) -> Result<N
     }
     let internal = asked.internal.unwrap_or_default();
     options::isolated(&read.bridge, internal)?;
-    Ok(NetworkConfig {
+    let unknown =
+        |name| format!("the {} driver knows no option {name:?}: it is shown, no more", driver.name());
+    let warnings = read.unknown.iter().map(unknown).collect();
+    let config = NetworkConfig {
         name: name(asked.name)?,
         driver,
         ipv4,
@@ -84,7 +94,8 @@ pub(crate) fn config(mut body: Map<String, Value>, version: Version) -> Result<N
         labels: asked.labels.unwrap_or_default().into_iter().collect(),
         raw_options: options,
         raw_ipam_options: ipam.options.unwrap_or_default().into_iter().collect(),
-    })
+    };
+    Ok(Asked { config, warnings })
 }
 
 /// What belongs to clusters.

@@ -84,12 +84,17 @@ fn lines(ports: &Value) -> String {
     all.into_iter().map(line).collect()
 }
 
+/// Where a port is published: by address, then by number.
 fn hosts(list: &Value) -> Vec<String> {
-    let one = |binding: &Value| {
-        let text = |field: &str| binding[field].as_str().unwrap_or_default().to_owned();
-        format!("{}:{}", bracketed(&text("HostIp")), text("HostPort"))
-    };
-    list.as_array().into_iter().flatten().map(one).collect()
+    let text = |binding: &Value, field: &str| binding[field].as_str().unwrap_or_default().to_owned();
+    let mut all: Vec<(String, String)> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|binding| (bracketed(&text(binding, "HostIp")), text(binding, "HostPort")))
+        .collect();
+    all.sort_by_key(|(ip, port)| (ip.clone(), port.parse::<u32>().unwrap_or(u32::MAX)));
+    all.into_iter().map(|(ip, port)| format!("{ip}:{port}")).collect()
 }
 
 #[cfg(test)]
@@ -103,6 +108,11 @@ mod tests {
             "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}]});
         assert_eq!(lines(&ports), "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n8000/tcp -> 127.0.0.1:9\n");
         assert_eq!(lines(&Value::Null), "");
+        let host = |ip: &str, port: &str| json!({"HostIp": ip, "HostPort": port});
+        let ports =
+            json!({"80/tcp": [host("0.0.0.0", "10080"), host("::", "8080"), host("0.0.0.0", "8080")]});
+        let expected = ["0.0.0.0:8080", "0.0.0.0:10080", "[::]:8080"].map(|at| format!("80/tcp -> {at}\n"));
+        assert_eq!(lines(&ports), expected.concat());
     }
 
     #[test]

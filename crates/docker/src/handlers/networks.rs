@@ -15,7 +15,7 @@ use crate::backend::Networks;
 use crate::create::endpoint::{self, Place};
 use crate::error::Result;
 use crate::http::{Call, Reply};
-use crate::network;
+use crate::network::{self, Asked};
 use crate::show;
 use crate::spelling::{spell, spell_within};
 
@@ -60,8 +60,10 @@ pub(crate) async fn inspect<B: Networks>(backend: Arc<B>, call: Call) -> Result<
 
 pub(crate) async fn create<B: Networks>(backend: Arc<B>, mut call: Call) -> Result<Reply> {
     let body: Map<String, Value> = call.required_json().await?;
-    let made = backend.network_create(network::config(body, call.version)?).await?;
-    let response = NetworkCreateResponse { id: made.id.to_string(), warning: made.warnings.join("\n") };
+    let Asked { config, mut warnings } = network::config(body, call.version)?;
+    let made = backend.network_create(config).await?;
+    warnings.extend(made.warnings);
+    let response = NetworkCreateResponse { id: made.id.to_string(), warning: warnings.join("\n") };
     Ok(Reply::json(StatusCode::CREATED, &response))
 }
 

@@ -1,5 +1,5 @@
 //! `Options`: what the drivers know of them. An option that none of ours knows is kept and shown, as Docker does with
-//! those of its own drivers; one that Docker's driver acts on and ours cannot is refused.
+//! those of its own drivers, and whoever asks is told; one that Docker's driver acts on and ours cannot is refused.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -16,6 +16,8 @@ pub(super) struct Read {
     pub(super) ipv4: Option<bool>,
     /// The same of `EnableIPv6`.
     pub(super) ipv6: Option<bool>,
+    /// Names of those that nothing is done about.
+    pub(super) unknown: Vec<String>,
 }
 
 /// Longest name of a link (`IFNAMSIZ` without its zero byte).
@@ -28,11 +30,14 @@ const MTU: std::ops::RangeInclusive<u32> = 68..=65_535;
 pub(super) fn options(driver: Driver, options: &BTreeMap<String, String>) -> Result<Read> {
     let mut read = Read::default();
     for (name, value) in options {
-        common(name, value, &mut read)?;
-        match driver {
-            Driver::Bridge => bridge(name, value, &mut read.bridge)?,
-            Driver::Macvlan | Driver::Ipvlan => parent(driver, name, value, &mut read.parent)?,
-            Driver::Host | Driver::None => {}
+        let known = common(name, value, &mut read)?
+            || match driver {
+                Driver::Bridge => bridge(name, value, &mut read.bridge)?,
+                Driver::Macvlan | Driver::Ipvlan => parent(driver, name, value, &mut read.parent)?,
+                Driver::Host | Driver::None => false,
+            };
+        if !known {
+            read.unknown.push(name.clone());
         }
     }
     if driver == Driver::Bridge
@@ -64,8 +69,8 @@ pub(super) fn isolated(bridge: &BridgeOptions, internal: bool) -> Result<()> {
     Ok(())
 }
 
-/// Options of every driver.
-fn common(name: &str, value: &str, read: &mut Read) -> Result<()> {
+/// Options of every driver; whether it is one.
+fn common(name: &str, value: &str, read: &mut Read) -> Result<bool> {
     match name {
         "com.docker.network.driver.mtu" => {
             let mtu = number::<u32>(name, value)?;
@@ -77,14 +82,14 @@ fn common(name: &str, value: &str, read: &mut Read) -> Result<()> {
         "com.docker.network.container_iface_prefix" => read.bridge.interface_prefix = prefix(name, value)?,
         "com.docker.network.enable_ipv4" => read.ipv4 = Some(truth(name, value)?),
         "com.docker.network.enable_ipv6" => read.ipv6 = Some(truth(name, value)?),
-        _ => {}
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 
-fn bridge(name: &str, value: &str, options: &mut BridgeOptions) -> Result<()> {
+fn bridge(name: &str, value: &str, options: &mut BridgeOptions) -> Result<bool> {
     match name {
         "com.docker.network.bridge.name" => {
             options.name = Some(link(name, value)?);
@@ -95,14 +100,19 @@ fn bridge(name: &str, value: &str, options: &mut BridgeOptions) -> Result<()> {
         "com.docker.network.bridge.host_binding_ipv4" => options.host_binding = address(name, value)?,
         "com.docker.network.host_ipv4" => options.host_ipv4 = address(name, value)?,
         "com.docker.network.host_ipv6" => options.host_ipv6 = address(name, value)?,
+        MASQUERADE => {} // with the gateway modes, which may come later
         "tare.network.spoofing" => options.spoofing = truth(name, value)?,
-        "com.docker.network.bridge.inhibit_ipv4" | "com.docker.network.bridge.default_bridge"
-            if truth(name, value)? =>
-        {
-            return Err(refused(name, value, "the bridge has its address, and there is one default network"));
+        "com.docker.network.bridge.inhibit_ipv4" | "com.docker.network.bridge.default_bridge" => {
+            if truth(name, value)? {
+                let why = "the bridge has its address, and there is one default network";
+                return Err(refused(name, value, why));
+            }
         }
-        "com.docker.network.bridge.trusted_host_interfaces" if !value.is_empty() => {
-            return Err(refused(name, value, "use gateway mode \"routed\" to be reached from other links"));
+        "com.docker.network.bridge.trusted_host_interfaces" => {
+            if !value.is_empty() {
+                let why = "use gateway mode \"routed\" to be reached from other links";
+                return Err(refused(name, value, why));
+            }
         }
         "tare.network.rate" => {
             options.rates = value.parse().map_err(|e: Error| e.context(format!("Options.{name}")))?;
@@ -110,17 +120,18 @@ fn bridge(name: &str, value: &str, options: &mut BridgeOptions) -> Result<()> {
         other if other.starts_with("tare.network.") => {
             return Err(refused(name, value, "there is no such option"));
         }
-        _ => {}
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
-fn parent(driver: Driver, name: &str, value: &str, options: &mut ParentOptions) -> Result<()> {
+fn parent(driver: Driver, name: &str, value: &str, options: &mut ParentOptions) -> Result<bool> {
     match (driver, name) {
         (_, ours) if ours.starts_with("tare.network.") => {
             return Err(refused(name, value, "it needs the bridge driver"));
         }
-        (_, "parent") if !value.is_empty() => options.link = Some(link(name, value)?),
+        (_, "parent") if value.is_empty() => {}
+        (_, "parent") => options.link = Some(link(name, value)?),
         (Driver::Macvlan, "macvlan_mode") => {
             options.mode = match value {
                 "" | "bridge" => ParentMode::Default,
@@ -160,9 +171,9 @@ fn parent(driver: Driver, name: &str, value: &str, options: &mut ParentOptions) 
                 )));
             }
         },
-        _ => {}
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
 fn wrong(name: &str, value: &str, why: &str) -> Error {

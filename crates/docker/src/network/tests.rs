@@ -8,7 +8,7 @@ use super::*;
 
 fn read(mut body: Value) -> Result<NetworkConfig> {
     body.as_object_mut().expect("an object").entry("Name").or_insert(json!("front"));
-    config(body.as_object().cloned().expect("an object"), Version::MAX)
+    config(body.as_object().cloned().expect("an object"), Version::MAX).map(|asked| asked.config)
 }
 
 fn options(driver: &str, options: Value) -> Result<NetworkConfig> {
@@ -136,6 +136,20 @@ fn options_of_bridges_are_read_and_kept() {
 }
 
 #[test]
+fn options_that_nothing_is_done_about_are_told() {
+    let warnings = |driver: &str, options: Value| {
+        let body = json!({"Name": "n", "Driver": driver, "Options": options});
+        config(body.as_object().cloned().expect("an object"), Version::MAX).expect("valid").warnings
+    };
+    let bridge = json!({"com.docker.network.bridge.enable_ip_masquerade": "true", "mtu": "1400",
+        "com.docker.network.bridge.inhibit_ipv4": "false", "com.docker.network.bridge.trusted_host_interfaces": ""});
+    assert_eq!(warnings("", bridge), [r#"the bridge driver knows no option "mtu": it is shown, no more"#]);
+    let link = json!({"parent": "", "macvlan_mode": "", "com.docker.network.bridge.name": "br9"});
+    let told = r#"the macvlan driver knows no option "com.docker.network.bridge.name": it is shown, no more"#;
+    assert_eq!(warnings("macvlan", link), [told]);
+}
+
+#[test]
 fn options_that_mean_nothing_are_refused() {
     for (driver, asked, words) in [
         ("", json!({"com.docker.network.bridge.enable_icc": "yes"}), "enable_icc"),
@@ -183,8 +197,8 @@ fn networks_on_a_link_of_the_hosts_have_ipv4_alone_unless_asked() {
 #[test]
 fn an_old_client_cannot_decline_ipv4() {
     let body = json!({"Name": "front", "EnableIPv4": false}).as_object().cloned().expect("an object");
-    assert!(config(body.clone(), Version::new(47)).is_ok_and(|c| c.ipv4));
-    assert!(config(body, Version::new(48)).is_ok_and(|c| !c.ipv4 && c.ipv6));
+    assert!(config(body.clone(), Version::new(47)).is_ok_and(|asked| asked.config.ipv4));
+    assert!(config(body, Version::new(48)).is_ok_and(|asked| !asked.config.ipv4 && asked.config.ipv6));
 }
 
 proptest! {
