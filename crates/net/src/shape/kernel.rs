@@ -9,9 +9,9 @@ use tare_model::network::Network;
 use tare_sys::bpf::{Instruction, load_classifier};
 use tare_sys::netlink::link::{self, Change, Kind, NewLink, Which};
 use tare_sys::netlink::traffic::{self, Class, Hook};
-use tare_sys::netlink::{self, Socket};
+use tare_sys::netlink::{self, Request, Socket};
 
-use super::plan::{Direction, Member, Planned, TREE};
+use super::plan::{Direction, Member, Packets, Planned, Queue, TREE};
 use crate::link::mark;
 use crate::link::refusal::{Refused, but};
 
@@ -58,13 +58,61 @@ pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
     Ok(index)
 }
 
+/// What this kernel can do with what waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Abilities {
+    /// Take large packets apart.
+    split: bool,
+    /// Let each connection wait for itself.
+    fair: bool,
+}
+
+// === impl Abilities ===
+
+impl Abilities {
+    /// Found by doing, in a class of the device that is gone again afterwards.
+    pub(super) fn probe(host: &mut Socket, link: u32) -> Result<Self> {
+        // Direction Out of slot 0, which nobody has.
+        let id = u32::from(TREE) << 16 | 1;
+        let class = Class { link, id, parent: None, rate: 1, ceiling: 1, burst: 1, quantum: 1514 };
+        host.call(class.request()).refused(|| "RTM_NEWTCLASS(htb)".to_owned())?;
+        let split = host.call(traffic::split(link, id, u32::from(u16::MAX), 1)).is_ok();
+        let fair = host.call(traffic::fair(link, id, 1, 1)).is_ok();
+        host.call(class.deletion()).refused(|| format!("RTM_DELTCLASS({id:#x})"))?;
+        Ok(Self { split, fair })
+    }
+
+    /// Of a network.
+    pub(super) fn packets(self, network: &Network) -> Packets {
+        // The head of an Ethernet frame, and tags of VLANs.
+        let frame = network.config.bridge.mtu.unwrap_or(1500).saturating_add(14 + 8);
+        Packets { split: self.split, frame }
+    }
+
+    /// What is asked for of a class.
+    fn queue(self, link: u32, class: u32, queue: &Queue) -> Vec<Request> {
+        let Queue { bytes, delay, frame } = *queue;
+        let mut requests: Vec<Request> =
+            frame.map(|frame| traffic::split(link, class, frame, bytes)).into_iter().collect();
+        let class = frame.map_or(class, |_| traffic::inner(class));
+        match (self.fair, frame) {
+            // Of those who do not slow down all the same, as much as would wait otherwise, and what the kernel needs beside it.
+            (true, _) => requests.push(traffic::fair(link, class, delay, bytes.saturating_mul(2))),
+            (false, Some(_)) => {}
+            (false, None) => requests.push(traffic::queue(link, class, bytes)),
+        }
+        requests
+    }
+}
+
 /// The classes that a device has.
 pub(super) fn classes(host: &mut Socket, link: u32) -> Result<BTreeMap<u32, Planned>> {
     let found = traffic::classes(host, link).refused(|| format!("RTM_GETTCLASS(link {link})"))?;
     let known = |class: Class| {
         // What may wait in it is not read: so it differs from every plan and is set again.
         let Class { parent, rate, ceiling, burst, quantum, .. } = class;
-        (class.id, Planned { parent, rate, ceiling, burst, quantum, queue: Some(0) })
+        let queue = Some(Queue { bytes: 0, delay: 0, frame: None });
+        (class.id, Planned { parent, rate, ceiling, burst, quantum, queue })
     };
     Ok(found.into_iter().map(known).collect())
 }
@@ -73,7 +121,7 @@ pub(super) fn classes(host: &mut Socket, link: u32) -> Result<BTreeMap<u32, Plan
 pub(super) fn make(
     host: &mut Socket,
     network: &Network,
-    link: u32,
+    (link, abilities): (u32, Abilities),
     current: &mut BTreeMap<u32, Planned>,
     wanted: &BTreeMap<u32, Planned>,
 ) -> Result<()> {
@@ -87,8 +135,8 @@ pub(super) fn make(
     let mut requests = Vec::new();
     for (id, class) in wanted.iter().filter(|(id, class)| current.get(id) != Some(class)) {
         requests.push(typed(link, *id, class).request());
-        if let Some(bytes) = class.queue {
-            requests.push(traffic::queue(link, *id, bytes));
+        if let Some(queue) = &class.queue {
+            requests.extend(abilities.queue(link, *id, queue));
         }
     }
     host.all(requests).refused(|| format!("network {}: RTM_NEWTCLASS(htb)", network.config.name))?;

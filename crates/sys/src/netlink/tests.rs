@@ -293,6 +293,15 @@ fn a_tree_of_classes_is_made_changed_and_read_back() {
         let part = Class { rate: 2_500_000, ceiling: 5_000_000, ..part };
         socket.all(vec![part.request(), traffic::queue(link, part.id, 200_000)]).unwrap();
         assert_eq!(read(socket), [whole, part]);
+        // A queue takes the place of another, and is changed, whatever it was.
+        let splits = |bytes| traffic::split(link, part.id, 1522, bytes);
+        let kinds =
+            vec![splits(50_000), splits(60_000), traffic::queue(link, part.id, 200_000), splits(50_000)];
+        socket.all(kinds).unwrap();
+        match socket.call(traffic::fair(link, traffic::inner(part.id), 5000, 1 << 20)) {
+            Ok(()) => socket.all(vec![splits(70_000), traffic::fair(link, part.id, 6000, 1 << 20)]).unwrap(),
+            Err(e) => assert_eq!(e.errno(), Errno::NOENT, "this kernel has no fq_codel"),
+        }
         socket.call(part.deletion()).unwrap();
         assert_eq!(read(socket), [whole]);
     });

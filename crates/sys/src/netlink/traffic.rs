@@ -1,10 +1,11 @@
 //! Traffic control: queueing disciplines, classes and filters of links.
 //!
-//! As much of it as shaping needs: a tree of token buckets (`htb`) with a queue of bytes (`bfifo`) in each leaf, and the hook
-//! (`clsact`) at which packets of another link are led there by a classifier; and the discipline that spoils what passes
-//! (`netem`).
+//! As much of it as shaping needs: a tree of token buckets (`htb`) with a queue in each leaf (`bfifo`, `fq_codel`, and `tbf` for
+//! what it does to large packets), and the hook (`clsact`) at which packets of another link are led there by a classifier; and
+//! the discipline that spoils what passes (`netem`).
 //!
 //! See [tc(8)](https://man7.org/linux/man-pages/man8/tc.8.html), [tc-htb(8)](https://man7.org/linux/man-pages/man8/tc-htb.8.html),
+//! [tc-tbf(8)](https://man7.org/linux/man-pages/man8/tc-tbf.8.html), [tc-fq_codel(8)](https://man7.org/linux/man-pages/man8/tc-fq_codel.8.html),
 //! [tc-netem(8)](https://man7.org/linux/man-pages/man8/tc-netem.8.html) and `linux/pkt_sched.h`.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -24,6 +25,14 @@ const TCA_HTB_PARMS: u16 = 1;
 const TCA_HTB_INIT: u16 = 2;
 const TCA_HTB_RATE64: u16 = 6;
 const TCA_HTB_CEIL64: u16 = 7;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_RATE64: u16 = 4;
+const TCA_TBF_BURST: u16 = 6;
+const TCA_FQ_CODEL_TARGET: u16 = 1;
+const TCA_FQ_CODEL_LIMIT: u16 = 2;
+const TCA_FQ_CODEL_INTERVAL: u16 = 3;
+const TCA_FQ_CODEL_ECN: u16 = 4;
+const TCA_FQ_CODEL_MEMORY_LIMIT: u16 = 9;
 const TCA_NETEM_REORDER: u16 = 3;
 const TCA_NETEM_CORRUPT: u16 = 4;
 const TCA_NETEM_RATE: u16 = 6;
@@ -48,6 +57,8 @@ const NETEM_HANDLE: u32 = 0x7a7f_0000;
 const HTB_VERSION: u32 = 3;
 /// `TC_LINKLAYER_ETHERNET`: with it the kernel wants no table of rates.
 const ETHERNET: u8 = 1;
+/// Bytes per second of a bucket that never runs dry: no packet takes it a nanosecond.
+const ENDLESS: u64 = 1_000_000_000_000_000;
 /// The kernel counts bursts in these.
 const TICK_NS: u128 = 64;
 /// Bytes of `struct tcmsg`.
@@ -233,6 +244,49 @@ pub fn queue(link: u32, class: u32, bytes: u32) -> Request {
     let mut request =
         Request::new(RTM_NEWQDISC, Request::CREATE | Request::REPLACE, &head(link, 0, class, 0));
     request.put_str(TCA_KIND, "bfifo").put_u32(TCA_OPTIONS, bytes);
+    request
+}
+
+/// Asks for packets of a class to wait in a queue of at most `bytes`, of which each has at most `frame` bytes: larger ones that
+/// the kernel has put together are taken apart, others are dropped.
+///
+/// What waits there may wait otherwise: in what is asked for with [`inner`] of the class in place of the class.
+pub fn split(link: u32, class: u32, frame: u32, bytes: u32) -> Request {
+    let handle = inner(class) & 0xffff_0000;
+    let mut request =
+        Request::new(RTM_NEWQDISC, Request::CREATE | Request::REPLACE, &head(link, handle, class, 0));
+    request.put_str(TCA_KIND, "tbf");
+    request.nest(TCA_OPTIONS, |options| {
+        // `struct tc_tbf_qopt`: rate and peak rate, twelve bytes each, limit, and two sizes that the attributes give.
+        let mut parameters = [0; 36];
+        parameters[1] = ETHERNET;
+        parameters[8..12].copy_from_slice(&u32::MAX.to_ne_bytes());
+        parameters[24..28].copy_from_slice(&bytes.to_ne_bytes());
+        options.put(TCA_TBF_PARMS, &parameters);
+        options.put(TCA_TBF_RATE64, &ENDLESS.to_ne_bytes());
+        options.put_u32(TCA_TBF_BURST, frame);
+    });
+    request
+}
+
+/// The class of what waits behind a [`split`].
+pub fn inner(class: u32) -> u32 {
+    class << 16 | 1
+}
+
+/// Asks for connections in a class to wait each for itself, and to be told to slow down if they wait longer than `target`
+/// microseconds. All together use at most `memory` bytes.
+pub fn fair(link: u32, class: u32, target: u32, memory: u32) -> Request {
+    let mut request =
+        Request::new(RTM_NEWQDISC, Request::CREATE | Request::REPLACE, &head(link, 0, class, 0));
+    request.put_str(TCA_KIND, "fq_codel");
+    request.nest(TCA_OPTIONS, |options| {
+        options.put_u32(TCA_FQ_CODEL_TARGET, target);
+        // What a burst may last; at least what the kernel takes by itself.
+        options.put_u32(TCA_FQ_CODEL_INTERVAL, target.saturating_mul(10).max(100_000));
+        options.put_u32(TCA_FQ_CODEL_LIMIT, 10_240).put_u32(TCA_FQ_CODEL_ECN, 1);
+        options.put_u32(TCA_FQ_CODEL_MEMORY_LIMIT, memory);
+    });
     request
 }
 
