@@ -8,7 +8,7 @@ use tare_model::error::{Error, Result};
 use tare_model::network::Network;
 use tare_sys::bpf::{Instruction, load_classifier};
 use tare_sys::netlink::link::{self, Change, Kind, NewLink, Which};
-use tare_sys::netlink::traffic::{self, Class, Hook};
+use tare_sys::netlink::traffic::{self, Class, Hook, Lead};
 use tare_sys::netlink::{self, Request, Socket};
 
 use super::plan::{Direction, Member, Packets, Planned, Queue, TREE};
@@ -194,15 +194,7 @@ pub(super) fn hook(
     for (place, direction) in Direction::BOTH.into_iter().enumerate() {
         let at = at(direction);
         if wanted[place] {
-            let program = program(direction.class(member.slot))?;
-            // A link that is gone has nothing to be led.
-            let request = traffic::redirect(member.end, at, program.as_fd(), link);
-            let led = but(host.call(request), &[Errno::NODEV]);
-            lacks(
-                led,
-                network,
-                "the classifier bpf or the action mirred (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED)",
-            )?;
+            lead(host, network, member.end, at, direction.class(member.slot), link)?;
         } else if member.hooked[place] {
             but(traffic::pass(host, member.end, at), &[Errno::NOENT, Errno::INVAL, Errno::NODEV])
                 .refused(|| format!("RTM_DELTFILTER(link {})", member.end))?;
@@ -210,6 +202,24 @@ pub(super) fn hook(
         member.hooked[place] = wanted[place];
     }
     Ok(())
+}
+
+/// Leads what is seen at a hook to a class.
+fn lead(host: &mut Socket, network: &Network, end: u32, at: Hook, class: u32, link: u32) -> Result<()> {
+    let program = program(class)?;
+    let (lead, parts) = match &program {
+        Some(program) => (
+            Lead::Program(program.as_fd()),
+            "the classifier bpf or the action mirred (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED)",
+        ),
+        None => (
+            Lead::Priority(class),
+            "the classifier bpf or the actions skbedit and mirred, as there are no rights over the machine to load an eBPF \
+             program (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_SKBEDIT, CONFIG_NET_ACT_MIRRED)",
+        ),
+    };
+    // A link that is gone has nothing to be led.
+    lacks(but(host.call(traffic::redirect(end, at, lead, link)), &[Errno::NODEV]), network, parts)
 }
 
 /// Leads nothing any more; that nothing was led is no error.
@@ -233,15 +243,19 @@ fn at(direction: Direction) -> Hook {
     }
 }
 
-/// Writes a class into the packet's priority and answers with the filter's own verdict, which is to send it elsewhere.
-fn program(class: u32) -> Result<OwnedFd> {
+/// Writes a class into the packet's priority and answers with the filter's own verdict, which is to send it elsewhere. `None` for
+/// who may load no program: an ordinary user, whatever rights there are over the network.
+fn program(class: u32) -> Result<Option<OwnedFd>> {
     let instructions = [
         Instruction::new(0xb4, 2, 0, 0, class.cast_signed()),
         Instruction::new(0x63, 1, 2, PRIORITY, 0),
         Instruction::new(0xb7, 0, 0, 0, -1),
         Instruction::new(0x95, 0, 0, 0, 0),
     ];
-    load_classifier(&instructions).map_err(|e| Error::system(format!("bpf(BPF_PROG_LOAD, classifier): {e}")))
+    match load_classifier(&instructions) {
+        Err(Errno::PERM) => Ok(None),
+        loaded => loaded.map(Some).map_err(|e| Error::system(format!("bpf(BPF_PROG_LOAD, classifier): {e}"))),
+    }
 }
 
 /// A refusal because the kernel was built without something names it.

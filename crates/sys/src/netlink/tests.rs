@@ -10,7 +10,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::address::{self, Address};
 use super::link::{self, Change, Kind, NewLink, Port, Which};
 use super::route::{self, Route};
-use super::traffic::{self, Class, Hook};
+use super::traffic::{self, Class, Hook, Lead};
 use super::{Attributes, Messages, Protocol, Request, Socket};
 use crate::bpf::{Instruction, load_classifier};
 
@@ -320,7 +320,11 @@ fn a_filter_at_a_hook_is_made_replaced_and_taken_away() {
         socket.call(traffic::hooks(from)).unwrap();
         for hook in [Hook::Ingress, Hook::Egress] {
             for _ in 0..2 {
-                socket.call(traffic::redirect(from, hook, program.as_fd(), to)).unwrap();
+                socket.call(traffic::redirect(from, hook, Lead::Program(program.as_fd()), to)).unwrap();
+            }
+            match socket.call(traffic::redirect(from, hook, Lead::Priority(1), to)) {
+                Ok(()) => {}
+                Err(e) => assert_eq!(e.errno(), Errno::NOENT, "this kernel has no skbedit"),
             }
             traffic::pass(socket, from, hook).unwrap();
             assert!(traffic::pass(socket, from, hook).is_err());

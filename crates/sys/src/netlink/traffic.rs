@@ -40,15 +40,22 @@ const TCA_NETEM_RATE64: u16 = 8;
 const TCA_NETEM_LATENCY64: u16 = 10;
 const TCA_NETEM_JITTER64: u16 = 11;
 const TCA_BPF_ACT: u16 = 1;
+const TCA_BPF_OPS_LEN: u16 = 4;
+const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_SKBEDIT_PARMS: u16 = 2;
+const TCA_SKBEDIT_PRIORITY: u16 = 3;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TCA_EGRESS_REDIR: u32 = 1;
+const TC_ACT_PIPE: u32 = 3;
 const TC_ACT_STOLEN: u32 = 4;
+/// `struct sock_filter`: a program of classic BPF that answers with the filter's own verdict, whatever it sees.
+const EVERYTHING: [u8; 8] = [0x06, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 const ROOT: u32 = 0xffff_ffff;
 const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
@@ -74,6 +81,15 @@ pub enum Hook {
     Ingress,
     /// Those that it sends.
     Egress,
+}
+
+/// What gives packets their class before they are sent elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub enum Lead<'a> {
+    /// An eBPF classifier; packets that it answers with 0 are not sent elsewhere.
+    Program(BorrowedFd<'a>),
+    /// The action `skbedit`, which needs no rights over the machine: the class that this priority names, for all of them.
+    Priority(u32),
 }
 
 /// A class of a tree of token buckets.
@@ -298,15 +314,29 @@ pub fn hooks(link: u32) -> Request {
     request
 }
 
-/// Asks for packets at a hook to be seen by `program`, an eBPF classifier, and those that it does not answer with 0 to be sent
-/// by `to` instead. Takes the place of what was asked for there before.
-pub fn redirect(link: u32, hook: Hook, program: BorrowedFd<'_>, to: u32) -> Request {
+/// Asks for packets at a hook to be sent by `to` instead, with the class that `lead` gives them. Takes the place of what was asked
+/// for there before.
+pub fn redirect(link: u32, hook: Hook, lead: Lead<'_>, to: u32) -> Request {
     let head = head(link, FILTER_HANDLE, hook.parent(), FILTER_INFO);
     let mut request = Request::new(RTM_NEWTFILTER, Request::CREATE | Request::REPLACE, &head);
     request.put_str(TCA_KIND, "bpf");
     request.nest(TCA_OPTIONS, |options| {
         options.nest(TCA_BPF_ACT, |actions| {
-            actions.nest(1, |action| {
+            // They are numbered, in their order.
+            let mut last = 1;
+            if let Lead::Priority(class) = lead {
+                last = 2;
+                actions.nest(1, |action| {
+                    action.put_str(TCA_ACT_KIND, "skbedit");
+                    action.nest(TCA_ACT_OPTIONS, |edit| {
+                        // `struct tc_skbedit`: index, capabilities, verdict, two counts.
+                        let numbers = [0, 0, TC_ACT_PIPE, 0, 0];
+                        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
+                        edit.put(TCA_SKBEDIT_PARMS, &bytes).put_u32(TCA_SKBEDIT_PRIORITY, class);
+                    });
+                });
+            }
+            actions.nest(last, |action| {
                 action.put_str(TCA_ACT_KIND, "mirred");
                 action.nest(TCA_ACT_OPTIONS, |mirred| {
                     // `struct tc_mirred`: index, capabilities, verdict, two counts, what to do, link.
@@ -316,8 +346,15 @@ pub fn redirect(link: u32, hook: Hook, program: BorrowedFd<'_>, to: u32) -> Requ
                 });
             });
         });
-        options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
-        options.put_str(TCA_BPF_NAME, "tare_shape");
+        match lead {
+            Lead::Program(program) => {
+                options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
+                options.put_str(TCA_BPF_NAME, "tare_shape");
+            }
+            Lead::Priority(_) => {
+                options.put(TCA_BPF_OPS_LEN, &1u16.to_ne_bytes()).put(TCA_BPF_OPS, &EVERYTHING);
+            }
+        }
     });
     request
 }
