@@ -183,6 +183,7 @@ impl Driver {
         after.networking.endpoints.insert(name.clone(), config.clone());
         if let (true, Some(before)) = (self.status.is_live(), self.attached.clone()) {
             let attached = self.come(&before, &after, &name, &config).await?;
+            self.give_to_keep().await;
             self.note(&attached)?;
             super::prepare::name_files(&self.core, &self.me, Some(&attached))?;
             self.attached = Some(attached);
@@ -226,6 +227,15 @@ impl Driver {
                 networks.disconnect(party, &attached, network, sockets).await?;
                 Err(e)
             }
+        }
+    }
+
+    /// What isolates it is to outlive the engine. Its start may have been before there was any such thing.
+    async fn give_to_keep(&self) {
+        let (Some(keep), Ok(monitor)) = (self.core.networks.to_be_kept(), self.monitor()) else { return };
+        if let Err(e) = monitor.keep(keep).await {
+            let container = self.me.id.as_str();
+            tracing::warn!(container, "its monitor does not keep the firewall while no engine runs: {e}");
         }
     }
 

@@ -265,6 +265,30 @@ fn who_has_left_the_last_network_comes_to_another_with_its_ports() {
     assert_eq!(reached(|| wget(&engine, "peer", "http://none/")), "none");
 }
 
+/// Its monitor got nothing to keep at its start, as there was nothing of a firewall then.
+#[test]
+fn nobody_flushes_the_rules_of_one_that_came_to_its_first_bridge_while_it_ran() {
+    let mut engine = Engine::apart();
+    engine.outside(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1"]).ok();
+    let create =
+        ["network", "create", "-d", "macvlan", "-o", "parent=lan0", "--subnet", "10.66.4.0/24", "lan"];
+    engine.tare(create).ok();
+    web(&engine, "one", &["--network", "lan"]);
+    engine.tare(["network", "create", "front"]).ok();
+    engine.tare(["network", "connect", "front", "one"]).ok();
+    let nft = |engine: &Engine, words: &[&str]| debs::nft(|nft| engine.outside([nft])).args(words).ok();
+    for round in ["by its connection", "by the engine after"] {
+        engine.kill_daemon();
+        nft(&engine, &["flush", "ruleset"]);
+        let left = nft(&engine, &["list", "tables"]);
+        assert!(left.contains("inet tare") && left.contains("bridge tare"), "{round}: {left:?}");
+        engine.start_daemon();
+    }
+    engine.tare(["rm", "-f", "one"]).ok();
+    engine.tare(["network", "rm", "front", "lan"]).ok();
+    engine.outside(["ip", "link", "delete", "lan0"]).ok();
+}
+
 #[test]
 fn containers_of_a_macvlan_network_are_on_its_link() {
     let engine = Engine::apart();
