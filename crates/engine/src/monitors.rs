@@ -67,7 +67,9 @@ pub(crate) trait Monitor: Send + Sync + 'static {
     fn processes(&self) -> BoxFuture<'_, Result<Vec<i32>>>;
     /// Sockets of its network namespace, if that was set up from here.
     fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>>;
-    /// What it was given to keep for us at its start.
+    /// Gives it something to keep for us.
+    fn keep(&self, what: OwnedFd) -> BoxFuture<'_, Result<()>>;
+    /// What it was given to keep for us.
     fn kept(&self) -> BoxFuture<'_, Result<OwnedFd>>;
     /// One [`Event::LogGrew`] when the log grows after this.
     fn watch_log(&self) -> BoxFuture<'_, Result<()>>;
@@ -141,6 +143,9 @@ impl Monitor for Control {
     }
     fn network(&self) -> BoxFuture<'_, Result<NetworkSockets>> {
         Box::pin(Control::network(self))
+    }
+    fn keep(&self, what: OwnedFd) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Control::keep(self, what))
     }
     fn kept(&self) -> BoxFuture<'_, Result<OwnedFd>> {
         Box::pin(Control::kept(self))

@@ -17,7 +17,12 @@
 //! A container is guaranteed the network's rate times its share by all shares there, and borrows what others leave, up to its
 //! own limit. On a network without a rate of its own the containers' classes are roots of their own, since there is nothing to
 //! divide. At the hooks of a host's end an eBPF classifier of four instructions writes the class into the packet's priority,
-//! which finds it in the tree at once however many there are.
+//! which finds it in the tree at once however many there are; who may load none, as an ordinary user, has the action `skbedit`
+//! for that.
+//!
+//! What waits in a class is what goes in a 20th of a second: all that comes waits behind it, acknowledgements too. Where the kernel
+//! can, each connection waits for itself (`fq_codel`), and where one large packet would hold up the others they are taken apart
+//! (`tbf`).
 //!
 //! Everything is in the host's namespace: a container cannot take it off, whatever it may do in its own. Who has no limit, on a
 //! network without, has no hook and pays nothing.
@@ -40,6 +45,7 @@ use tare_model::network::{Driver, Network};
 use tare_model::shaping::Shaping;
 use tare_sys::netlink::Socket;
 
+use kernel::Abilities;
 use plan::{Member, Planned};
 
 /// A container's interface on a network, and what is asked of it.
@@ -64,8 +70,8 @@ pub struct Shaper {
 /// One network's tree.
 #[derive(Debug, Default)]
 struct Tree {
-    /// Index of the device, once it is known to be there.
-    link: Option<u32>,
+    /// Index of the device, once it is known to be there, and what can be done with what waits there.
+    device: Option<(u32, Abilities)>,
     members: BTreeMap<String, Member>,
     /// Classes in the kernel.
     classes: BTreeMap<u32, Planned>,
@@ -205,14 +211,17 @@ impl Tree {
 
     /// Brings the kernel to where the members are.
     fn settle(&mut self, host: &mut Socket, network: &Network) -> Result<()> {
-        let link = match self.link {
-            Some(link) => link,
-            None => kernel::ensure(host, network)?,
+        let device @ (link, abilities) = match self.device {
+            Some(device) => device,
+            None => {
+                let link = kernel::ensure(host, network)?;
+                (link, Abilities::probe(host, link)?)
+            }
         };
-        self.link = Some(link);
+        self.device = Some(device);
         let rates = &network.config.bridge.rates;
-        let wanted = plan::classes(rates, self.members.values());
-        kernel::make(host, network, link, &mut self.classes, &wanted)?;
+        let wanted = plan::classes(rates, self.members.values(), abilities.packets(network));
+        kernel::make(host, network, device, &mut self.classes, &wanted)?;
         for member in self.members.values_mut() {
             let hooks = plan::hooks(rates, member);
             kernel::hook(host, network, link, member, hooks)?;

@@ -60,8 +60,8 @@ pub enum FdRole {
     /// With `Start`: the container's end of the door behind which its network is set up
     /// ([`tare_model::sandbox::NetworkReady`]).
     Network,
-    /// With `Start`: something of the daemon's that must not end with it. Kept unseen as long as the container runs, and given
-    /// to every daemon that asks ([`Call::Kept`]).
+    /// With `Start` or [`Call::Keep`]: something of the daemon's that must not end with it. Kept unseen as long as the container
+    /// runs, and given to every daemon that asks ([`Call::Kept`]).
     Keep,
     /// A role of a later version.
     #[serde(other)]
@@ -77,7 +77,9 @@ pub enum Call {
     /// Sockets of the container's network namespace, which are kept as long as it runs; they ride along with the answer, in
     /// the order of [`tare_model::sandbox::NetworkSockets`]. → [`Answer::Done`]
     Network,
-    /// The descriptor that came with `Start` as [`FdRole::Keep`]; a copy rides along with the answer. → [`Answer::Done`]
+    /// Keep the one [`FdRole::Keep`] that comes along, in place of what was kept before. → [`Answer::Done`]
+    Keep,
+    /// What came as [`FdRole::Keep`] last; a copy rides along with the answer. → [`Answer::Done`]
     Kept,
     /// What is known; the first call of a daemon that came back. → [`Answer::Snapshot`]
     Snapshot,

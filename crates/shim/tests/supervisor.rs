@@ -524,6 +524,27 @@ fn what_is_given_to_be_kept_is_there_for_every_daemon_until_the_end() {
 }
 
 #[test]
+fn a_container_that_runs_is_given_something_to_keep_or_something_else() {
+    let mut shim = Shim::new();
+    shim.start("exec sleep 1000");
+    let mut peers = Vec::new();
+    for round in ["first", "second"] {
+        let (mut peer, theirs) = Peer::pair();
+        let answer = shim.daemon.call_in_roles(Call::Keep, vec![(FdRole::Keep, theirs)]);
+        assert_eq!(answer.expect("keeps"), Answer::Done);
+        let copy = shim.daemon.call_for_descriptors(Call::Kept).expect("kept").pop().expect("one");
+        rustix::io::write(&copy, round.as_bytes()).expect("writes");
+        assert!(peer.until(round).ends_with(round));
+        peers.push(peer);
+    }
+    assert!(peers[0].has_ended() && !peers[1].has_ended(), "the second in place of the first");
+    let nothing = shim.daemon.call_in_roles(Call::Keep, vec![]).expect_err("nothing came along");
+    assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
+    stop(&mut shim);
+    assert!(peers[1].has_ended(), "no longer than the container runs");
+}
+
+#[test]
 fn one_socket_can_be_given_to_be_kept_and_nothing_else() {
     let file = || OwnedFd::from(std::fs::File::open("/dev/null").expect("opens"));
     let socket = || Peer::pair().1;

@@ -61,13 +61,7 @@ impl Engine {
         let count = |wanted: &dyn Fn(Status) -> bool| views.iter().filter(|status| wanted(**status)).count();
         let machine = &self.machine;
         let mut warnings = self.core.store.damage().to_vec();
-        let mut security_options =
-            vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()];
-        if self.core.host.selinux.is_some() {
-            security_options.push("name=selinux".into());
-        }
         if let Some(rootless) = &self.core.host.rootless {
-            security_options.push("name=rootless".into());
             if rootless.cgroup.is_none() {
                 warnings.push(format!("WARNING: Nothing is limited: {NO_GROUPS}"));
             } else if !rootless.has("pids") {
@@ -94,7 +88,7 @@ impl Engine {
             cpus: self.core.host.cpus as usize,
             memory: machine.memory,
             cgroup_version: machine.cgroup_version,
-            security_options,
+            security_options: self.core.host.security_options(),
             warnings,
         }
     }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tare_model::container::{ContainerConfig, Networking};
+use tare_model::container::{ContainerConfig, NetworkMode, Networking};
 use tare_model::network::{EndpointConfig, PortBinding, Published};
 use tare_model::shaping::Shaping;
 use tare_model::{Error, ErrorKind, Result};
@@ -169,33 +169,74 @@ impl Driver {
 
     async fn connect(&mut self, key: &str, config: EndpointConfig) -> Result<()> {
         let (name, network) = self.core.networks.name_and_id(key)?;
-        let mut networking = self.networking().clone();
-        let own = plan::memberships(&self.me.made.fixed.config)?;
+        let mut after = self.me.made.fixed.config.clone();
+        let own = plan::memberships(&after)?;
         if own.is_empty() {
-            return Err(forbidden(format!(
-                "container {} cannot be connected to network {name}: it shares the network of the host or of another \
-                 container, or has none",
-                self.me.name
-            )));
+            self.may_come(&after.namespaces.network, &name)?;
+            after.namespaces.network = plan::mode(&name);
         }
         let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
         if own.iter().any(|(key, _)| is_same(key)) {
             let already = format!("endpoint with name {} already exists in network {name}", self.me.name);
             return Err(forbidden(already));
         }
-        networking.endpoints.insert(name.clone(), config.clone());
-        let before = self.attached.clone();
-        if let (true, Some(attached)) = (self.status.is_live(), &before) {
-            let sockets = self.monitor()?.network().await?;
-            let networks = Arc::clone(&self.core.networks);
-            let after = networks.connect(self.me.party(), attached, &name, &config, sockets).await?;
-            self.note(&after)?;
-            super::prepare::name_files(&self.core, &self.me, Some(&after))?;
-            self.attached = Some(after);
+        after.networking.endpoints.insert(name.clone(), config.clone());
+        if let (true, Some(before)) = (self.status.is_live(), self.attached.clone()) {
+            let attached = self.come(&before, &after, &name, &config).await?;
+            self.give_to_keep().await;
+            self.note(&attached)?;
+            super::prepare::name_files(&self.core, &self.me, Some(&attached))?;
+            self.attached = Some(attached);
         }
-        self.keep_networking(networking).await?;
+        self.keep_config(after).await?;
         self.tell_network(Action::NetworkConnect, &name, network.as_str());
         Ok(())
+    }
+
+    /// Who is on no network may come to one, unless somebody else's is shared. What runs needs to have been on one at its start.
+    fn may_come(&self, mode: &NetworkMode, network: &str) -> Result<()> {
+        let why = match mode {
+            NetworkMode::None if !self.status.is_live() || self.attached.is_some() => return Ok(()),
+            NetworkMode::None => "it was started without any; stop it, connect it, and start it again",
+            _ => "it shares the network of the host or of another container",
+        };
+        let name = &self.me.name;
+        Err(forbidden(format!("container {name} cannot be connected to network {network}: {why}")))
+    }
+
+    /// Puts it on one more network while it runs; the first one brings its ports along.
+    async fn come(
+        &self,
+        before: &Attached,
+        after: &ContainerConfig,
+        network: &str,
+        config: &EndpointConfig,
+    ) -> Result<Attached> {
+        let networks = Arc::clone(&self.core.networks);
+        let party = Party { config: after, ..self.me.party() };
+        let sockets = self.monitor()?.network().await?;
+        let attached = networks.connect(party, before, network, config, sockets).await?;
+        if !before.joins.is_empty() || after.networking.ports.is_empty() {
+            return Ok(attached);
+        }
+        let ports = PortChange { add: after.networking.ports.clone(), ..PortChange::default() };
+        match networks.change_ports(party, &attached, &ports).await {
+            Ok(attached) => Ok(attached),
+            Err(e) => {
+                let sockets = self.monitor()?.network().await?;
+                networks.disconnect(party, &attached, network, sockets).await?;
+                Err(e)
+            }
+        }
+    }
+
+    /// What isolates it is to outlive the engine. Its start may have been before there was any such thing.
+    async fn give_to_keep(&self) {
+        let (Some(keep), Ok(monitor)) = (self.core.networks.to_be_kept(), self.monitor()) else { return };
+        if let Err(e) = monitor.keep(keep).await {
+            let container = self.me.id.as_str();
+            tracing::warn!(container, "its monitor does not keep the firewall while no engine runs: {e}");
+        }
     }
 
     async fn disconnect(&mut self, key: &str, force: bool) -> Result<()> {

@@ -169,7 +169,7 @@ impl Owner {
         let fixed = &me.made.fixed;
         Self {
             root: fixed.user_namespace.ids().map(|ids| ids.range.first),
-            label: labels(core, fixed).map(Labels::shared_files),
+            label: spec::selinux::of_network_files(labels(core, fixed), core.host.selinux.as_ref()),
         }
     }
 

@@ -111,13 +111,32 @@ async fn restore_networks(
     let mut attempts = 0..ASKED;
     loop {
         let kept = kept(core, running).await;
-        let (networks, running, gone) = (Arc::clone(&core.networks), running.to_vec(), Arc::clone(&gone));
-        match work::blocking(move || networks.restore(&running, &gone, kept)).await {
+        let is_new = kept.is_none();
+        let (networks, all, gone) = (Arc::clone(&core.networks), running.to_vec(), Arc::clone(&gone));
+        match work::blocking(move || networks.restore(&all, &gone, kept)).await {
             // They are kept by a monitor that is just ending and answers no more.
             Err(e) if e.kind() == ErrorKind::Conflict && attempts.next().is_some() => {
                 tokio::time::sleep(APART).await;
             }
+            Ok(()) if is_new => {
+                give_to_keep(core, running).await;
+                return Ok(());
+            }
             restored => return restored,
+        }
+    }
+}
+
+/// Nobody has what isolates these: they were started by an engine that gave them nothing, or that was killed before it did.
+async fn give_to_keep(core: &Core, running: &[(ContainerId, Attached)]) {
+    for (id, _) in running {
+        let monitor = core.table.get(id.as_str()).ok().and_then(|handle| handle.now().monitor);
+        let (Some(monitor), Some(keep)) = (monitor, core.networks.to_be_kept()) else { continue };
+        if let Err(e) = monitor.keep(keep).await {
+            tracing::warn!(
+                container = id.as_str(),
+                "its monitor does not keep the firewall while no engine runs: {e}"
+            );
         }
     }
 }

@@ -41,11 +41,15 @@ pub(crate) fn memberships(config: &ContainerConfig) -> Result<Vec<(String, Endpo
 /// The container is not to be on the network of its mode any more: its next network takes that place, or none.
 pub(crate) fn forget_first(config: &mut ContainerConfig) {
     let next = config.networking.endpoints.keys().next().cloned();
-    config.namespaces.network = match next {
-        Some(network) if usual(&network) == DEFAULT => NetworkMode::Default,
-        Some(network) => NetworkMode::Network { network },
-        None => NetworkMode::None,
-    };
+    config.namespaces.network = next.map_or(NetworkMode::None, |network| mode(&network));
+}
+
+/// Of a container whose first network this is.
+pub(crate) fn mode(network: &str) -> NetworkMode {
+    match usual(network) {
+        DEFAULT => NetworkMode::Default,
+        network => NetworkMode::Network { network: network.to_owned() },
+    }
 }
 
 /// The default network has several names.

@@ -34,6 +34,22 @@ pub(crate) struct HostFacts {
     pub(crate) rootless: Option<Rootless>,
 }
 
+// === impl HostFacts ===
+
+impl HostFacts {
+    /// What `info` lists of what confines containers here, in Docker's words and order.
+    pub(crate) fn security_options(&self) -> Vec<String> {
+        let all = [
+            ("name=apparmor", self.apparmor),
+            ("name=seccomp,profile=builtin", true),
+            ("name=selinux", self.selinux.is_some()),
+            ("name=rootless", self.rootless.is_some()),
+            ("name=cgroupns", true),
+        ];
+        all.into_iter().filter(|(_, is_here)| *is_here).map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
 impl Default for HostFacts {
     /// A small machine that can do everything.
     fn default() -> Self {
@@ -51,5 +67,19 @@ impl Default for HostFacts {
             kernel: (6, 1),
             rootless: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_confines_containers_is_listed_as_docker_does() {
+        let all = |facts: &HostFacts| facts.security_options().join(" ");
+        let plain = HostFacts { apparmor: false, ..HostFacts::default() };
+        assert_eq!(all(&plain), "name=seccomp,profile=builtin name=cgroupns");
+        let apparmor = HostFacts { apparmor: true, ..plain };
+        assert_eq!(all(&apparmor), "name=apparmor name=seccomp,profile=builtin name=cgroupns");
     }
 }

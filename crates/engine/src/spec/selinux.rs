@@ -126,6 +126,13 @@ fn changed(parts: &LabelParts, machine: &SeLinux) -> Choice {
     Choice::Labels(Some(Labels { process: process.to_string(), files: files.to_string() }))
 }
 
+/// The label of files that belong to a container's network, by which others find their way there: whoever joins it reads them,
+/// whatever labels the two have. `own` are the container's own labels.
+pub(crate) fn of_network_files(own: Option<&Labels>, machine: Option<&SeLinux>) -> Option<String> {
+    let machine = machine.filter(|machine| machine.known);
+    own.map(Labels::shared_files).or_else(|| machine.map(|machine| machine.files.to_string()))
+}
+
 // === impl Context ===
 
 impl Context {
@@ -272,6 +279,17 @@ mod tests {
         assert_eq!(chosen(&lent(&[None])), Ok(Choice::Labels(None)));
         assert_eq!(chosen(&lent(&[one.clone(), one.clone()])), Ok(Choice::Labels(one.clone())));
         assert!(chosen(&lent(&[one, None])).is_err());
+    }
+
+    #[test]
+    fn files_of_a_network_are_for_all_who_join_it_even_that_of_a_container_without_labels() {
+        let own = labels("s0:c1,c2");
+        let shared = Some("system_u:object_r:container_file_t:s0".to_owned());
+        assert_eq!(of_network_files(Some(&own), Some(&machine(true))).as_deref(), Some("u:object_r:f:s0"));
+        assert_eq!(of_network_files(None, Some(&machine(true))), shared);
+        // Nobody is confined here.
+        assert_eq!(of_network_files(None, Some(&machine(false))), None);
+        assert_eq!(of_network_files(None, None), None);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use tare_model::error::{Error, Result};
 use tare_model::network::Network;
 use tare_sys::bpf::{Instruction, load_classifier};
 use tare_sys::netlink::link::{self, Change, Kind, NewLink, Which};
-use tare_sys::netlink::traffic::{self, Class, Hook};
-use tare_sys::netlink::{self, Socket};
+use tare_sys::netlink::traffic::{self, Class, Hook, Lead};
+use tare_sys::netlink::{self, Request, Socket};
 
-use super::plan::{Direction, Member, Planned, TREE};
+use super::plan::{Direction, Member, Packets, Planned, Queue, TREE};
 use crate::link::mark;
 use crate::link::refusal::{Refused, but};
 
@@ -58,13 +58,61 @@ pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
     Ok(index)
 }
 
+/// What this kernel can do with what waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Abilities {
+    /// Take large packets apart.
+    split: bool,
+    /// Let each connection wait for itself.
+    fair: bool,
+}
+
+// === impl Abilities ===
+
+impl Abilities {
+    /// Found by doing, in a class of the device that is gone again afterwards.
+    pub(super) fn probe(host: &mut Socket, link: u32) -> Result<Self> {
+        // Direction Out of slot 0, which nobody has.
+        let id = u32::from(TREE) << 16 | 1;
+        let class = Class { link, id, parent: None, rate: 1, ceiling: 1, burst: 1, quantum: 1514 };
+        host.call(class.request()).refused(|| "RTM_NEWTCLASS(htb)".to_owned())?;
+        let split = host.call(traffic::split(link, id, u32::from(u16::MAX), 1)).is_ok();
+        let fair = host.call(traffic::fair(link, id, 1, 1)).is_ok();
+        host.call(class.deletion()).refused(|| format!("RTM_DELTCLASS({id:#x})"))?;
+        Ok(Self { split, fair })
+    }
+
+    /// Of a network.
+    pub(super) fn packets(self, network: &Network) -> Packets {
+        // The head of an Ethernet frame, and tags of VLANs.
+        let frame = network.config.bridge.mtu.unwrap_or(1500).saturating_add(14 + 8);
+        Packets { split: self.split, frame }
+    }
+
+    /// What is asked for of a class.
+    fn queue(self, link: u32, class: u32, queue: &Queue) -> Vec<Request> {
+        let Queue { bytes, delay, frame } = *queue;
+        let mut requests: Vec<Request> =
+            frame.map(|frame| traffic::split(link, class, frame, bytes)).into_iter().collect();
+        let class = frame.map_or(class, |_| traffic::inner(class));
+        match (self.fair, frame) {
+            // Of those who do not slow down all the same, as much as would wait otherwise, and what the kernel needs beside it.
+            (true, _) => requests.push(traffic::fair(link, class, delay, bytes.saturating_mul(2))),
+            (false, Some(_)) => {}
+            (false, None) => requests.push(traffic::queue(link, class, bytes)),
+        }
+        requests
+    }
+}
+
 /// The classes that a device has.
 pub(super) fn classes(host: &mut Socket, link: u32) -> Result<BTreeMap<u32, Planned>> {
     let found = traffic::classes(host, link).refused(|| format!("RTM_GETTCLASS(link {link})"))?;
     let known = |class: Class| {
         // What may wait in it is not read: so it differs from every plan and is set again.
         let Class { parent, rate, ceiling, burst, quantum, .. } = class;
-        (class.id, Planned { parent, rate, ceiling, burst, quantum, queue: Some(0) })
+        let queue = Some(Queue { bytes: 0, delay: 0, frame: None });
+        (class.id, Planned { parent, rate, ceiling, burst, quantum, queue })
     };
     Ok(found.into_iter().map(known).collect())
 }
@@ -73,7 +121,7 @@ pub(super) fn classes(host: &mut Socket, link: u32) -> Result<BTreeMap<u32, Plan
 pub(super) fn make(
     host: &mut Socket,
     network: &Network,
-    link: u32,
+    (link, abilities): (u32, Abilities),
     current: &mut BTreeMap<u32, Planned>,
     wanted: &BTreeMap<u32, Planned>,
 ) -> Result<()> {
@@ -87,8 +135,8 @@ pub(super) fn make(
     let mut requests = Vec::new();
     for (id, class) in wanted.iter().filter(|(id, class)| current.get(id) != Some(class)) {
         requests.push(typed(link, *id, class).request());
-        if let Some(bytes) = class.queue {
-            requests.push(traffic::queue(link, *id, bytes));
+        if let Some(queue) = &class.queue {
+            requests.extend(abilities.queue(link, *id, queue));
         }
     }
     host.all(requests).refused(|| format!("network {}: RTM_NEWTCLASS(htb)", network.config.name))?;
@@ -146,15 +194,7 @@ pub(super) fn hook(
     for (place, direction) in Direction::BOTH.into_iter().enumerate() {
         let at = at(direction);
         if wanted[place] {
-            let program = program(direction.class(member.slot))?;
-            // A link that is gone has nothing to be led.
-            let request = traffic::redirect(member.end, at, program.as_fd(), link);
-            let led = but(host.call(request), &[Errno::NODEV]);
-            lacks(
-                led,
-                network,
-                "the classifier bpf or the action mirred (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED)",
-            )?;
+            lead(host, network, member.end, at, direction.class(member.slot), link)?;
         } else if member.hooked[place] {
             but(traffic::pass(host, member.end, at), &[Errno::NOENT, Errno::INVAL, Errno::NODEV])
                 .refused(|| format!("RTM_DELTFILTER(link {})", member.end))?;
@@ -162,6 +202,24 @@ pub(super) fn hook(
         member.hooked[place] = wanted[place];
     }
     Ok(())
+}
+
+/// Leads what is seen at a hook to a class.
+fn lead(host: &mut Socket, network: &Network, end: u32, at: Hook, class: u32, link: u32) -> Result<()> {
+    let program = program(class)?;
+    let (lead, parts) = match &program {
+        Some(program) => (
+            Lead::Program(program.as_fd()),
+            "the classifier bpf or the action mirred (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED)",
+        ),
+        None => (
+            Lead::Priority(class),
+            "the classifier bpf or the actions skbedit and mirred, as there are no rights over the machine to load an eBPF \
+             program (CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_SKBEDIT, CONFIG_NET_ACT_MIRRED)",
+        ),
+    };
+    // A link that is gone has nothing to be led.
+    lacks(but(host.call(traffic::redirect(end, at, lead, link)), &[Errno::NODEV]), network, parts)
 }
 
 /// Leads nothing any more; that nothing was led is no error.
@@ -185,15 +243,19 @@ fn at(direction: Direction) -> Hook {
     }
 }
 
-/// Writes a class into the packet's priority and answers with the filter's own verdict, which is to send it elsewhere.
-fn program(class: u32) -> Result<OwnedFd> {
+/// Writes a class into the packet's priority and answers with the filter's own verdict, which is to send it elsewhere. `None` for
+/// who may load no program: an ordinary user, whatever rights there are over the network.
+fn program(class: u32) -> Result<Option<OwnedFd>> {
     let instructions = [
         Instruction::new(0xb4, 2, 0, 0, class.cast_signed()),
         Instruction::new(0x63, 1, 2, PRIORITY, 0),
         Instruction::new(0xb7, 0, 0, 0, -1),
         Instruction::new(0x95, 0, 0, 0, 0),
     ];
-    load_classifier(&instructions).map_err(|e| Error::system(format!("bpf(BPF_PROG_LOAD, classifier): {e}")))
+    match load_classifier(&instructions) {
+        Err(Errno::PERM) => Ok(None),
+        loaded => loaded.map(Some).map_err(|e| Error::system(format!("bpf(BPF_PROG_LOAD, classifier): {e}"))),
+    }
 }
 
 /// A refusal because the kernel was built without something names it.

@@ -1,7 +1,7 @@
 //! Rates and shares in the real kernel: streams of TCP between namespaces say how fast one is.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -217,6 +217,52 @@ fn a_burst_passes_at_once_after_a_pause() {
         // A busy machine makes it slower, never faster.
         let with = (0..3).map(|_| took("in=1MB,burst=4MB")).min().unwrap();
         assert!(with < Duration::from_millis(300), "{with:?}");
+    });
+}
+
+/// How long datagrams take that come behind a stream at its cap: the median of many.
+#[expect(clippy::disallowed_methods, reason = "what waits has to pile up first")]
+fn delay(stream: &Stream, from: &UdpSocket, to: &UdpSocket, address: IpAddr) -> Duration {
+    to.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let address = SocketAddr::new(address, to.local_addr().unwrap().port());
+    thread::scope(|scope| {
+        scope.spawn(|| while (&stream.from).write(&[7; 16 << 10]).is_ok() {});
+        scope.spawn(|| while let Ok(1..) = (&stream.to).read(&mut [0; 64 << 10]) {});
+        thread::sleep(WARM_UP);
+        let mut took: Vec<Duration> = (0..41)
+            .filter_map(|_| {
+                let started = Instant::now();
+                from.send_to(b"?", address).unwrap();
+                // A full queue drops it.
+                let came = to.recv(&mut [0; 8]).is_ok().then(|| started.elapsed());
+                thread::sleep(Duration::from_millis(20));
+                came
+            })
+            .collect();
+        let _ = stream.from.shutdown(Shutdown::Both);
+        let _ = stream.to.shutdown(Shutdown::Both);
+        took.sort_unstable();
+        println!("{took:?}");
+        took[took.len() / 2]
+    })
+}
+
+#[test]
+fn what_comes_behind_a_stream_does_not_wait_long() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let gateway = net.gateway(Family::V4);
+        let mut one = Peer::new(&mut net, 1);
+        one.shape(&shaper, &net, "in=10mbit,out=10mbit", None);
+        let host = UdpSocket::bind(SocketAddr::new(gateway, 0)).unwrap();
+        let inside = one.container.udp[0].try_clone().unwrap();
+        // Twice what may wait, for a busy machine; it was 200 ms and more.
+        let longest = Duration::from_millis(100);
+        let up = delay(&out_of(&mut one, gateway), &inside, &host, gateway);
+        assert!(up < longest, "{up:?} from the container");
+        let address = one.address();
+        let down = delay(&to(&mut one), &host, &inside, address);
+        assert!(down < longest, "{down:?} to the container");
     });
 }
 

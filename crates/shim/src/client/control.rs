@@ -219,7 +219,17 @@ impl Control {
             .ok_or_else(|| Error::unsupported("the shim sent other network sockets than are known here"))
     }
 
-    /// What was given to be kept at the start ([`Network::keep`](super::Network)).
+    /// Gives `what` to be kept as long as the container runs, in place of what was given before.
+    ///
+    /// # Errors
+    /// `Conflict` when it has ended, `Unsupported` by a shim of a release that knows no such call.
+    pub async fn keep(&self, what: OwnedFd) -> Result<()> {
+        let request = Request { fds: vec![FdRole::Keep], ..Request::new(self.fresh_id(), Call::Keep) };
+        let packet = Outgoing::new(&request, vec![what])?;
+        self.send(request.id, &packet).await.map(drop)
+    }
+
+    /// What was given to be kept last, at the start ([`Network::keep`](super::Network)) or by [`Control::keep`].
     ///
     /// # Errors
     /// `NotFound` if nothing was, `Unsupported` by a shim that keeps nothing.

@@ -21,6 +21,7 @@ impl Supervisor<'_> {
         match call {
             Call::Start(request) => self.start(*request, given).map(none),
             Call::Network => self.network(),
+            Call::Keep => self.keep(given.kept).map(none),
             Call::Kept => self.kept(),
             call => self.answer(from, call, given.streams).map(none),
         }
@@ -43,8 +44,13 @@ impl Supervisor<'_> {
             Call::Stats => return container.stats().map(|stats| Answer::Stats(Box::new(stats))),
             Call::Update(resources) => return container.running.update(&resources).map(Answer::Updated),
             Call::Processes => return container.running.processes().map(Answer::Processes),
-            Call::Start(_) | Call::Network | Call::Kept | Call::Snapshot | Call::WatchLog | Call::Exec(_) => {
-            }
+            Call::Start(_)
+            | Call::Network
+            | Call::Keep
+            | Call::Kept
+            | Call::Snapshot
+            | Call::WatchLog
+            | Call::Exec(_) => {}
         }
         Ok(Answer::Done)
     }
@@ -79,6 +85,12 @@ impl Supervisor<'_> {
             sockets.descriptors().iter().map(|fd| fd.try_clone_to_owned()).collect();
         let copies = copies.map_err(|e| Error::system(format!("dup of a network socket: {e}")))?;
         Ok((Answer::Done, copies))
+    }
+
+    fn keep(&mut self, given: Option<OwnedFd>) -> Result<Answer> {
+        let given = given.ok_or_else(|| Error::invalid("keep: nothing to be kept came along"))?;
+        self.running()?.kept = Some(given);
+        Ok(Answer::Done)
     }
 
     fn kept(&mut self) -> Result<(Answer, Vec<OwnedFd>)> {

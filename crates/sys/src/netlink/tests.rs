@@ -10,7 +10,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::address::{self, Address};
 use super::link::{self, Change, Kind, NewLink, Port, Which};
 use super::route::{self, Route};
-use super::traffic::{self, Class, Hook};
+use super::traffic::{self, Class, Hook, Lead};
 use super::{Attributes, Messages, Protocol, Request, Socket};
 use crate::bpf::{Instruction, load_classifier};
 
@@ -293,6 +293,15 @@ fn a_tree_of_classes_is_made_changed_and_read_back() {
         let part = Class { rate: 2_500_000, ceiling: 5_000_000, ..part };
         socket.all(vec![part.request(), traffic::queue(link, part.id, 200_000)]).unwrap();
         assert_eq!(read(socket), [whole, part]);
+        // A queue takes the place of another, and is changed, whatever it was.
+        let splits = |bytes| traffic::split(link, part.id, 1522, bytes);
+        let kinds =
+            vec![splits(50_000), splits(60_000), traffic::queue(link, part.id, 200_000), splits(50_000)];
+        socket.all(kinds).unwrap();
+        match socket.call(traffic::fair(link, traffic::inner(part.id), 5000, 1 << 20)) {
+            Ok(()) => socket.all(vec![splits(70_000), traffic::fair(link, part.id, 6000, 1 << 20)]).unwrap(),
+            Err(e) => assert_eq!(e.errno(), Errno::NOENT, "this kernel has no fq_codel"),
+        }
         socket.call(part.deletion()).unwrap();
         assert_eq!(read(socket), [whole]);
     });
@@ -311,7 +320,11 @@ fn a_filter_at_a_hook_is_made_replaced_and_taken_away() {
         socket.call(traffic::hooks(from)).unwrap();
         for hook in [Hook::Ingress, Hook::Egress] {
             for _ in 0..2 {
-                socket.call(traffic::redirect(from, hook, program.as_fd(), to)).unwrap();
+                socket.call(traffic::redirect(from, hook, Lead::Program(program.as_fd()), to)).unwrap();
+            }
+            match socket.call(traffic::redirect(from, hook, Lead::Priority(1), to)) {
+                Ok(()) => {}
+                Err(e) => assert_eq!(e.errno(), Errno::NOENT, "this kernel has no skbedit"),
             }
             traffic::pass(socket, from, hook).unwrap();
             assert!(traffic::pass(socket, from, hook).is_err());

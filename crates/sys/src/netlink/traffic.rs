@@ -1,10 +1,11 @@
 //! Traffic control: queueing disciplines, classes and filters of links.
 //!
-//! As much of it as shaping needs: a tree of token buckets (`htb`) with a queue of bytes (`bfifo`) in each leaf, and the hook
-//! (`clsact`) at which packets of another link are led there by a classifier; and the discipline that spoils what passes
-//! (`netem`).
+//! As much of it as shaping needs: a tree of token buckets (`htb`) with a queue in each leaf (`bfifo`, `fq_codel`, and `tbf` for
+//! what it does to large packets), and the hook (`clsact`) at which packets of another link are led there by a classifier; and
+//! the discipline that spoils what passes (`netem`).
 //!
 //! See [tc(8)](https://man7.org/linux/man-pages/man8/tc.8.html), [tc-htb(8)](https://man7.org/linux/man-pages/man8/tc-htb.8.html),
+//! [tc-tbf(8)](https://man7.org/linux/man-pages/man8/tc-tbf.8.html), [tc-fq_codel(8)](https://man7.org/linux/man-pages/man8/tc-fq_codel.8.html),
 //! [tc-netem(8)](https://man7.org/linux/man-pages/man8/tc-netem.8.html) and `linux/pkt_sched.h`.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -24,6 +25,14 @@ const TCA_HTB_PARMS: u16 = 1;
 const TCA_HTB_INIT: u16 = 2;
 const TCA_HTB_RATE64: u16 = 6;
 const TCA_HTB_CEIL64: u16 = 7;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_RATE64: u16 = 4;
+const TCA_TBF_BURST: u16 = 6;
+const TCA_FQ_CODEL_TARGET: u16 = 1;
+const TCA_FQ_CODEL_LIMIT: u16 = 2;
+const TCA_FQ_CODEL_INTERVAL: u16 = 3;
+const TCA_FQ_CODEL_ECN: u16 = 4;
+const TCA_FQ_CODEL_MEMORY_LIMIT: u16 = 9;
 const TCA_NETEM_REORDER: u16 = 3;
 const TCA_NETEM_CORRUPT: u16 = 4;
 const TCA_NETEM_RATE: u16 = 6;
@@ -31,15 +40,22 @@ const TCA_NETEM_RATE64: u16 = 8;
 const TCA_NETEM_LATENCY64: u16 = 10;
 const TCA_NETEM_JITTER64: u16 = 11;
 const TCA_BPF_ACT: u16 = 1;
+const TCA_BPF_OPS_LEN: u16 = 4;
+const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_SKBEDIT_PARMS: u16 = 2;
+const TCA_SKBEDIT_PRIORITY: u16 = 3;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TCA_EGRESS_REDIR: u32 = 1;
+const TC_ACT_PIPE: u32 = 3;
 const TC_ACT_STOLEN: u32 = 4;
+/// `struct sock_filter`: a program of classic BPF that answers with the filter's own verdict, whatever it sees.
+const EVERYTHING: [u8; 8] = [0x06, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 const ROOT: u32 = 0xffff_ffff;
 const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
@@ -48,6 +64,8 @@ const NETEM_HANDLE: u32 = 0x7a7f_0000;
 const HTB_VERSION: u32 = 3;
 /// `TC_LINKLAYER_ETHERNET`: with it the kernel wants no table of rates.
 const ETHERNET: u8 = 1;
+/// Bytes per second of a bucket that never runs dry: no packet takes it a nanosecond.
+const ENDLESS: u64 = 1_000_000_000_000_000;
 /// The kernel counts bursts in these.
 const TICK_NS: u128 = 64;
 /// Bytes of `struct tcmsg`.
@@ -63,6 +81,15 @@ pub enum Hook {
     Ingress,
     /// Those that it sends.
     Egress,
+}
+
+/// What gives packets their class before they are sent elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub enum Lead<'a> {
+    /// An eBPF classifier; packets that it answers with 0 are not sent elsewhere.
+    Program(BorrowedFd<'a>),
+    /// The action `skbedit`, which needs no rights over the machine: the class that this priority names, for all of them.
+    Priority(u32),
 }
 
 /// A class of a tree of token buckets.
@@ -236,6 +263,49 @@ pub fn queue(link: u32, class: u32, bytes: u32) -> Request {
     request
 }
 
+/// Asks for packets of a class to wait in a queue of at most `bytes`, of which each has at most `frame` bytes: larger ones that
+/// the kernel has put together are taken apart, others are dropped.
+///
+/// What waits there may wait otherwise: in what is asked for with [`inner`] of the class in place of the class.
+pub fn split(link: u32, class: u32, frame: u32, bytes: u32) -> Request {
+    let handle = inner(class) & 0xffff_0000;
+    let mut request =
+        Request::new(RTM_NEWQDISC, Request::CREATE | Request::REPLACE, &head(link, handle, class, 0));
+    request.put_str(TCA_KIND, "tbf");
+    request.nest(TCA_OPTIONS, |options| {
+        // `struct tc_tbf_qopt`: rate and peak rate, twelve bytes each, limit, and two sizes that the attributes give.
+        let mut parameters = [0; 36];
+        parameters[1] = ETHERNET;
+        parameters[8..12].copy_from_slice(&u32::MAX.to_ne_bytes());
+        parameters[24..28].copy_from_slice(&bytes.to_ne_bytes());
+        options.put(TCA_TBF_PARMS, &parameters);
+        options.put(TCA_TBF_RATE64, &ENDLESS.to_ne_bytes());
+        options.put_u32(TCA_TBF_BURST, frame);
+    });
+    request
+}
+
+/// The class of what waits behind a [`split`].
+pub fn inner(class: u32) -> u32 {
+    class << 16 | 1
+}
+
+/// Asks for connections in a class to wait each for itself, and to be told to slow down if they wait longer than `target`
+/// microseconds. All together use at most `memory` bytes.
+pub fn fair(link: u32, class: u32, target: u32, memory: u32) -> Request {
+    let mut request =
+        Request::new(RTM_NEWQDISC, Request::CREATE | Request::REPLACE, &head(link, 0, class, 0));
+    request.put_str(TCA_KIND, "fq_codel");
+    request.nest(TCA_OPTIONS, |options| {
+        options.put_u32(TCA_FQ_CODEL_TARGET, target);
+        // What a burst may last; at least what the kernel takes by itself.
+        options.put_u32(TCA_FQ_CODEL_INTERVAL, target.saturating_mul(10).max(100_000));
+        options.put_u32(TCA_FQ_CODEL_LIMIT, 10_240).put_u32(TCA_FQ_CODEL_ECN, 1);
+        options.put_u32(TCA_FQ_CODEL_MEMORY_LIMIT, memory);
+    });
+    request
+}
+
 /// Asks for filters to be possible at both hooks of a link.
 pub fn hooks(link: u32) -> Request {
     let head = head(link, CLSACT_HANDLE, CLSACT, 0);
@@ -244,15 +314,29 @@ pub fn hooks(link: u32) -> Request {
     request
 }
 
-/// Asks for packets at a hook to be seen by `program`, an eBPF classifier, and those that it does not answer with 0 to be sent
-/// by `to` instead. Takes the place of what was asked for there before.
-pub fn redirect(link: u32, hook: Hook, program: BorrowedFd<'_>, to: u32) -> Request {
+/// Asks for packets at a hook to be sent by `to` instead, with the class that `lead` gives them. Takes the place of what was asked
+/// for there before.
+pub fn redirect(link: u32, hook: Hook, lead: Lead<'_>, to: u32) -> Request {
     let head = head(link, FILTER_HANDLE, hook.parent(), FILTER_INFO);
     let mut request = Request::new(RTM_NEWTFILTER, Request::CREATE | Request::REPLACE, &head);
     request.put_str(TCA_KIND, "bpf");
     request.nest(TCA_OPTIONS, |options| {
         options.nest(TCA_BPF_ACT, |actions| {
-            actions.nest(1, |action| {
+            // They are numbered, in their order.
+            let mut last = 1;
+            if let Lead::Priority(class) = lead {
+                last = 2;
+                actions.nest(1, |action| {
+                    action.put_str(TCA_ACT_KIND, "skbedit");
+                    action.nest(TCA_ACT_OPTIONS, |edit| {
+                        // `struct tc_skbedit`: index, capabilities, verdict, two counts.
+                        let numbers = [0, 0, TC_ACT_PIPE, 0, 0];
+                        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
+                        edit.put(TCA_SKBEDIT_PARMS, &bytes).put_u32(TCA_SKBEDIT_PRIORITY, class);
+                    });
+                });
+            }
+            actions.nest(last, |action| {
                 action.put_str(TCA_ACT_KIND, "mirred");
                 action.nest(TCA_ACT_OPTIONS, |mirred| {
                     // `struct tc_mirred`: index, capabilities, verdict, two counts, what to do, link.
@@ -262,8 +346,15 @@ pub fn redirect(link: u32, hook: Hook, program: BorrowedFd<'_>, to: u32) -> Requ
                 });
             });
         });
-        options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
-        options.put_str(TCA_BPF_NAME, "tare_shape");
+        match lead {
+            Lead::Program(program) => {
+                options.put(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
+                options.put_str(TCA_BPF_NAME, "tare_shape");
+            }
+            Lead::Priority(_) => {
+                options.put(TCA_BPF_OPS_LEN, &1u16.to_ne_bytes()).put(TCA_BPF_OPS, &EVERYTHING);
+            }
+        }
     });
     request
 }

@@ -57,6 +57,8 @@ fn a_named_profile_is_enforced_or_refused_by_name() {
         return;
     }
     let engine = Engine::start();
+    let listed = engine.tare(["info", "--format", "{{json .SecurityOptions}}"]).ok();
+    assert_eq!(listed.contains("name=apparmor"), is_on(), "{listed}");
     if !is_on() {
         let said = engine.shell(&["--security-opt", "apparmor=tare-x"], "true").fails(125);
         assert!(said.contains("AppArmor is not enabled"), "{said}");

@@ -8,7 +8,7 @@ use tare_kit::engine::BUSYBOX;
 use tare_kit::space::{HERE, HERE6};
 use tare_kit::{Engine, debs, wait};
 
-use crate::networks::{WGET, reached, web, wget};
+use crate::networks::{WGET, from_outside, reached, web, wget};
 use crate::ours;
 
 /// What a shell in a running container says.
@@ -230,6 +230,63 @@ fn names_follow_a_rename() {
     let shown = engine.get("/networks/front").expect(200)["Containers"].to_string();
     assert!(shown.contains("\"fresh\""), "{shown}");
     assert!(sh(&engine, "peer", "cat /etc/resolv.conf").starts_with("nameserver 127.0.0.11\n"));
+}
+
+#[test]
+fn who_has_left_the_last_network_comes_to_another_with_its_ports() {
+    let mut engine = Engine::apart();
+    engine.tare(["network", "create", "front"]).ok();
+    web(&engine, "peer", &["--network", "front"]);
+    web(&engine, "one", &["-p", "8080:80"]);
+    engine.tare(["network", "disconnect", "bridge", "one"]).ok();
+    assert_eq!(from_outside(&engine, "http://127.0.0.1:8080/"), None);
+    engine.kill_daemon();
+    engine.start_daemon();
+    engine.tare(["network", "connect", "front", "one"]).ok();
+    assert_eq!(reached(|| wget(&engine, "peer", "http://one/")), "one");
+    assert_eq!(reached(|| from_outside(&engine, "http://127.0.0.1:8080/")), "one");
+    // Not if somebody has its port meanwhile.
+    engine.tare(["network", "disconnect", "front", "one"]).ok();
+    web(&engine, "other", &["-p", "8080:80"]);
+    let taken = engine.tare(["network", "connect", "front", "one"]).fails(1);
+    assert!(taken.contains("8080") && taken.contains("other"), "{taken}");
+    assert_eq!(sh(&engine, "one", "ls /sys/class/net"), "lo");
+    engine.tare(["rm", "-f", "other"]).ok();
+    engine.tare(["network", "connect", "front", "one"]).ok();
+    engine.tare(["restart", "-t", "0", "one"]).ok();
+    assert_eq!(reached(|| from_outside(&engine, "http://127.0.0.1:8080/")), "one");
+    // One that has been started without any has no way there while it runs.
+    web(&engine, "none", &["--network", "none"]);
+    let refused = engine.tare(["network", "connect", "front", "none"]).fails(1);
+    assert!(refused.contains("started without any"), "{refused}");
+    engine.tare(["stop", "-t", "0", "none"]).ok();
+    engine.tare(["network", "connect", "front", "none"]).ok();
+    engine.tare(["start", "none"]).ok();
+    assert_eq!(reached(|| wget(&engine, "peer", "http://none/")), "none");
+}
+
+/// Its monitor got nothing to keep at its start, as there was nothing of a firewall then.
+#[test]
+fn nobody_flushes_the_rules_of_one_that_came_to_its_first_bridge_while_it_ran() {
+    let mut engine = Engine::apart();
+    engine.outside(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1"]).ok();
+    let create =
+        ["network", "create", "-d", "macvlan", "-o", "parent=lan0", "--subnet", "10.66.4.0/24", "lan"];
+    engine.tare(create).ok();
+    web(&engine, "one", &["--network", "lan"]);
+    engine.tare(["network", "create", "front"]).ok();
+    engine.tare(["network", "connect", "front", "one"]).ok();
+    let nft = |engine: &Engine, words: &[&str]| debs::nft(|nft| engine.outside([nft])).args(words).ok();
+    for round in ["by its connection", "by the engine after"] {
+        engine.kill_daemon();
+        nft(&engine, &["flush", "ruleset"]);
+        let left = nft(&engine, &["list", "tables"]);
+        assert!(left.contains("inet tare") && left.contains("bridge tare"), "{round}: {left:?}");
+        engine.start_daemon();
+    }
+    engine.tare(["rm", "-f", "one"]).ok();
+    engine.tare(["network", "rm", "front", "lan"]).ok();
+    engine.outside(["ip", "link", "delete", "lan0"]).ok();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tare_kit::engine::BUSYBOX;
@@ -194,4 +194,94 @@ fn pasta_ends_with_a_keeper_that_is_killed_and_what_is_started_again_has_a_netwo
     user.tare(["restart", "-t", "0", "web"]).ok();
     assert!(user.space().inside(serves).is_some(), "with another keeper");
     drop(neighbour);
+}
+
+/// Bytes of the file that is fetched where speed is measured.
+const SIZE: u32 = 16 << 20;
+
+/// A user with a network, and two containers on it that serve a large file: `one`, with these flags, and `two`.
+fn two_on_a_network(flags: &[&str]) -> Result<User, String> {
+    let user = User::new();
+    user.tare(["load", "--quiet"]).input(Image::busybox(BUSYBOX).docker_archive()).ok();
+    user.tare(["network", "create", "front"]).ok();
+    let script = format!("mkdir /www; head -c {SIZE} /dev/zero >/www/big; exec httpd -f -p 80 -h /www");
+    for (name, flags) in [("one", flags), ("two", &[])] {
+        let run = ["run", "-d", "--name", name, "--network", "front"];
+        let started = user.tare([&run, flags, &[BUSYBOX, "sh", "-c", &script]].concat()).run();
+        if started.code != 0 {
+            return Err(started.err());
+        }
+    }
+    Ok(user)
+}
+
+/// One gets the large file of the other, within so many seconds.
+fn fetch(user: &User, to: &str, from: &str, limit: &str) -> bool {
+    let get = ["exec", to, "timeout", limit, "wget", "-q", "-O", "/dev/null"];
+    user.tare([&get[..], &[&format!("http://{from}/big")]].concat()).run().code == 0
+}
+
+/// Bytes per second, of frames, at which one gets the large file of the other.
+#[track_caller]
+fn speed(user: &User, to: &str, from: &str) -> f64 {
+    wait::until(wait::PATIENCE, || {
+        let started = Instant::now();
+        let speed = || f64::from(SIZE) / started.elapsed().as_secs_f64() * (1514.0 / 1448.0);
+        fetch(user, to, from, "20").then(speed)
+    })
+    .expect("the file")
+}
+
+#[test]
+fn rates_hold_for_a_users_containers_too_or_the_kernels_lack_is_named() {
+    if !ours() {
+        return;
+    }
+    let user = match two_on_a_network(&["--network-rate", "in=2MB,out=4MB"]) {
+        Ok(user) => user,
+        Err(why) => {
+            assert!(why.contains("CONFIG_NET_ACT_SKBEDIT") && why.contains("lacks"), "{why}");
+            eprintln!("step aside: {why}");
+            return;
+        }
+    };
+    let is_near = |measured: f64, wanted: f64| {
+        assert!((measured / wanted - 1.0).abs() < 0.15, "{measured:.0} bytes/s, not {wanted:.0}");
+    };
+    is_near(speed(&user, "one", "two"), 2e6);
+    is_near(speed(&user, "two", "one"), 4e6);
+    user.kill_daemon();
+    is_near(speed(&user, "two", "one"), 4e6);
+    user.tare(["network", "update", "--rate", "in=3MB", "front"]).ok();
+    is_near(speed(&user, "two", "one"), 3e6);
+    user.tare(["network", "update", "--rate", "none", "front"]).ok();
+    user.tare(["update", "--network-rate", "none", "one"]).ok();
+    assert!(speed(&user, "one", "two") > 1e7, "there is no limit any more");
+}
+
+#[test]
+fn a_users_networks_go_wrong_on_purpose() {
+    if !ours() {
+        return;
+    }
+    let user = two_on_a_network(&[]).unwrap();
+    let reach =
+        |to: &str, from: &str| wait::until(wait::PATIENCE, || fetch(&user, to, from, "5").then_some(()));
+    assert!(reach("one", "two").is_some());
+    user.tare(["network", "fault", "add", "--partition", "two", "one"]).ok();
+    assert!(!fetch(&user, "one", "two", "1") && !fetch(&user, "two", "one", "1"));
+    user.kill_daemon();
+    assert!(!fetch(&user, "one", "two", "1"), "it outlives the daemon");
+    user.tare(["network", "fault", "rm", "--all"]).ok();
+    assert!(reach("one", "two").is_some() && reach("two", "one").is_some());
+    let added = user.tare(["network", "fault", "add", "--latency", "200ms", "one"]).run();
+    if added.code != 0 {
+        let why = added.err();
+        assert!(why.contains("CONFIG_NET_SCH_NETEM") && why.contains("lacks"), "{why}");
+        eprintln!("step aside: {why}");
+        return;
+    }
+    let said = user.tare(["exec", "two", "ping", "-c", "3", "-q", "one"]).ok();
+    let least = said.rsplit_once(" = ").and_then(|(_, times)| times.split('/').next()).expect(&said);
+    assert!(least.parse::<f64>().expect("a number") >= 400.0, "{said}");
 }

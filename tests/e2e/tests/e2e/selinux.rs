@@ -318,6 +318,13 @@ fn some_have_none(engine: &Engine) {
         assert_eq!(own_label(engine, flags), HOST, "{flags:?}");
     }
     assert_eq!(labels(engine, "free"), (String::new(), String::new()));
+    // Whoever joins its network reads what belongs to that all the same.
+    let root = format!("/proc/{}/root", engine.pid_of("free"));
+    for file in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"] {
+        assert_eq!(label_of(&format!("{root}{file}")), CONTAINER_FILES, "{file}");
+    }
+    let hosts = ["run", "--rm", "--network", "container:free", BUSYBOX, "cat", "/etc/hosts"];
+    assert!(engine.tare(hosts).ok().contains("localhost"));
 }
 
 fn labels_are_chosen(engine: &Engine) {

@@ -258,6 +258,10 @@ impl Monitors for Arc<World> {
 }
 
 impl Monitor for Face {
+    fn keep(&self, _: OwnedFd) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Err(Error::unsupported("this monitor keeps nothing")) })
+    }
+
     fn kept(&self) -> BoxFuture<'_, Result<OwnedFd>> {
         Box::pin(async { Err(Error::not_found("nothing was given to be kept")) })
     }
