@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use tare_model::network::{PortBinding, Protocol, Published};
 use tare_model::{ContainerId, Error, Result};
 
+use super::Party;
 use super::fabric::Fabric;
 
 /// Ports that are published, by whom.
@@ -246,6 +247,30 @@ impl Ports {
             name.clone_into(&mut held.name);
         }
     }
+}
+
+/// Bindings of a container: those asked for and, if all exposed ports are to be published, one for each that has none.
+///
+/// # Errors
+/// `InvalidInput` for an exposed port that is none.
+pub(crate) fn bindings(party: Party<'_>) -> Result<Vec<PortBinding>> {
+    let networking = &party.config.networking;
+    let mut all = networking.ports.clone();
+    if networking.publish_all {
+        for exposed in party.exposed {
+            let wrong = || Error::invalid(format!("invalid exposed port {exposed:?}: want 80/tcp"));
+            let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+            let protocol = protocol.parse()?;
+            let (first, last) = port.split_once('-').unwrap_or((port, port));
+            let range = first.parse::<u16>().ok().zip(last.parse::<u16>().ok()).ok_or_else(wrong)?;
+            for port in range.0..=range.1 {
+                if !all.iter().any(|binding| (binding.port, binding.protocol) == (port, protocol)) {
+                    all.push(PortBinding { port, protocol, host: None, host_ports: (0, 0) });
+                }
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Addresses of the host that a binding means, each with the container's address in that family.
