@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind as Io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use tare_model::network::{PortBinding, Protocol, Published};
-use tare_model::{ContainerId, Error, Result};
+use tare_model::{ContainerId, Error, ErrorKind, Result};
 
 use super::Party;
 use super::fabric::Fabric;
+use crate::work;
 
 /// Ports that are published, by whom.
 #[derive(Default)]
@@ -56,14 +58,23 @@ pub(super) enum Unavailable {
 // === impl Unavailable ===
 
 impl Unavailable {
-    /// The same for people. **Reads all of /proc.**
-    pub(super) fn told(self) -> Error {
+    /// Somebody who has ended may have it, and not for long.
+    pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Held(protocol, address) => {
-                let who = super::holder::of(protocol, address);
-                Error::conflict(format!("{} by {who}", allocated(address)))
-            }
-            Self::Other(e) => e,
+            Self::Held(..) => true,
+            Self::Other(e) => matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Forbidden),
+        }
+    }
+
+    /// The same for people. Reads all of /proc if need be, on a thread that may take its time.
+    pub(super) async fn told(self, fabric: Arc<dyn Fabric>) -> Error {
+        let (protocol, address) = match self {
+            Self::Held(protocol, address) => (protocol, address),
+            Self::Other(e) => return e,
+        };
+        match work::blocking(move || Ok(fabric.holder(protocol, address))).await {
+            Ok(who) => Error::conflict(format!("{} by {who}", allocated(address))),
+            Err(e) => e,
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tare_model::network::Network;
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
-use tare_model::{ContainerId, ErrorKind, Result};
+use tare_model::{ContainerId, Result};
 
 use super::door::Door;
+use super::ports::Unavailable;
 use super::{Attached, Networks, Party, plan, resolver};
 use crate::spec::files::ResolvConf;
 use crate::work;
@@ -25,13 +26,18 @@ impl Networks {
     }
 
     /// Tries once more where somebody who has ended may have what was refused.
-    pub(super) async fn patiently<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
-        match attempt() {
-            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Forbidden) => {
-                self.settled().await;
-                attempt()
-            }
-            done => done,
+    pub(super) async fn patiently<T>(
+        &self,
+        attempt: impl Fn() -> std::result::Result<T, Unavailable>,
+    ) -> Result<T> {
+        let mut tried = attempt();
+        if tried.as_ref().is_err_and(Unavailable::may_pass) {
+            self.settled().await;
+            tried = attempt();
+        }
+        match tried {
+            Ok(done) => Ok(done),
+            Err(why) => Err(why.told(Arc::clone(self.fabric()?)).await),
         }
     }
 
@@ -39,7 +45,7 @@ impl Networks {
     ///
     /// # Errors
     /// `NotFound` for a network; `Conflict`, `Forbidden`, `InvalidInput` for an address or a port. Nothing is taken then.
-    pub(super) fn take(&self, party: Party<'_>) -> Result<Option<Attached>> {
+    fn take(&self, party: Party<'_>) -> std::result::Result<Option<Attached>, Unavailable> {
         let Some(fabric) = &self.fabric else { return Ok(None) };
         let mut asked = plan::memberships(party.config)?;
         if asked.is_empty() {
@@ -54,13 +60,7 @@ impl Networks {
         if asked.is_empty() {
             return Ok(None);
         }
-        let mut attached = match table.take(party, &asked, fabric.as_ref()) {
-            Ok(attached) => attached,
-            Err(e) => {
-                drop(table);
-                return Err(e.told());
-            }
-        };
+        let mut attached = table.take(party, &asked, fabric.as_ref())?;
         attached.resolver = resolver::of(party.config, &attached, &table, &host);
         attached.host = Some(host);
         Ok(Some(attached))
