@@ -8,7 +8,6 @@ use tare_model::sandbox::NetworkSockets;
 use tare_model::{ContainerId, Error, Result};
 
 use super::fabric::Join;
-use super::ports::Unavailable;
 use super::{Attached, Networks, Party, faults, forbidden, plan, resolver};
 use crate::api::network::PortChange;
 use crate::spec::files::ResolvConf;
@@ -246,7 +245,10 @@ impl Networks {
         let added = {
             let fabric = Arc::clone(self.fabric()?);
             let taken = self.lock().publish(party, &change.add, before, fabric.as_ref());
-            taken.map_err(Unavailable::told)?
+            match taken {
+                Ok(taken) => taken,
+                Err(why) => return Err(why.told(fabric).await),
+            }
         };
         let (this, new, old) = (Arc::clone(self), added.clone(), removed.clone());
         let done = work::blocking(move || {

@@ -111,6 +111,11 @@ pub(crate) trait Fabric: Send + Sync + 'static {
     /// it is unpublished.
     fn hold(&self, protocol: Protocol, address: SocketAddr) -> std::io::Result<Option<OwnedFd>>;
 
+    /// Who has a port that could not be held. Reads all of /proc.
+    fn holder(&self, protocol: Protocol, address: SocketAddr) -> String {
+        super::holder::of(protocol, address)
+    }
+
     /// The ports that are given where none is asked for, first and last.
     fn ephemeral_ports(&self) -> (u16, u16);
 

@@ -3,35 +3,38 @@
 //! Sockets of the host's namespace are taken from a small pool for the time of a call: two containers that start wait for
 //! the kernel's lock, not for each other's conversation with it.
 
+mod guard;
+mod hold;
+mod inside;
+
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipnet::IpNet;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use tare_model::fault::Impairment;
 use tare_model::network::{Driver, Network, Protocol, Published};
 use tare_model::sandbox::{NetworkReady, NetworkSockets};
 use tare_model::{Error, NetworkId, Result};
 use tare_net::dns::{self, Directory, Dns};
 use tare_net::fault::{self, Cuts};
-use tare_net::firewall::{Admitted, Bridge, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
-use tare_net::link::{self, Attach, Doomed, Place, Way};
+use tare_net::firewall::{Bridge, Ruleset};
+use tare_net::link::{self, Attach, Doomed, Way};
 use tare_net::shape::{Shaped, Shaper};
 use tare_sys::netlink::{self, Socket};
 
 use super::Resolver;
 use super::fabric::{Cut, Fabric, Join};
 use super::faults;
+use guard::Guard;
+pub(super) use hold::{ephemeral_ports, hold};
+use inside::{addresses, dup, ends_of, inside, parameters, places, port_of, settings};
 
 /// Sockets of the host's namespace that are kept when nobody uses them.
 const SOCKETS: usize = 8;
-
-/// The system's D-Bus.
-const BUS: &str = "/run/dbus/system_bus_socket";
 
 /// See the head of this file.
 pub(crate) struct Host {
@@ -51,14 +54,6 @@ pub(crate) struct Host {
     unled: AtomicBool,
     directory: Arc<Directory>,
     names: Dns,
-}
-
-/// The firewall, open.
-struct Guard {
-    firewall: Arc<Firewall>,
-    /// What is given to those who outlive us.
-    keep: OwnedFd,
-    _watch: Watch,
 }
 
 // === impl Host ===
@@ -112,68 +107,6 @@ impl Host {
         result
     }
 
-    /// The firewall, which is opened and watched from its first use on, with what it is to enforce then.
-    fn firewall(&self, first: impl FnOnce() -> Ruleset) -> Result<&Arc<Firewall>> {
-        if let Some(guard) = self.firewall.get() {
-            return Ok(&guard.firewall);
-        }
-        let _one = lock(&self.opening);
-        if self.firewall.get().is_none() {
-            self.enforce(Firewall::open(self.settings(), None)?, first())?;
-        }
-        self.opened().ok_or_else(|| Error::system("the firewall is not open"))
-    }
-
-    fn opened(&self) -> Option<&Arc<Firewall>> {
-        self.firewall.get().map(|guard| &guard.firewall)
-    }
-
-    fn settings(&self) -> Settings {
-        let (table, loopback) = (self.table.clone(), self.loopback);
-        Settings { table, forwarding: Forwarding::Ours, loopback, bus: BUS.into() }
-    }
-
-    /// Loads the firewall and watches over it from now on.
-    fn enforce(&self, firewall: Firewall, first: Ruleset) -> Result<()> {
-        let firewall = Arc::new(firewall);
-        firewall.load(first)?;
-        if let Some(why) = firewall.unheard() {
-            tracing::warn!("rules of the host's on input do not decide about published ports: {why}");
-        }
-        if let Some(why) = firewall.detour() {
-            tracing::info!("rules that name the link do not see first packets to published ports: {why}");
-        }
-        self.tell_unled(&firewall);
-        let report = |repair: Repair| match repair {
-            Repair::Done(after) => tracing::warn!(
-                "somebody changed this engine's firewall tables; they are as before after {after:?}"
-            ),
-            Repair::Failed(e) => tracing::error!("this engine's firewall tables cannot be restored: {e}"),
-        };
-        let _watch = Watch::start(Arc::clone(&firewall), report)?;
-        let keep = firewall.keep()?;
-        // Nobody else sets it: the first use is under a lock, and a restart is over before it.
-        let _ = self.firewall.set(Guard { firewall, keep, _watch });
-        Ok(())
-    }
-
-    fn tell_unled(&self, firewall: &Firewall) {
-        if let Some(why) = firewall.unled()
-            && !self.unled.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!("published ports are not reached by [::1] on this host, only by 127.0.0.1: {why}");
-        }
-    }
-
-    /// The firewall of the engine before us, if it left one or one `is_needed`.
-    fn take_over(&self, rules: Ruleset, is_needed: bool, kept: Option<OwnedFd>) -> Result<()> {
-        let firewall = Firewall::open(self.settings(), kept)?;
-        if !is_needed && !firewall.is_loaded()? {
-            return Ok(());
-        }
-        self.enforce(firewall, rules)
-    }
-
     fn fabric_of(&self, network: &Network) -> Result<Arc<link::Fabric>> {
         let known = lock(&self.links).get(&network.id).cloned();
         known.map_or_else(|| self.make_links(network), Ok)
@@ -215,21 +148,6 @@ impl Host {
         })
     }
 
-    /// What may be sent by the host's end of a new interface.
-    fn admit(&self, join: &Join, end: u32) -> Result<()> {
-        lock(&self.ends).insert(join.endpoint.id.clone(), end);
-        self.firewall(Ruleset::default)?.admit(&self.admitted(std::slice::from_ref(join)), &[])
-    }
-
-    /// The contrary, of interfaces that are gone.
-    fn dismiss(&self, joins: &[Join]) -> Result<()> {
-        let ends = self.forget_ends(joins);
-        match self.opened() {
-            Some(firewall) if !ends.is_empty() => firewall.dismiss(&ends, &[]),
-            _ => Ok(()),
-        }
-    }
-
     fn shape_one(&self, join: &Join) -> Result<()> {
         match self.shaped(join) {
             Some(shaped) => self.with_socket(|host| self.shaper.shape(host, &shaped)),
@@ -257,20 +175,6 @@ impl Host {
             self.with_socket(|host| self.shaper.restore(host, network, &all))?;
         }
         Ok(())
-    }
-
-    /// What may be sent from the links of these joins.
-    fn admitted(&self, joins: &[Join]) -> Vec<Admitted> {
-        let ends = lock(&self.ends);
-        let admit = |join: &Join| {
-            Some(Admitted {
-                link: *ends.get(&join.endpoint.id)?,
-                bridge: join.network.bridge(),
-                mac: join.endpoint.mac?,
-                addresses: addresses(join),
-            })
-        };
-        joins.iter().filter(|join| join.network.config.driver == Driver::Bridge).filter_map(admit).collect()
     }
 
     fn join_names(&self, joins: &[Join]) {
@@ -487,112 +391,6 @@ impl Fabric for Host {
             tracing::error!("remove the firewall's tables: {e}");
         }
     }
-}
-
-/// See [`Fabric::hold`]; of the calling thread's network namespace.
-pub(super) fn hold(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
-    match bind(protocol, address, false) {
-        // Connections of a program that has ended may linger: where one can listen, nobody else does.
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && protocol == Protocol::Tcp => {
-            let socket = bind(protocol, address, true)?;
-            rustix::net::listen(&socket, 1)?;
-            Ok(socket)
-        }
-        bound => bound,
-    }
-}
-
-/// See [`Fabric::ephemeral_ports`]; of the calling thread's network namespace.
-pub(super) fn ephemeral_ports() -> (u16, u16) {
-    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
-    numbers.next().zip(numbers.next()).filter(|(first, last)| first <= last).unwrap_or((32_768, 60_999))
-}
-
-/// Bound and nothing else: who connects past our rules is refused.
-fn bind(protocol: Protocol, address: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let (kind, number) = match protocol {
-        Protocol::Tcp => (SocketType::STREAM, Some(ipproto::TCP)),
-        Protocol::Udp => (SocketType::DGRAM, Some(ipproto::UDP)),
-        Protocol::Sctp => (SocketType::STREAM, Some(ipproto::SCTP)),
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, kind, flags, number)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    sockopt::set_socket_reuseaddr(&socket, reuse)?;
-    rustix::net::bind(&socket, &address)?;
-    Ok(socket)
-}
-
-/// The host's ends of interfaces that are there, by the endpoint.
-fn ends_of(host: &mut Socket, joins: &[Join]) -> Result<HashMap<String, u32>> {
-    let refused = |e| Error::system(format!("RTM_GETLINK(dump): {e}"));
-    let seen: HashMap<String, u32> = netlink::link::names(host).map_err(refused)?.into_iter().collect();
-    let mut ends = HashMap::new();
-    for join in joins.iter().filter(|join| join.network.config.driver == Driver::Bridge) {
-        let name = link::host_name(&join.endpoint.id);
-        // One that was not seen may have been passed by while containers end around it.
-        let index = seen.get(&name).copied().or_else(|| Some(netlink::link::find(host, &name).ok()?.index));
-        ends.extend(index.map(|index| (join.endpoint.id.clone(), index)));
-    }
-    Ok(ends)
-}
-
-fn inside(sockets: &NetworkSockets) -> Result<Socket> {
-    dup(&sockets.route).map(Socket::adopt)
-}
-
-fn dup(socket: &OwnedFd) -> Result<OwnedFd> {
-    socket.try_clone().map_err(|e| Error::system(format!("dup of a network socket: {e}")))
-}
-
-fn places(joins: &[Join]) -> Vec<Place<'_>> {
-    let mut all = Vec::with_capacity(joins.len());
-    for join in joins {
-        let Join { endpoint, .. } = join;
-        let (interface, gateways) = (endpoint.interface.as_str(), endpoint.gateways.as_slice());
-        all.push(Place { interface, addresses: addresses(join), gateways });
-    }
-    all
-}
-
-fn addresses(join: &Join) -> Vec<IpAddr> {
-    join.endpoint.addresses.iter().map(IpNet::addr).collect()
-}
-
-/// Parameters of an interface: without an address of IPv6 there is none of it on the link.
-fn parameters(join: &Join) -> Vec<(String, String)> {
-    let interface = &join.endpoint.interface;
-    let mut all: Vec<_> = join.sysctls.clone().into_iter().collect();
-    let has_ipv6 = join.endpoint.addresses.iter().any(|address| address.addr().is_ipv6());
-    if !has_ipv6 && std::path::Path::new("/proc/sys/net/ipv6").exists() {
-        all.push((format!("net/ipv6/conf/{interface}/disable_ipv6"), "1".to_owned()));
-    }
-    all
-}
-
-/// What a container may ask: names of its networks, but of the default one, which has none.
-fn settings(joins: &[Join], resolver: &Resolver) -> dns::Settings {
-    let named = joins.iter().filter(|join| join.network.config.name != super::plan::DEFAULT);
-    let networks = named.map(|join| dns::Attachment {
-        network: join.network.id.clone(),
-        links: join.links.iter().cloned().collect(),
-    });
-    dns::Settings {
-        networks: networks.collect(),
-        upstream: resolver.upstream.clone(),
-        search: resolver.search.clone(),
-        options: resolver.options.clone(),
-    }
-}
-
-fn port_of(socket: &OwnedFd) -> Result<u16> {
-    let name = rustix::net::getsockname(socket).and_then(SocketAddr::try_from);
-    let address = name.map_err(|e| Error::system(format!("getsockname(resolver): {e}")))?;
-    Ok(address.port())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind as Io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use tare_model::network::{PortBinding, Protocol, Published};
-use tare_model::{ContainerId, Error, Result};
+use tare_model::{ContainerId, Error, ErrorKind, Result};
 
+use super::Party;
 use super::fabric::Fabric;
+use crate::work;
 
 /// Ports that are published, by whom.
 #[derive(Default)]
@@ -55,14 +58,23 @@ pub(super) enum Unavailable {
 // === impl Unavailable ===
 
 impl Unavailable {
-    /// The same for people. **Reads all of /proc.**
-    pub(super) fn told(self) -> Error {
+    /// Somebody who has ended may have it, and not for long.
+    pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Held(protocol, address) => {
-                let who = super::holder::of(protocol, address);
-                Error::conflict(format!("{} by {who}", allocated(address)))
-            }
-            Self::Other(e) => e,
+            Self::Held(..) => true,
+            Self::Other(e) => matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Forbidden),
+        }
+    }
+
+    /// The same for people. Reads all of /proc if need be, on a thread that may take its time.
+    pub(super) async fn told(self, fabric: Arc<dyn Fabric>) -> Error {
+        let (protocol, address) = match self {
+            Self::Held(protocol, address) => (protocol, address),
+            Self::Other(e) => return e,
+        };
+        match work::blocking(move || Ok(fabric.holder(protocol, address))).await {
+            Ok(who) => Error::conflict(format!("{} by {who}", allocated(address))),
+            Err(e) => e,
         }
     }
 }
@@ -246,6 +258,30 @@ impl Ports {
             name.clone_into(&mut held.name);
         }
     }
+}
+
+/// Bindings of a container: those asked for and, if all exposed ports are to be published, one for each that has none.
+///
+/// # Errors
+/// `InvalidInput` for an exposed port that is none.
+pub(crate) fn bindings(party: Party<'_>) -> Result<Vec<PortBinding>> {
+    let networking = &party.config.networking;
+    let mut all = networking.ports.clone();
+    if networking.publish_all {
+        for exposed in party.exposed {
+            let wrong = || Error::invalid(format!("invalid exposed port {exposed:?}: want 80/tcp"));
+            let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+            let protocol = protocol.parse()?;
+            let (first, last) = port.split_once('-').unwrap_or((port, port));
+            let range = first.parse::<u16>().ok().zip(last.parse::<u16>().ok()).ok_or_else(wrong)?;
+            for port in range.0..=range.1 {
+                if !all.iter().any(|binding| (binding.port, binding.protocol) == (port, protocol)) {
+                    all.push(PortBinding { port, protocol, host: None, host_ports: (0, 0) });
+                }
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Addresses of the host that a binding means, each with the container's address in that family.

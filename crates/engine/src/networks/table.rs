@@ -12,8 +12,8 @@ use tare_model::{ContainerId, ContainerName, Error, NetworkId, Result};
 use tare_net::addresses::{Addresses, Family, mac_of};
 
 use super::fabric::{Cut, Fabric, Join};
-use super::ports::{Ports, Target, Unavailable};
-use super::{Attached, Attachment, Party, bindings, forbidden, plan};
+use super::ports::{Ports, Target, Unavailable, bindings};
+use super::{Attached, Attachment, Party, forbidden, plan};
 use crate::api::network::{Member, NetworkView, PoolUsage};
 use crate::work;
 

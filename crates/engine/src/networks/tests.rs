@@ -249,9 +249,23 @@ async fn a_port_of_another_program_is_told_with_its_holder() {
     room.fabric.take_port(8080);
     let before = room.left();
     let refused = room.start(&Who::new(1, &["front"], &[8080])).await.unwrap_err();
-    let words = "Bind for 0.0.0.0:8080 failed: port is already allocated by ";
-    assert!(refused.kind() == ErrorKind::Conflict && refused.message().starts_with(words), "{refused}");
+    let words = "Bind for 0.0.0.0:8080 failed: port is already allocated by nginx (PID 7)";
+    assert_eq!((refused.kind(), refused.message()), (ErrorKind::Conflict, words));
     assert_eq!(room.left(), before);
+}
+
+#[tokio::test]
+async fn who_has_a_port_is_looked_for_once_and_not_by_those_who_answer_others() {
+    let room = Room::new().await;
+    room.fabric.take_port(8081);
+    let who = Who::new(1, &["front"], &[8080]);
+    let attached = room.start(&who).await.unwrap();
+    room.start(&Who::new(2, &["front"], &[8081])).await.unwrap_err();
+    let change = PortChange { add: vec![binding(8081)], remove: Vec::new() };
+    room.networks.change_ports(who.party(), &attached, &change).await.unwrap_err();
+    let searches = room.fabric.searches();
+    assert_eq!(searches.len(), 2, "once for the start, once for the change");
+    assert!(!searches.contains(&std::thread::current().id()), "this thread runs everybody's tasks");
 }
 
 #[tokio::test]

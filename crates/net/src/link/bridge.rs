@@ -60,6 +60,7 @@ impl Default for Limits {
 
 impl Bridge {
     pub(super) fn ensure(host: &mut Socket, network: &Network, limits: Limits) -> Result<Self> {
+        let was_there = find(host, &network.bridge())?.is_some();
         let root = root(host, network)?;
         let bridge = Self {
             index: root.index,
@@ -67,8 +68,9 @@ impl Bridge {
             segments: Mutex::new(vec![Segment { index: root.index, leaf: None, ports: limits.root }]),
             search: Mutex::default(),
         };
-        for number in 0..MOST_LEAVES {
-            let Some(leaf) = find(host, &mark::leaf(network, number).bridge)? else { break };
+        // A new root has no leaves; what is left of a former one's is taken when it grows. Of the others any may be gone.
+        for number in (0..MOST_LEAVES).filter(|_| was_there) {
+            let Some(leaf) = find(host, &mark::leaf(network, number).bridge)? else { continue };
             // Somebody else's is passed by, as when the tree grew.
             if !mark::is_ours(&leaf, network, Some(number)) {
                 continue;
@@ -141,8 +143,8 @@ impl Bridge {
 
     /// Makes one more leaf, past names that others have.
     fn grow(&self, host: &mut Socket, network: &Network) -> Result<()> {
-        let known = self.segments().iter().filter_map(|segment| segment.leaf).max();
-        for number in known.map_or(0, |last| last + 1)..MOST_LEAVES {
+        let known: Vec<usize> = self.segments().iter().filter_map(|segment| segment.leaf).collect();
+        for number in (0..MOST_LEAVES).filter(|number| !known.contains(number)) {
             match leaf(host, network, number, self.index) {
                 Ok(index) => {
                     self.segments().push(Segment { index, leaf: Some(number), ports: 0 });
@@ -159,7 +161,7 @@ impl Bridge {
 /// Makes a leaf and joins it to the root; gives its index. None of its three names may be somebody else's.
 fn leaf(host: &mut Socket, network: &Network, number: usize, root: u32) -> Result<u32> {
     let leaf = make(host, network, &mark::leaf(network, number).bridge, Some(number))?;
-    // If not, it stays until the network is removed: those behind it are looked for in the order of their numbers.
+    // If not, it stays until the network is removed.
     connect(host, network, number, root)?;
     Ok(leaf.index)
 }

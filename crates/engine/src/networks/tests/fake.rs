@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::ThreadId;
 
 use ipnet::IpNet;
 use tare_model::fault::Impairment;
@@ -43,6 +44,8 @@ struct Plan {
     fails_at: Option<usize>,
     /// A program of the host's has these ports.
     taken: BTreeSet<u16>,
+    /// Threads that looked for who has one.
+    searches: Vec<ThreadId>,
 }
 
 // === impl Fake ===
@@ -66,6 +69,10 @@ impl Fake {
 
     pub(super) fn take_port(&self, port: u16) {
         self.plan.lock().unwrap().taken.insert(port);
+    }
+
+    pub(super) fn searches(&self) -> Vec<ThreadId> {
+        self.plan.lock().unwrap().searches.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kernel> {
@@ -209,6 +216,11 @@ impl Fabric for Fake {
             true => Err(io::ErrorKind::AddrInUse.into()),
             false => Ok(None),
         }
+    }
+
+    fn holder(&self, _: Protocol, _: SocketAddr) -> String {
+        self.plan.lock().unwrap().searches.push(std::thread::current().id());
+        "nginx (PID 7)".into()
     }
 
     fn ephemeral_ports(&self) -> (u16, u16) {

@@ -250,6 +250,28 @@ fn a_tree_grows_past_links_of_others_and_leaves_them_alone() {
 }
 
 #[test]
+fn leaves_behind_one_that_somebody_deleted_are_found() {
+    alone(|| {
+        let limits = Limits { root: 1, leaf: 2 };
+        let mut net = tree(config("web"), limits);
+        let mut all = crowd(&mut net, 4);
+        let [lost, kept] = [0, 1].map(|number| mark::leaf(&net.network, number).bridge);
+        let gone = link::find(&mut host(), &lost).unwrap().index;
+        link::delete(&mut host(), gone).unwrap();
+        net.fabric = Fabric::Bridge(Bridge::ensure(&mut host(), &net.network, limits).unwrap());
+        all.extend(crowd(&mut net, 1));
+        let seated = link::find(&mut host(), &kept).unwrap().index;
+        assert_eq!(link::ports(&mut host(), seated).unwrap().len(), 3, "two containers and the uplink");
+        all.extend(crowd(&mut net, 1));
+        assert!(link::find(&mut host(), &lost).is_ok(), "its number is free again");
+        for (from, to) in [(0, 3), (3, 4), (4, 5), (5, 0)] {
+            let there = of(&all[to].1, Family::V4);
+            assert!(reaches(&all[from].0.udp, &all[to].0.udp, there), "{from} to {to}");
+        }
+    });
+}
+
+#[test]
 fn a_bridge_has_what_was_asked_for_however_often() {
     alone(|| {
         let mut config = config("web");
