@@ -23,7 +23,7 @@ impl Context {
         let mut client = Client::new(&self.endpoint.socket, version);
         // A daemon of ours has the versions that we have; asking it would cost every command a turn.
         let connected =
-            if self.endpoint.ours || asked.is_some() { client.probe() } else { client.negotiate() };
+            if self.endpoint.is_tared || asked.is_some() { client.probe() } else { client.negotiate() };
         match connected {
             Ok(()) => Ok(client),
             Err(e) if e.kind() == ErrorKind::NotListening && self.endpoint.ours => {

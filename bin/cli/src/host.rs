@@ -19,6 +19,8 @@ pub(crate) struct Endpoint {
     pub(crate) socket: PathBuf,
     /// A daemon of ours may be started here if nobody listens; never where `DOCKER_HOST` pointed.
     pub(crate) ours: bool,
+    /// It is named as a socket of a daemon of ours, which has the API versions that we have.
+    pub(crate) is_tared: bool,
 }
 
 /// The socket of whoever runs this.
@@ -79,7 +81,7 @@ pub(crate) fn resolve(
     let choice =
         given(flag, "--host").or_else(|| given(tare, "TARE_HOST")).or_else(|| given(docker, "DOCKER_HOST"));
     let Some((address, origin)) = choice else {
-        return Ok(Endpoint { socket: default()?, ours: true });
+        return Ok(Endpoint { socket: default()?, ours: true, is_tared: true });
     };
     let path = unix_path(&address).ok_or_else(|| {
         Failure::with_code(
@@ -87,8 +89,8 @@ pub(crate) fn resolve(
             format!("{origin}: {address:?} is not a unix socket; tare connects to unix:///PATH only"),
         )
     })?;
-    let ours = origin != "DOCKER_HOST" && path.file_name().is_some_and(|n| n == OUR_NAME);
-    Ok(Endpoint { socket: path, ours })
+    let is_tared = path.file_name().is_some_and(|n| n == OUR_NAME);
+    Ok(Endpoint { socket: path, ours: is_tared && origin != "DOCKER_HOST", is_tared })
 }
 
 /// `unix:///path` or a bare absolute path. Abstract sockets have no owner to check and are refused.
@@ -136,6 +138,14 @@ mod tests {
     fn a_daemon_is_never_started_on_a_socket_that_is_not_ours() {
         assert!(!resolve(None, None, Some("unix:///run/tare/tared.sock")).expect("an address").ours);
         assert!(!resolve(Some("unix:///var/run/docker.sock"), None, None).expect("an address").ours);
+    }
+
+    #[test]
+    fn a_daemon_of_ours_is_known_by_the_name_of_its_socket_whoever_points_there() {
+        let is_tared = |f, t, d| resolve(f, t, d).expect("an address").is_tared;
+        assert!(is_tared(None, None, None));
+        assert!(is_tared(None, None, Some("unix:///run/tare/tared.sock")));
+        assert!(!is_tared(None, Some("unix:///var/run/docker.sock"), None));
     }
 
     #[test]

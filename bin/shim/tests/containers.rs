@@ -97,7 +97,7 @@ impl House {
 
     async fn launch(&self, request: StartRequest) -> tare_model::Result<Tenant> {
         let (peer, theirs) = pair();
-        let (control, events, started) = self.nursery.start(request, vec![theirs], None).await?;
+        let (control, events, started) = self.nursery.start(None, request, vec![theirs], None).await?;
         Ok(Tenant { control, events, peer, pid: started.pid, shim_pid: started.shim_pid })
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn source(store: &Store, fixed: &Fixed) -> Result<RootSource> {
 /// # Errors
 /// What could not be removed.
 pub(crate) fn discard(store: &Store, id: &ContainerId, volumes: &[VolumeId], run_dir: &Path) -> Result<()> {
-    let own = [store.discard_container(id), remove(run_dir)].into_iter();
+    let own = [remove(run_dir), store.discard_container(id)].into_iter();
     let failed = own.chain(volumes.iter().map(|id| store.remove_volume(id))).filter_map(Result::err);
     let failed: Vec<String> = failed.map(|e| e.to_string()).collect();
     if failed.is_empty() { Ok(()) } else { Err(Error::system(failed.join("; "))) }

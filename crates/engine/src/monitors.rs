@@ -11,15 +11,21 @@ use futures_util::future::BoxFuture;
 use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{ContainerId, ExecId, Result, Signal};
-use tare_shim::client::{Control, Events, Network, Nursery};
+use tare_shim::client::{Control, Events, Network, Nursery, Ready};
 use tare_shim::protocol::{Event, ExecRequest, Snapshot, StartRequest, Started, Streams};
 
 /// Starts monitors, finds them again, cleans up after dead ones.
 pub(crate) trait Monitors: Send + Sync + 'static {
-    /// Starts a container under a new monitor; `streams` are the attachments of `request.attach`, `network` is there if its
-    /// network is set up from here.
+    /// Has a monitor made ready for the start that comes next. Without one, that start makes it.
+    fn ready(&self) -> BoxFuture<'_, Option<Ready>> {
+        Box::pin(async { None })
+    }
+
+    /// Starts a container under `ready` or a new monitor; `streams` are the attachments of `request.attach`, `network` is there
+    /// if its network is set up from here.
     fn start(
         &self,
+        ready: Option<Ready>,
         request: StartRequest,
         streams: Vec<OwnedFd>,
         network: Option<Network>,
@@ -84,14 +90,20 @@ pub(crate) trait EventSource: Send + Sync + 'static {
 // === impl the real ones ===
 
 impl Monitors for Nursery {
+    fn ready(&self) -> BoxFuture<'_, Option<Ready>> {
+        // The start tries it again, and tells.
+        Box::pin(async { Nursery::ready(self).await.ok() })
+    }
+
     fn start(
         &self,
+        ready: Option<Ready>,
         request: StartRequest,
         streams: Vec<OwnedFd>,
         network: Option<Network>,
     ) -> BoxFuture<'_, Result<(Link, Started)>> {
         Box::pin(async move {
-            let (control, events, started) = Nursery::start(self, request, streams, network).await?;
+            let (control, events, started) = Nursery::start(self, ready, request, streams, network).await?;
             Ok((Link { monitor: Arc::new(control), events: Box::new(events) }, started))
         })
     }

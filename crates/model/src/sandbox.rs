@@ -284,6 +284,10 @@ pub trait Running {
     /// The kernel's refusal; a process that has ended already is `Conflict`.
     fn signal(&self, signal: Signal) -> Result<()>;
 
+    /// Gives back what only the launch needed and takes time to give back. To be called once nobody waits; not calling it is
+    /// no more than a delay.
+    fn settle(&mut self) {}
+
     /// Freezes every process; returns when all are frozen.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ use crate::cgroup::{Entry, Mover};
 use crate::channel::{self, Launch, Report, Service, Sibling, Until};
 use crate::error::{Call, Context, Error, Result};
 use crate::hooks::Subject;
+use crate::mount::later::Later;
 use crate::mount::source;
 use crate::mount::view::Hierarchy;
 use crate::plan::{IdMaps, Layout, Plan, Step};
@@ -71,6 +72,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) ids: Option<IdMaps>,
     /// Detached mounts are tried as layers of an overlay.
     pub(crate) detached_layers: bool,
+    /// What is dropped when nobody waits.
+    pub(crate) later: &'a Later,
     /// The root of the container that is joined, if its mount namespace has another.
     pub(crate) root: Option<OwnedFd>,
     /// What hooks are told.

@@ -16,6 +16,7 @@ use crate::channel::Until;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Subject;
 use crate::launch::{self, Joins, Resources};
+use crate::mount::later::Later;
 use crate::mount::view::Hierarchy;
 use crate::plan::{Hook, Manner, Plan, Step, What};
 use crate::seccomp::listener::{self, Agent};
@@ -136,7 +137,8 @@ impl Runtime {
         };
         let filter = self.filter(&spec)?;
         let runtime = self.clone();
-        Ok(Container { runtime, spec, pid, pidfd, cgroup, filter, oom: None, oom_kills: 0 })
+        let later = Later::default();
+        Ok(Container { runtime, spec, pid, pidfd, cgroup, filter, oom: None, oom_kills: 0, later })
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -185,7 +187,8 @@ impl Runtime {
         };
         let filter_and_agent = (filter.as_deref(), agent.as_ref());
         let meet = |pid| meet(spec, &plan, extra.subject, pid);
-        let launched = self.start_in(&plan, &cgroup, filter_and_agent, joins, stdio, (extra, &meet));
+        let later = Later::default();
+        let launched = self.start_in(&plan, &cgroup, filter_and_agent, joins, stdio, (extra, &meet, &later));
         let (oom, launched) = launched.inspect_err(|_| {
             // The error at hand says more than that its remains could not be removed either.
             let _ = cgroup.kill_all();
@@ -197,7 +200,7 @@ impl Runtime {
         let runtime = self.clone();
         let (pid, pidfd) = (launched.pid, Some(pidfd));
         let container =
-            Container { runtime, spec: spec.clone(), pid, pidfd, cgroup, filter, oom, oom_kills: 0 };
+            Container { runtime, spec: spec.clone(), pid, pidfd, cgroup, filter, oom, oom_kills: 0, later };
         Ok((container, launched))
     }
 
@@ -208,7 +211,7 @@ impl Runtime {
         (filter, listener): (Option<&Program>, Option<&Agent<'_>>),
         joins: Vec<(tare_sys::process::Namespaces, OwnedFd)>,
         stdio: Stdio,
-        (extra, meet): (&Extra<'_>, &dyn Fn(i32) -> Result<()>),
+        (extra, meet, later): (&Extra<'_>, &dyn Fn(i32) -> Result<()>, &Later),
     ) -> Result<(Option<crate::cgroup::OomWatch>, Launched)> {
         let entry = cgroup.entry()?;
         let view = if needs(plan, &What::Cgroup) { view(cgroup) } else { Vec::new() };
@@ -234,6 +237,7 @@ impl Runtime {
             preserved: extra.preserved,
             ids,
             detached_layers: self.options().detached_layers,
+            later,
             root: None,
             subject: extra.subject,
             meet,

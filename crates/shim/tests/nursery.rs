@@ -49,6 +49,7 @@ fn run_all(args: &[String]) {
         a_killed_shim_is_noticed_and_cleaned_up_after
         a_clean_up_removes_directories_and_reports_what_it_cannot
         a_failed_launch_is_answered_with_its_kind
+        a_shim_that_was_made_ready_serves_one_start_and_ends_without_one
         connecting_where_no_shim_is_fails_clearly
         many_starts_at_once_all_succeed
         an_idle_shim_is_small
@@ -124,7 +125,7 @@ impl House {
         let request = self.request(number, script);
         let run_dir = request.run_dir.clone();
         let (control, events, started) =
-            self.nursery.start(request, vec![theirs], None).await.expect("starts");
+            self.nursery.start(None, request, vec![theirs], None).await.expect("starts");
         (Tenant { control, events, pid: started.pid, shim_pid: started.shim_pid, run_dir }, peer)
     }
 }
@@ -293,11 +294,33 @@ async fn a_failed_launch_is_answered_with_its_kind() {
     request.spec = spec(&["/no/such/program"]);
     let (mut peer, theirs) = Peer::pair();
     request.attach = vec![OUTPUT];
-    let error = house.nursery.start(request.clone(), vec![theirs], None).await.expect_err("fails");
+    let error = house.nursery.start(None, request.clone(), vec![theirs], None).await.expect_err("fails");
     assert_eq!(error.kind(), ErrorKind::CommandNotFound);
     assert_eq!(peer.rest(), b"");
-    let error = house.nursery.start(request, vec![], None).await.expect_err("a socket is missing");
+    let error = house.nursery.start(None, request, vec![], None).await.expect_err("a socket is missing");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+async fn a_shim_that_was_made_ready_serves_one_start_and_ends_without_one() {
+    let house = House::new();
+    let ready = house.nursery.ready().await.expect("forks");
+    let (mut peer, theirs) = Peer::pair();
+    let request = house.request(1, "echo served");
+    let (_control, _events, started) =
+        house.nursery.start(Some(ready), request, vec![theirs], None).await.expect("starts");
+    assert_eq!(peer.frames().0, "served\n");
+    let nursery = house.nursery.pid().await.expect("runs");
+    let children = || fs::read_to_string(format!("/proc/{nursery}/task/{nursery}/children")).expect("reads");
+    let others = || children().split_whitespace().filter(|pid| *pid != started.shim_pid.to_string()).count();
+    let ready = house.nursery.ready().await.expect("forks");
+    let others_are = async |wanted| {
+        while others() != wanted {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    others_are(1).await;
+    drop(ready);
+    others_are(0).await;
 }
 
 async fn connecting_where_no_shim_is_fails_clearly() {

@@ -8,6 +8,7 @@
 //!   containers/ID/      upper and work of a container
 //!   volumes/ID/_data    anonymous volumes
 //!   empty/              the layer of images that have none
+//!   places/             the layer below all others of an image: places for what every container has mounted
 //!   tmp/                layers being unpacked; emptied at open
 //!   trash/              what a worker is removing
 //! ```
@@ -62,6 +63,7 @@ impl Layout {
             root.ensure_dir(name, 0o700).while_(|| format!("open engine root {}", path.display()))
         };
         dir("empty")?;
+        make_places(&dir("places")?)?;
         Ok(Self {
             layers: dir("layers")?,
             containers: dir("containers")?,
@@ -91,6 +93,35 @@ impl Layout {
             done => done.while_(|| format!("move {name} to the trash")),
         }
     }
+}
+
+/// Directories that something is mounted on in every container.
+const MOUNTED: [&str; 3] = ["dev", "proc", "sys"];
+/// Files of `/etc` that something is mounted on in every container.
+const MOUNTED_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
+/// Made once and for all, so that a start need not make them in the container's own layer and copy `/etc` up for that. An
+/// image that has them, or something else in their place, hides these.
+fn make_places(places: &Dir) -> Result<()> {
+    let what = || "make places for mounts";
+    let directory = |name: &str| -> Result<Dir> {
+        let dir = places.ensure_dir(name, 0o755).while_(what)?;
+        // Whatever the umask was.
+        rustix::fs::fchmod(dir.as_fd(), Mode::from_raw_mode(0o755)).while_(what)?;
+        Ok(dir)
+    };
+    for name in MOUNTED {
+        directory(name)?;
+    }
+    let etc = directory("etc")?;
+    for name in MOUNTED_FILES {
+        match etc.create_file(name, 0o644) {
+            Ok(file) => rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644)).while_(what)?,
+            Err(e) if e.errno() == Errno::EXIST => {}
+            Err(e) => return Err(e).while_(what),
+        }
+    }
+    Ok(())
 }
 
 /// Makes (with parents) and opens a directory that only root may enter.

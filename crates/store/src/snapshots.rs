@@ -74,7 +74,7 @@ impl Store {
         if let RootSource::Directory { path, writable: true } = source {
             return Ok(Rootfs::Directory { path: path.clone() });
         }
-        let lowers = self.lowers(source)?;
+        let mut lowers = self.lowers(source)?;
         let what = || format!("prepare container {id}");
         let dir = self.layout.containers.ensure_dir(id.as_str(), 0o700).while_(what)?;
         if let (RootSource::Host { .. } | RootSource::Directory { .. }, [lower], false) =
@@ -92,6 +92,9 @@ impl Store {
             self.make_upper(&dir, source, &lowers).map_err(|e| e.context(what()))?;
         }
         dir.ensure_dir("work", 0o700).while_(what)?;
+        if let RootSource::Image(_) = source {
+            lowers.push(self.layout.path.join("places"));
+        }
         let base = self.container_dir(id);
         Ok(Rootfs::Overlay {
             lowers,

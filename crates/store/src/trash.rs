@@ -8,8 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
@@ -21,6 +22,10 @@ use crate::layout::{Layout, unique_name};
 
 /// Directories kept open at once while emptying.
 const OPEN_MAX: usize = 48;
+
+/// How long what was thrown away lies: whoever did it goes on meanwhile, without the worker at the same locks of the file system
+/// and on a processor that a client's command could use.
+const LULL: Duration = Duration::from_millis(100);
 
 /// The worker; it ends when this is dropped, wherever it is.
 pub(crate) struct Trash {
@@ -39,7 +44,7 @@ impl Trash {
         let (layout, stopped) = (Arc::clone(layout), Arc::clone(&stop));
         let work = move || loop {
             empty(&layout.trash, &stopped);
-            if woken.recv().is_err() {
+            if woken.recv().is_err() || !lull(&woken) {
                 return;
             }
         };
@@ -66,6 +71,18 @@ impl Drop for Trash {
         if let Some(worker) = self.worker.take() {
             // A worker that panicked has nothing more to say.
             let _ = worker.join();
+        }
+    }
+}
+
+/// Lets a moment pass, in which more may come. False if nobody is there any more to send it.
+fn lull(woken: &Receiver<()>) -> bool {
+    let end = Instant::now() + LULL;
+    loop {
+        match woken.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
         }
     }
 }

@@ -100,9 +100,11 @@ impl Dir {
     /// # Errors
     /// mkdirat(2) and openat(2).
     pub fn ensure_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> CallResult<Self> {
-        match self.make_dir(name.as_ref(), mode) {
-            Err(e) if e.errno != Errno::EXIST => Err(e),
-            _ => self.open_dir(name),
+        let name = name.as_ref();
+        match self.mkdir(name, mode) {
+            // Nothing to describe, which would cost a look at where this directory is.
+            Ok(()) | Err(Errno::EXIST) => self.open_dir(name),
+            failed => failed.call(|| self.describe("mkdirat", name)).and_then(|()| self.open_dir(name)),
         }
     }
 
@@ -112,8 +114,11 @@ impl Dir {
     /// mkdirat(2).
     pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> CallResult<()> {
         let name = name.as_ref();
-        let made = component(name).and_then(|n| fs::mkdirat(&self.fd, n, Mode::from_raw_mode(mode)));
-        made.call(|| self.describe("mkdirat", name))
+        self.mkdir(name, mode).call(|| self.describe("mkdirat", name))
+    }
+
+    fn mkdir(&self, name: &OsStr, mode: u32) -> rustix::io::Result<()> {
+        component(name).and_then(|n| fs::mkdirat(&self.fd, n, Mode::from_raw_mode(mode)))
     }
 
     /// Makes the regular file `name`, which must not exist, and opens it for writing.

@@ -1,7 +1,7 @@
 //! `run` and `create`.
 //!
-//! The fast path is four requests on three connections, and one wait: create, then attach and wait side by side, then
-//! start, whose answer is awaited together with the output.
+//! The fast path is four requests on three connections, and one wait: create, during which the other two connections are
+//! opened, then attach and wait side by side, then start, whose answer is awaited together with the output.
 
 use super::spec::{Attached, Surroundings, create_request};
 use crate::context::{Context, complain, print_line};
@@ -29,7 +29,8 @@ pub(crate) fn run(context: &Context, given: &Given) -> Outcome {
         return Err(Failure::new("the input device is not a TTY"));
     }
     let mut client = context.client().map_err(|f| with_help(&f.message, "run", OWN_ERROR))?;
-    let id = create(&mut client, given, &body, "run")?;
+    let further = if attached.any() { 2 } else { 0 };
+    let id = create(&mut client, given, &body, ("run", further))?;
     if !attached.any() {
         client.done(Request::post(format!("/containers/{id}/start"))).map_err(|e| start_failure(&e))?;
         if given.on("detach") {
@@ -44,7 +45,7 @@ pub(crate) fn run(context: &Context, given: &Given) -> Outcome {
 pub(crate) fn create_only(context: &Context, given: &Given) -> Outcome {
     let body = prepare(given, "create")?;
     let mut client = context.client()?;
-    print_line(create(&mut client, given, &body, "create")?)?;
+    print_line(create(&mut client, given, &body, ("create", 0))?)?;
     Ok(0)
 }
 
@@ -68,14 +69,15 @@ fn with_help(message: &str, command: &str, code: i32) -> Failure {
     Failure::with_code(code, format!("tare: {message}\n\nRun 'tare {command} --help' for more information"))
 }
 
-/// Creates the container and tells what there is to tell of it; returns its id.
+/// Creates the container and tells what there is to tell of it; returns its id. Goes with it: the command, and how many
+/// connections it needs beside this one.
 fn create(
     client: &mut Client,
     given: &Given,
     body: &CreateRequest,
-    command: &str,
+    (command, further): (&str, usize),
 ) -> Result<String, Failure> {
-    let made = send_create(client, given, body, command)?;
+    let made = send_create(client, given, body, (command, further))?;
     write_cidfile(given, &made, command)?;
     Ok(made.id)
 }
@@ -84,7 +86,7 @@ fn send_create(
     client: &mut Client,
     given: &Given,
     body: &CreateRequest,
-    command: &str,
+    (command, further): (&str, usize),
 ) -> Result<ContainerCreateResponse, Failure> {
     let cidfile = given.some("cidfile");
     if let Some(path) = cidfile.as_deref().filter(|p| std::path::Path::new(p).exists()) {
@@ -99,7 +101,9 @@ fn send_create(
     if let Some(name) = given.some("name") {
         request = request.query("name", name);
     }
-    let sent = request.json(body).and_then(|request| client.json::<ContainerCreateResponse>(request));
+    let sent = request
+        .json(body)
+        .and_then(|request| client.json_and_connect::<ContainerCreateResponse>(request, further));
     let made =
         sent.map_err(|e| create_failure(&e, body.docker.image.as_deref().unwrap_or_default(), command))?;
     for warning in &made.warnings {

@@ -15,14 +15,17 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 64;
 /// Bytes taken from an upload's source at once.
 const UPLOAD_CHUNK: usize = 256 << 10;
-/// Bytes asked of the socket at once.
+/// Bytes asked of the socket at once, at most.
 pub(super) const READ_CHUNK: usize = 64 << 10;
+/// And at first: most answers are shorter, and memory that is not touched costs nothing.
+const FIRST_CHUNK: usize = 4 << 10;
 
 /// A stream socket and the bytes that arrived beyond what was parsed.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: UnixStream,
     pub(super) early: Vec<u8>,
+    chunk: usize,
 }
 
 /// The parts of a response head that the client acts on.
@@ -44,7 +47,7 @@ pub(super) struct Head {
 impl Connection {
     pub(super) fn open(socket: &Path) -> super::Result<Self> {
         let stream = UnixStream::connect(socket).map_err(|e| ClientError::connect(socket, e))?;
-        Ok(Self { stream, early: Vec::new() })
+        Ok(Self { stream, early: Vec::new(), chunk: FIRST_CHUNK })
     }
 
     /// Whether a kept connection is still quiet: anything readable on it is the daemon's goodbye.
@@ -130,14 +133,18 @@ impl Connection {
     /// One read from the socket into `early`; 0 is the end.
     pub(super) fn fill(&mut self) -> io::Result<usize> {
         let old = self.early.len();
-        self.early.resize(old + READ_CHUNK, 0);
+        self.early.resize(old + self.chunk, 0);
         let got = loop {
             match self.stream.read(&mut self.early[old..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        self.early.truncate(old + *got.as_ref().unwrap_or(&0));
+        let read = *got.as_ref().unwrap_or(&0);
+        self.early.truncate(old + read);
+        if read == self.chunk {
+            self.chunk = (self.chunk * 4).min(READ_CHUNK);
+        }
         got
     }
 }

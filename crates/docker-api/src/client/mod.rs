@@ -129,6 +129,20 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|e| ClientError::decode(what, &e))
     }
 
+    /// As [`Client::json`], and opens `more` connections for later requests while the daemon works on this one. One that cannot
+    /// be opened is missed when it is needed.
+    pub fn json_and_connect<T: DeserializeOwned>(&mut self, request: Request<'_>, more: usize) -> Result<T> {
+        let pending = self.begin(request)?;
+        let what = pending.what.clone();
+        // The first to be opened is the first to be used.
+        let further: Vec<_> = (0..more).map_while(|_| Connection::open(&self.socket).ok()).collect();
+        self.idle.extend(further.into_iter().rev());
+        let mut response = pending.response()?;
+        let bytes = response.read_body()?;
+        self.reclaim(response);
+        serde_json::from_slice(&bytes).map_err(|e| ClientError::decode(what, &e))
+    }
+
     /// Sends `request` and reads the whole answer; the connection is kept.
     pub fn bytes(&mut self, request: Request<'_>) -> Result<Vec<u8>> {
         let what = request.describe();

@@ -22,8 +22,13 @@ impl Driver {
     /// Starts the container. The record that says so is written while the monitor works; both are done when this returns.
     pub(super) async fn start(&mut self, options: &StartOptions) -> Result<()> {
         let sources = prepare::ready_sources(&self.core, &self.me.made.fixed).await;
+        // Forked while the rest is prepared here.
+        let mut monitor = None;
         let taken = match sources {
-            Ok(()) => self.take_networks().await,
+            Ok(()) => {
+                monitor = self.core.monitors.ready().await;
+                self.take_networks().await
+            }
             Err(e) => Err(e),
         };
         let prepared = match taken {
@@ -50,7 +55,8 @@ impl Driver {
             let networks = Arc::clone(&self.core.networks);
             tokio::spawn(networks.serve(door, self.me.id.clone(), attached))
         });
-        let (saved, launched) = tokio::join!(saved, self.core.monitors.start(request, streams, theirs));
+        let (saved, launched) =
+            tokio::join!(saved, self.core.monitors.start(monitor, request, streams, theirs));
         if let Some(network) = network
             && let Err(e) = network.await
         {

@@ -91,7 +91,7 @@ impl Outside<'_> {
                 let made = if *mapped {
                     let owner = self.ids()?.root()?;
                     let detached = self.given.detached_layers;
-                    rootfs::assemble_mapped(rootfs, label, self.userns()?, owner, detached)
+                    rootfs::assemble_mapped(rootfs, label, self.userns()?, owner, detached, self.given.later)
                 } else {
                     rootfs::assemble_outside(rootfs, label)
                 };
@@ -101,7 +101,13 @@ impl Outside<'_> {
                 let made = self.prepare(source).context(|| format!("mount {}", source.destination))?;
                 Ok(Some(made))
             }
-            Step::MakeCovers => Ok(Some(vec![Piece::whole(Covers::make(self.label())?)])),
+            Step::MakeCovers => {
+                let covers = Covers::make(self.label())?;
+                // The child may only copy from it, and leaves the last word to us.
+                let copy = rustix::io::fcntl_dupfd_cloexec(&covers, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")?;
+                self.given.later.keep([copy]);
+                Ok(Some(vec![Piece::whole(covers)]))
+            }
             other => Err(Error::unsupported(format!("step {other:?} is not one of the parent's"))),
         }
     }

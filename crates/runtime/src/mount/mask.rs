@@ -2,8 +2,8 @@
 //!
 //! What covers them comes from a private, read-only tmpfs: a null device of our own making and an empty directory. The
 //! container's `/dev/null` is not used, it may be anything (CVE-2025-31133). For a container in a user namespace, which
-//! can make no device, its parent makes the tmpfs. Only what is attached can be copied by everybody, so the tmpfs lies on
-//! top of the root for a moment, where no path from the root leads.
+//! can make no device, its parent makes the tmpfs. Before Linux 6.15 only what is attached can be copied: there the tmpfs lies
+//! on top of the root for a moment, where no path from the root leads.
 //!
 //! Who shares the root with somebody may see `/proc` change places with a link or another directory between the moment it is
 //! mounted and this one (CVE-2023-28642). So what is below a file system of the kernel's is looked up on that very mount as
@@ -125,11 +125,19 @@ pub(crate) fn mask(root: BorrowedFd<'_>, anchors: &[Anchor], paths: &[String], t
         let found = existing(root, anchors, path).context(|| format!("mask {path}"))?;
         places.extend(found.into_iter().map(|place| (place, path)));
     }
-    covers.attach(root)?;
+    let mut is_attached = false;
     for (place, path) in &places {
-        covers.cover(place.as_fd(), path).context(|| format!("mask {path}"))?;
+        let covered = match covers.cover(place.as_fd(), path) {
+            Err(error) if !is_attached && error.errno() == Some(Errno::INVAL) => {
+                covers.attach(root)?;
+                is_attached = true;
+                covers.cover(place.as_fd(), path)
+            }
+            covered => covered,
+        };
+        covered.context(|| format!("mask {path}"))?;
     }
-    covers.detach()
+    if is_attached { covers.detach() } else { Ok(()) }
 }
 
 /// Makes `path`, and every mount below it, read-only if it exists.

@@ -16,6 +16,7 @@ pub(crate) mod aside;
 pub(crate) mod attach;
 pub(crate) mod copy_up;
 pub(crate) mod idmap;
+pub(crate) mod later;
 pub(crate) mod mask;
 pub(crate) mod resolve;
 pub(crate) mod rootfs;

@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsopen, mount, move_mount,
@@ -28,6 +28,7 @@ use tare_sys::userns;
 use crate::error::{Call, Context, Error, Result};
 use crate::mount::aside;
 use crate::mount::idmap::{self, Mapping, Piece};
+use crate::mount::later::Later;
 use crate::mount::options::Datum;
 use crate::mount::source;
 
@@ -155,6 +156,11 @@ struct Layers {
 }
 
 impl Layers {
+    /// Each fits into one call.
+    fn are_short(&self) -> bool {
+        self.lowers.iter().chain([&self.upper, &self.work]).all(|name| name.len() <= LONGEST_VALUE)
+    }
+
     /// An overlay of them, described and not yet made.
     fn describe(&self, manner: Manner<'_>) -> Result<OwnedFd> {
         let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
@@ -177,14 +183,15 @@ impl Layers {
 }
 
 /// As [`assemble`], with ids on disk mapped by `userns`, whose root is `owner` outside. `detached` says to try the layers
-/// as detached mounts, which kernels take since 6.15; else, and after a refusal, they are attached in a mount namespace
-/// made for that.
+/// as detached mounts, which kernels take since 6.15, and which are left to `later` then; else, and after a refusal, they are
+/// attached in a mount namespace made for that.
 pub(crate) fn assemble_mapped(
     rootfs: &Rootfs,
     label: Option<&str>,
     userns: BorrowedFd<'_>,
     owner: (u32, u32),
     detached: bool,
+    later: &Later,
 ) -> Result<Vec<Piece>> {
     let (lowers, upper, work, volatile) = match rootfs {
         Rootfs::Directory { path } => {
@@ -195,40 +202,56 @@ pub(crate) fn assemble_mapped(
             return Err(Error::unsupported("the ids of a root of several parts cannot be mapped"));
         }
     };
-    let copies = Copies::of(lowers, upper, work, userns)?;
     let manner = Manner { volatile, label };
     if volatile {
         forget_volatile(work);
     }
-    let made = if detached { copies.overlay(owner, manner) } else { Err(Errno::INVAL).call(|| "detached") };
-    let root = match made {
-        Err(error) if error.errno() == Some(Errno::INVAL) => {
-            copies.overlay_attached(owner, manner).context(|| WITHOUT)?
+    if detached {
+        let copies = match Copies::one_of_all(lowers, upper, work, userns)? {
+            Some(copies) => copies,
+            None => Copies::one_of_each(lowers, upper, work, userns)?,
+        };
+        let made = copies.overlay(owner, manner);
+        later.keep(copies.mounts);
+        match made {
+            Err(error) if error.errno() == Some(Errno::INVAL) => {}
+            made => return Ok(vec![Piece::whole(made?)]),
         }
-        other => other?,
-    };
+    }
+    let copies = Copies::one_of_each(lowers, upper, work, userns)?;
+    let root = copies.overlay_attached(owner, manner).context(|| WITHOUT)?;
     Ok(vec![Piece::whole(root)])
 }
 
 /// What is in the way on a kernel that cannot do it either way.
 const WITHOUT: &str = "an overlay of layers with mapped ids (Linux 5.19; --userns=host does without)";
 
-/// Mapped copies of layers.
+/// Mapped copies of the mounts that layers are on.
 struct Copies {
-    lowers: Vec<OwnedFd>,
-    /// Of the directory that upper and work are in: they have to be on one mount.
-    parent: OwnedFd,
-    upper: String,
-    work: String,
+    mounts: Vec<OwnedFd>,
+    layers: Layers,
 }
 
 impl Copies {
-    fn of(lowers: &[PathBuf], upper: &Path, work: &Path, userns: BorrowedFd<'_>) -> Result<Self> {
-        let copy = |path: &Path| {
-            let copy = source::bind(path, false)?;
-            map_ids(copy.as_fd(), userns, false).map_err(|errno| idmap::unmappable(path, errno))?;
-            Ok::<_, Error>(copy)
-        };
+    /// One of the mount that all layers are on, if that is one: a copy costs two system calls to make, and a grace period of
+    /// the kernel's to drop.
+    fn one_of_all(
+        lowers: &[PathBuf],
+        upper: &Path,
+        work: &Path,
+        userns: BorrowedFd<'_>,
+    ) -> Result<Option<Self>> {
+        let Some(above) = above_all(lowers, upper, work)? else { return Ok(None) };
+        let mount = mapped(above, userns)?;
+        let top = proc_path(mount.as_fd());
+        let named = |path: &Path| Ok(format!("{top}/{}", utf8(path.strip_prefix(above).unwrap_or(path))?));
+        let lowers = lowers.iter().map(|lower| named(lower)).collect::<Result<_>>()?;
+        let layers = Layers { lowers, upper: named(upper)?, work: named(work)? };
+        Ok(layers.are_short().then_some(Self { mounts: vec![mount], layers }))
+    }
+
+    /// One of each layer below, and one of the directory that upper and work are in: they have to be on one mount.
+    fn one_of_each(lowers: &[PathBuf], upper: &Path, work: &Path, userns: BorrowedFd<'_>) -> Result<Self> {
         let (Some(parent), Some(upper_name), Some(work_name)) = (
             upper.parent().filter(|parent| work.parent() == Some(parent)),
             upper.file_name(),
@@ -236,22 +259,18 @@ impl Copies {
         ) else {
             return Err(Error::invalid(format!("layers {upper:?} and {work:?} are not in one directory")));
         };
-        Ok(Self {
-            lowers: lowers.iter().map(|lower| copy(lower)).collect::<Result<_>>()?,
-            parent: copy(parent)?,
-            upper: utf8(Path::new(upper_name))?.to_owned(),
-            work: utf8(Path::new(work_name))?.to_owned(),
-        })
+        let mut mounts: Vec<OwnedFd> =
+            lowers.iter().map(|lower| mapped(lower, userns)).collect::<Result<_>>()?;
+        let lowers = mounts.iter().map(|lower| proc_path(lower.as_fd())).collect();
+        let own = mapped(parent, userns)?;
+        let named = |name| Ok::<_, Error>(format!("{}/{}", proc_path(own.as_fd()), utf8(Path::new(name))?));
+        let layers = Layers { lowers, upper: named(upper_name)?, work: named(work_name)? };
+        mounts.push(own);
+        Ok(Self { mounts, layers })
     }
 
     fn overlay(&self, (uid, gid): (u32, u32), manner: Manner<'_>) -> Result<OwnedFd> {
-        let parent = proc_path(self.parent.as_fd());
-        let layers = Layers {
-            lowers: self.lowers.iter().map(|lower| proc_path(lower.as_fd())).collect(),
-            upper: format!("{parent}/{}", self.upper),
-            work: format!("{parent}/{}", self.work),
-        };
-        let fs = layers.describe(manner)?;
+        let fs = self.layers.describe(manner)?;
         // Without these the kernel could make nothing in the work directory, and would mount read-only without a word.
         let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
         source::create(fs.as_fd(), "overlay", Attributes::NONE)
@@ -259,7 +278,7 @@ impl Copies {
 
     /// The same with the copies attached.
     fn overlay_attached(&self, owner: (u32, u32), manner: Manner<'_>) -> Result<OwnedFd> {
-        let copies: Vec<BorrowedFd<'_>> = self.lowers.iter().chain([&self.parent]).map(AsFd::as_fd).collect();
+        let copies: Vec<BorrowedFd<'_>> = self.mounts.iter().map(AsFd::as_fd).collect();
         aside::with(&copies, || match self.overlay(owner, manner) {
             Err(error) if error.errno() == Some(Errno::INVAL) => {
                 self.overlay_by_mount(owner, manner).map_err(|second| better(error, second))
@@ -271,14 +290,43 @@ impl Copies {
     /// Before 6.5 layers could not be named one by one. The overlay covers the upper directory, and a copy of it is taken
     /// away from there.
     fn overlay_by_mount(&self, (uid, gid): (u32, u32), manner: Manner<'_>) -> Result<OwnedFd> {
-        let parent = proc_path(self.parent.as_fd());
-        let mut names: Vec<String> = self.lowers.iter().map(|lower| proc_path(lower.as_fd())).collect();
-        names.extend([&self.upper, &self.work].map(|name| format!("{parent}/{name}")));
+        let Layers { lowers, upper, work } = &self.layers;
+        let names: Vec<String> = lowers.iter().chain([upper, work]).cloned().collect();
         let _ids = FileIds::assume(uid, gid).call(|| format!("setfsuid({uid}), setfsgid({gid})"))?;
-        mount_overlay(&Path::new(&parent).join(&self.upper), &overlay_data(&names, manner))?;
-        copy_tree(self.parent.as_fd(), Path::new(&self.upper), false)
-            .call(|| format!("open_tree(layers, {:?}, OPEN_TREE_CLONE)", self.upper))
+        mount_overlay(Path::new(upper), &overlay_data(&names, manner))?;
+        copy_tree(CWD, Path::new(upper), false).call(|| format!("open_tree({upper:?}, OPEN_TREE_CLONE)"))
     }
+}
+
+/// A copy of the mount at `path`, mapped.
+fn mapped(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let copy = source::bind(path, false)?;
+    map_ids(copy.as_fd(), userns, false).map_err(|errno| idmap::unmappable(path, errno))?;
+    Ok(copy)
+}
+
+/// The nearest directory that all layers lie below, if no other mount lies between.
+fn above_all<'a>(lowers: &[PathBuf], upper: &'a Path, work: &Path) -> Result<Option<&'a Path>> {
+    let all = || lowers.iter().map(PathBuf::as_path).chain([upper, work]);
+    let Some(above) = upper.ancestors().skip(1).find(|dir| all().all(|path| is_below(path, dir))) else {
+        return Ok(None);
+    };
+    let of = |path: &Path| {
+        let known = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+            .call(|| format!("statx({path:?}, STATX_MNT_ID)"))?;
+        Ok::<_, Error>((known.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(known.stx_mnt_id))
+    };
+    let Some(mount) = of(above)? else { return Ok(None) };
+    for path in all() {
+        if of(path)? != Some(mount) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(above))
+}
+
+fn is_below(path: &Path, dir: &Path) -> bool {
+    path.strip_prefix(dir).is_ok_and(|rest| !rest.as_os_str().is_empty())
 }
 
 /// The kernel marks a volatile upper layer and refuses it the next time, as a crash may have damaged it. A container
@@ -395,6 +443,22 @@ pub(crate) fn enter(root: BorrowedFd<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_are_copied_together_if_they_lie_below_one_directory_of_one_mount() {
+        let root = std::env::temp_dir().join(format!("tare-rootfs-{}", std::process::id()));
+        let (own, layers) = (root.join("containers/1"), [root.join("layers/a"), root.join("layers/b")]);
+        let (upper, work) = (own.join("upper"), own.join("work"));
+        for dir in layers.iter().chain([&upper, &work]) {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        let above = |lowers: &[PathBuf]| above_all(lowers, &upper, &work).unwrap().map(Path::to_owned);
+        let found = (above(&layers), above(&[PathBuf::from("/proc")]), above(&[PathBuf::from("/")]));
+        let near = above(&[own.join("upper")]);
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found, (Some(root), None, None), "another mount, and a layer that the others are in");
+        assert_eq!(near, Some(own));
+    }
 
     #[test]
     fn the_old_way_names_every_layer_in_one_string() {

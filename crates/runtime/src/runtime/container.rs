@@ -18,6 +18,7 @@ use crate::channel::Until;
 use crate::error::{Call, Context, Error, Result};
 use crate::label;
 use crate::launch::{self, Joins, Resources};
+use crate::mount::later::Later;
 use crate::plan::{IdMaps, Layout, Manner, Plan};
 use crate::seccomp::Program;
 use crate::seccomp::listener::{Agent, Subject};
@@ -34,6 +35,8 @@ pub struct Container {
     pub(crate) filter: Option<Arc<Program>>,
     pub(crate) oom: Option<OomWatch>,
     pub(crate) oom_kills: u64,
+    /// Of its launch.
+    pub(crate) later: Later,
 }
 
 // === impl Container ===
@@ -126,6 +129,7 @@ impl Container {
             preserved,
             ids: self.ids(&plan)?,
             detached_layers: true,
+            later: &self.later,
             root: self.root_elsewhere()?,
             subject: None,
             meet: &|_| Ok(()),
@@ -172,6 +176,10 @@ impl Running for Container {
             Err(Errno::SRCH) => Err(ModelError::conflict("the container's first process has ended")),
             other => Ok(other.call(|| format!("pidfd_send_signal({}, {signal})", self.pid))?),
         }
+    }
+
+    fn settle(&mut self) {
+        self.later.drop_all();
     }
 
     fn pause(&mut self) -> ModelResult<()> {

@@ -8,4 +8,4 @@ mod nursery;
 mod socket;
 
 pub use control::{Control, Events};
-pub use nursery::{Network, Nursery};
+pub use nursery::{Network, Nursery, Ready};

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tare_model::{ContainerId, Error, ErrorKind, Result};
 use tokio::sync::{Mutex, oneshot};
 
-use super::control::{Control, Events};
+use super::control::{Control, Events, Reply};
 use super::socket::Socket;
 use crate::protocol::{
     Answer, Call, FdRole, NurseryCall, NurseryRequest, Request, StartRequest, Started, VERSION,
@@ -34,6 +34,15 @@ pub struct Network {
     pub keep: Option<OwnedFd>,
 }
 
+/// A shim that was forked for a start to come. Dropping it ends it.
+#[derive(Debug)]
+pub struct Ready {
+    control: Control,
+    events: Events,
+    hello: oneshot::Receiver<()>,
+    refused: oneshot::Receiver<Result<Reply>>,
+}
+
 #[derive(Debug)]
 struct Live {
     /// `None` only while it is being dropped.
@@ -55,13 +64,27 @@ impl Nursery {
         Ok(Self { program, name, live: Mutex::new(Some(live)) })
     }
 
-    /// Forks a shim that starts a container; `streams` are the attachments, one per entry of `request.attach`.
+    /// Has a shim forked for the start that comes next: it is there when the caller has prepared that.
+    ///
+    /// # Errors
+    /// `Unavailable` when nurseries die at once; the kernel's refusal of a socket.
+    pub async fn ready(&self) -> Result<Ready> {
+        let (ours, theirs) = wire::pair()?;
+        self.request(NurseryCall::Shim, theirs).await?;
+        let (sender, refused) = oneshot::channel();
+        let (control, events, hello) = Control::open(ours, Some(sender))?;
+        Ok(Ready { control, events, hello, refused })
+    }
+
+    /// Starts a container under `ready`, or under a shim that is forked for it; `streams` are the attachments, one per entry of
+    /// `request.attach`.
     ///
     /// # Errors
     /// What the launch failed with (nothing is left then), or `Unavailable` when the shim was killed meanwhile (then
     /// [`Nursery::cleanup`] is due).
     pub async fn start(
         &self,
+        mut ready: Option<Ready>,
         request: StartRequest,
         mut streams: Vec<OwnedFd>,
         network: Option<Network>,
@@ -84,10 +107,10 @@ impl Nursery {
         let packet = Outgoing::new(&request, streams)?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let (ours, theirs) = wire::pair()?;
-            self.request(NurseryCall::Shim, theirs).await?;
-            let (sender, mut refused) = oneshot::channel();
-            let (control, events, hello) = Control::open(ours, Some(sender))?;
+            let Ready { control, events, hello, mut refused } = match ready.take() {
+                Some(ready) => ready,
+                None => self.ready().await?,
+            };
             control.fresh_id();
             match control.send(request.id, &packet).await {
                 Ok((Answer::Started(started), _)) => return Ok((control, events, started)),

@@ -18,7 +18,8 @@ pub(super) type IsWhole = fn(&File, u64) -> io::Result<bool>;
 #[derive(Debug)]
 pub(super) struct Appender {
     files: Files,
-    file: File,
+    /// None until something is written.
+    file: Option<File>,
     number: u64,
     size: u64,
     max_size: u64,
@@ -35,17 +36,23 @@ impl Appender {
         prefix: &'static str,
         config: &LogConfig,
         is_whole: IsWhole,
+        makes_first_late: bool,
     ) -> io::Result<Self> {
         let files = Files::open(directory, prefix)?;
-        let number = files.numbers()?.last().copied().unwrap_or(1);
-        let file = files.writer(number)?;
-        let size = file.metadata()?.len();
+        let last = files.numbers()?.last().copied();
+        let number = last.unwrap_or(1);
+        // Whoever says nothing needs no file; others may look for one that is read by more than us.
+        let file = (last.is_some() || !makes_first_late).then(|| files.writer(number)).transpose()?;
+        let size = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|data| data.len()))?;
         let max_size = match config.max_size.unwrap_or(DEFAULT_SIZE) {
             0 => u64::MAX,
             size => size,
         };
         let max_files = u64::from(config.max_files.unwrap_or(DEFAULT_FILES).max(1));
-        let whole = size == 0 || is_whole(&file, size)?;
+        let whole = match &file {
+            Some(file) if size > 0 => is_whole(file, size)?,
+            _ => true,
+        };
         let mut appender = Self { files, file, number, size, max_size, max_files };
         if !whole {
             appender.rotate()?;
@@ -69,15 +76,25 @@ impl Appender {
         if self.size > 0 && self.size.saturating_add(length) > self.max_size {
             self.rotate()?;
         }
-        match write_all(&self.file, parts) {
+        let whole = self.size;
+        let file = self.file()?;
+        match write_all(file, parts) {
             Ok(()) => self.size += length,
             Err((_, e)) => {
                 // A full disk takes a part of the record: without it a reader need not search for the next one.
-                self.file.set_len(self.size)?;
+                file.set_len(whole)?;
                 return Err(e);
             }
         }
         Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.files.writer(self.number)?,
+        };
+        Ok(self.file.insert(file))
     }
 
     /// Appends lines, each as a whole or not at all, and gives how many bytes of them there was room for: a line that is
@@ -87,7 +104,8 @@ impl Appender {
         if self.size > 0 && self.size.saturating_add(length) > self.max_size && self.rotate().is_err() {
             return 0;
         }
-        let written = match write_all(&self.file, &mut [IoSlice::new(lines)]) {
+        let Ok(file) = self.file() else { return 0 };
+        let written = match write_all(file, &mut [IoSlice::new(lines)]) {
             Ok(()) => lines.len(),
             Err((written, _)) => written,
         };
@@ -95,7 +113,7 @@ impl Appender {
         self.size += whole as u64;
         if whole < written {
             // If that fails, too, a reader skips what is torn.
-            let _ = self.file.set_len(self.size);
+            let _ = self.file.as_ref().map(|file| file.set_len(self.size));
         }
         whole
     }
@@ -104,13 +122,14 @@ impl Appender {
         let next = self.number + 1;
         let old = next.saturating_sub(self.max_files);
         // First make, then delete: at no moment is there no file. Only on a full disk deleting is what makes room.
-        self.file = match self.files.writer(next) {
+        let made = match self.files.writer(next) {
             Err(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 self.files.delete_up_to(old);
                 self.files.writer(next)?
             }
             made => made?,
         };
+        self.file = Some(made);
         self.files.delete_up_to(old);
         self.number = next;
         self.size = 0;

@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn a_chunk_of_line_ends_is_written_in_small_parts() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let appender = Appender::open(dir.path(), PREFIX, &Default::default(), is_whole).expect("opens");
+        let appender =
+            Appender::open(dir.path(), PREFIX, &Default::default(), is_whole, false).expect("opens");
         let (mut json, mut out) = (JsonFile::new(appender), Vec::new());
         let rest = json.batch(Stream::Stdout, 1, &[b'\n'; 60_000], &mut out);
         assert!(!rest.is_empty() && out.len() < BATCH + 200, "{} bytes at once", out.len());

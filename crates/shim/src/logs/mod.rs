@@ -77,7 +77,8 @@ impl Writer {
     /// The directory or the last file of the log cannot be opened for writing.
     pub fn open(settings: &LogSettings, time: u64) -> Result<Self> {
         let open = |prefix, whole: append::IsWhole| {
-            Appender::open(&settings.directory, prefix, &settings.config, whole)
+            let late = prefix == local::PREFIX;
+            Appender::open(&settings.directory, prefix, &settings.config, whole, late)
                 .map_err(|e| Error::system(format!("open the log in {}: {e}", settings.directory.display())))
         };
         let sink = match settings.config.driver {

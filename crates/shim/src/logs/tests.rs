@@ -478,6 +478,20 @@ fn foreign_files_in_the_directory_are_left_alone() {
 }
 
 #[test]
+fn a_run_that_says_nothing_leaves_no_file_of_ours() {
+    let log = Log::new(LogDriver::Local);
+    log.writer().finish();
+    assert_eq!(log.files(), Vec::<PathBuf>::new());
+    let mut reader = log.reader(Options { follow: true, ..Options::default() });
+    assert_eq!(rest(&mut reader), []);
+    log.writer().append(Stream::Stdout, 1, b"late\n");
+    assert_eq!(rest(&mut reader), [(Stream::Stdout, 1, "late\n".to_owned())]);
+    let json = Log::new(LogDriver::JsonFile);
+    json.writer().finish();
+    assert_eq!(json.files().len(), 1, "others may wait for it");
+}
+
+#[test]
 fn a_missing_directory_is_an_error_and_an_empty_one_an_empty_log() {
     let log = Log::new(LogDriver::Local);
     assert_eq!(log.text(), "");

@@ -118,6 +118,9 @@ impl<'a> Supervisor<'a> {
     /// Gives back what launching took. Not at once: a container that ends soon need not wait for it.
     fn settle(&mut self) {
         self.unsettled = false;
+        if let State::Running(container) = &mut self.state {
+            container.running.settle();
+        }
         tare_sys::memory::give_back();
     }
 

@@ -44,8 +44,10 @@ fn a_container_has_its_images_layers_topmost_first() {
     let source = image(&store, &[layer("f", "low"), top.clone(), layer("g", "mid"), top.clone()]);
     let (lowers, upper, work) =
         overlay(store.prepare(&container(1), &source, Durability::Disk).expect("prepares"));
+    let (places, layers) = lowers.split_last().expect("layers");
+    assert!(places.ends_with("places"), "{places:?}");
     let keys: Vec<_> =
-        lowers.iter().map(|p| p.parent().expect("layer").file_name().expect("key").to_owned()).collect();
+        layers.iter().map(|p| p.parent().expect("layer").file_name().expect("key").to_owned()).collect();
     let expected =
         [&top, &layer("g", "mid"), &layer("f", "low")].map(|l| std::ffi::OsString::from(digest_of(l).hex()));
     assert_eq!(keys, expected, "the topmost of equal layers counts");
@@ -83,7 +85,32 @@ fn an_image_without_layers_is_an_empty_directory() {
     let store = TestStore::new();
     let source = image(&store, &[]);
     let (lowers, ..) = overlay(store.prepare(&container(1), &source, Durability::Disk).expect("prepares"));
-    assert_eq!((lowers.len(), lowers[0].read_dir().expect("directory").count()), (1, 0));
+    assert_eq!((lowers.len(), lowers[0].read_dir().expect("directory").count()), (2, 0));
+}
+
+#[test]
+fn what_every_container_has_mounted_has_its_place_below_the_layers_of_an_image() {
+    let mut store = TestStore::new();
+    let source = image(&store, &[layer("f", "text")]);
+    let places = |store: &TestStore| {
+        let (lowers, ..) =
+            overlay(store.prepare(&container(1), &source, Durability::Disk).expect("prepares"));
+        lowers.last().expect("a layer").clone()
+    };
+    let found = places(&store);
+    for (name, mode) in [
+        ("dev", 0o40755),
+        ("proc", 0o40755),
+        ("sys", 0o40755),
+        ("etc", 0o40755),
+        ("etc/hosts", 0o100_644),
+        ("etc/hostname", 0o100_644),
+        ("etc/resolv.conf", 0o100_644),
+    ] {
+        assert_eq!(found.join(name).symlink_metadata().expect(name).mode(), mode, "{name}");
+    }
+    store.reopen();
+    assert_eq!(places(&store), found);
 }
 
 /// Mounted for real, in a mount namespace that goes with the child.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use oci_spec::runtime::LinuxResources;
 use tare_model::sandbox::{NetworkSockets, Stats, WindowSize};
 use tare_model::{ContainerId, Error, ErrorKind, ExecId, Exit, ExitRecord, Result, Signal};
-use tare_shim::client::Network;
+use tare_shim::client::{Network, Ready};
 use tare_shim::protocol::{Event, ExecExit, ExecRequest, Snapshot, StartRequest, Started, Streams};
 use tokio::sync::mpsc;
 
@@ -198,6 +198,7 @@ fn link(shim: &Arc<Shim>, world: Arc<World>) -> Link {
 impl Monitors for Arc<World> {
     fn start(
         &self,
+        _: Option<Ready>,
         request: StartRequest,
         streams: Vec<OwnedFd>,
         _: Option<Network>,
