@@ -130,7 +130,7 @@ async fn fabric(config: &EngineConfig, table: String) -> Result<Option<Arc<dyn F
     if user.is_none() {
         tracing::warn!("{MISSING}");
     }
-    Ok(user.map(|user| Arc::new(user) as Arc<dyn Fabric>))
+    Ok(user.map(|user| user as Arc<dyn Fabric>))
 }
 
 /// The store of an engine that lives there.

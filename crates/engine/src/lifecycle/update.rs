@@ -28,9 +28,12 @@ impl Driver {
             self.core.networks.check(&config)?;
         }
         let (before, after) = (&old.fixed.config.resources, &config.resources);
+        let changes = difference(before, after);
+        // Who may limit nothing may change everything else.
+        let is_limited = self.status.is_live() && changes != Resources::default();
         let read = |r: Resources| limits::resources(&r, limits::Absent::Stays, block_device);
-        let (forth, back) = (read(difference(before, after))?, read(difference(after, before))?);
-        if self.status.is_live() {
+        let (forth, back) = (read(changes)?, read(difference(after, before))?);
+        if is_limited {
             warnings.extend(self.monitor()?.update(forth).await?);
         }
         let reshaped = if was == shaping { Ok(()) } else { self.reshape(shaping).await };
@@ -47,9 +50,7 @@ impl Driver {
             {
                 tracing::error!(container = self.me.id.as_str(), "take its network limits back: {worse}");
             }
-            if self.status.is_live()
-                && let Err(worse) = self.monitor()?.update(back).await
-            {
+            if is_limited && let Err(worse) = self.monitor()?.update(back).await {
                 return Err(e.context(format!("the limits in force could not be taken back ({worse})")));
             }
             return Err(e);

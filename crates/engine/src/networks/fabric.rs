@@ -97,13 +97,13 @@ pub(crate) trait Fabric: Send + Sync + 'static {
     /// is when we are dead. None if nothing isolates yet.
     fn to_be_kept(&self) -> Option<OwnedFd>;
 
-    /// After a restart, before anything else: these networks, containers and ports are there, and nothing else is. `kept` is
-    /// what a monitor has kept.
+    /// After a restart, before anything else: these networks, containers and ports are there, and nothing else is. With each port
+    /// comes what [`Fabric::hold`] gave for it. `kept` is what a monitor has kept.
     fn restore(
         &self,
         networks: &[Arc<Network>],
         joins: &[Join],
-        published: &[Published],
+        published: (&[Published], Vec<Option<OwnedFd>>),
         kept: Option<OwnedFd>,
     ) -> Result<()>;
 

@@ -348,7 +348,7 @@ impl Fabric for Host {
         &self,
         networks: &[Arc<Network>],
         joins: &[Join],
-        published: &[Published],
+        (published, _): (&[Published], Vec<Option<OwnedFd>>),
         kept: Option<OwnedFd>,
     ) -> Result<()> {
         for network in networks {

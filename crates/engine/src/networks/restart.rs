@@ -48,7 +48,8 @@ impl Networks {
         let on: BTreeSet<&NetworkId> = joins.iter().map(|join| &join.endpoint.network).collect();
         let networks: Vec<Arc<Network>> =
             self.lock().all().into_iter().filter(|network| on.contains(&network.id)).collect();
-        match fabric.restore(&networks, &joins, &published, kept) {
+        let held = self.lock().ports.sockets(&published);
+        match fabric.restore(&networks, &joins, (&published, held), kept) {
             // Without nftables there are no networks, and nothing to restore.
             Err(e) if joins.is_empty() && e.kind() != ErrorKind::Conflict => {
                 tracing::debug!("look for an earlier engine's firewall: {e}")

@@ -16,12 +16,13 @@ mod forward;
 pub(crate) mod keeper;
 mod outside;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::{fs, thread};
 
 use ipnet::IpNet;
@@ -32,21 +33,25 @@ use tare_model::{Error, NetworkId, Result};
 use tare_net::link;
 use tare_sys::netlink::{self, Socket};
 use tare_sys::process::{Namespaces, setns};
+use tokio::runtime::Handle;
 
 use super::Resolver;
 use super::fabric::{Cut, Fabric, Join};
 use super::host::{self, Host};
+use crate::work;
 use call::Call;
 pub(crate) use outside::MISSING;
 
 /// Of the keeper's socket, in the run directory.
 const SOCKET: &str = "net.sock";
-/// What is said when there is no keeper, and should be one.
-const ENDED: &str =
+/// What is said when there is no keeper, and should be one, and nobody has its namespace.
+const LOST: &str =
     "the keeper of the network has ended: running containers have none until they are restarted";
 
 /// See the head of this file.
 pub(crate) struct User {
+    me: Weak<Self>,
+    runtime: Handle,
     /// Is the keeper, if asked to be.
     program: PathBuf,
     pasta: PathBuf,
@@ -54,15 +59,22 @@ pub(crate) struct User {
     table: String,
     world: Mutex<Option<Arc<World>>>,
     /// What the keeper forwards; it holds these ports.
-    forwarded: Mutex<HashSet<(Protocol, SocketAddr)>>,
+    forwarded: Mutex<HashMap<(Protocol, SocketAddr), Forwarded>>,
 }
 
-/// The shared namespace for as long as its keeper lives.
+/// A port that the keeper has.
+struct Forwarded {
+    published: Published,
+    /// Its socket, for the next keeper; none if the keeper had it from an engine before us.
+    socket: Option<OwnedFd>,
+}
+
+/// The shared namespace. A keeper that was killed has left it to us, and gets a successor.
 struct World {
     host: Host,
     namespace: OwnedFd,
     /// Closed by the keeper's end.
-    keeper: OwnedFd,
+    keeper: Mutex<OwnedFd>,
     made: Mutex<HashSet<NetworkId>>,
 }
 
@@ -73,11 +85,20 @@ impl User {
     ///
     /// # Errors
     /// Outside of a tokio runtime; a keeper of before that does not answer.
-    pub(crate) fn open(program: PathBuf, run_dir: &Path, table: String) -> Result<Option<Self>> {
+    pub(crate) fn open(program: PathBuf, run_dir: &Path, table: String) -> Result<Option<Arc<Self>>> {
         let Some(pasta) = outside::find() else { return Ok(None) };
         let socket = run_dir.join(SOCKET);
-        let user =
-            Self { program, pasta, socket, table, world: Mutex::default(), forwarded: Mutex::default() };
+        let runtime = Handle::try_current().map_err(|e| Error::system(format!("find the runtime: {e}")))?;
+        let user = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            runtime,
+            program,
+            pasta,
+            socket,
+            table,
+            world: Mutex::default(),
+            forwarded: Mutex::default(),
+        });
         if let Ok(keeper) = call::connect(&user.socket) {
             match World::of(keeper, user.table.clone()) {
                 Ok(world) => user.adopt(world)?,
@@ -90,8 +111,36 @@ impl User {
 
     fn adopt(&self, world: World) -> Result<()> {
         let forwarded = call::call(&self.socket, &Call::List, None)?;
-        lock(&self.forwarded).extend(forwarded.iter().map(place));
+        let forwarded =
+            forwarded.into_iter().map(|one| (place(&one), Forwarded { published: one, socket: None }));
+        lock(&self.forwarded).extend(forwarded);
+        self.watch(&world)?;
         *lock(&self.world) = Some(Arc::new(world));
+        Ok(())
+    }
+
+    /// Gives the keeper a successor if it is killed. One that ends because it was told to leaves no world.
+    fn watch(&self, world: &World) -> Result<()> {
+        let failed = |e: io::Error| Error::system(format!("watch the keeper of the network: {e}"));
+        let keeper = UnixStream::from(lock(&world.keeper).try_clone().map_err(failed)?);
+        keeper.set_nonblocking(true).map_err(failed)?;
+        let user = Weak::clone(&self.me);
+        self.runtime.spawn(async move {
+            // Without it the next who needs the network finds out.
+            let Ok(keeper) = tokio::net::UnixStream::from_std(keeper) else { return };
+            let _ = keeper.readable().await;
+            drop(keeper);
+            if let Some(user) = user.upgrade() {
+                let _ = work::blocking(move || {
+                    if user.known().is_some_and(|world| !world.is_alive()) {
+                        user.world()?;
+                    }
+                    Ok(())
+                })
+                .await
+                .inspect_err(|e| tracing::error!("start a keeper of the network: {e}"));
+            }
+        });
         Ok(())
     }
 
@@ -102,18 +151,51 @@ impl User {
     /// The shared namespace, made if there is none.
     fn world(&self) -> Result<Arc<World>> {
         let mut world = lock(&self.world);
-        if let Some(world) = world.as_ref().filter(|world| world.is_alive()) {
+        if let Some(world) = world.as_ref() {
+            if !world.is_alive() {
+                self.succeed(world)?;
+            }
             return Ok(Arc::clone(world));
         }
-        if world.take().is_some() {
-            tracing::error!("{ENDED}");
-        }
         lock(&self.forwarded).clear();
-        keeper::spawn(&self.program, &self.socket, &self.pasta)?;
-        let keeper = call::connect(&self.socket)
-            .map_err(|e| Error::system(format!("connect({}): {e}", self.socket.display())))?;
-        let made = Arc::new(World::of(keeper, self.table.clone())?);
+        let made = Arc::new(World::of(self.keeper(None)?, self.table.clone())?);
+        self.watch(&made)?;
         *world = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// A new keeper, of a namespace that there is or one of its own.
+    fn keeper(&self, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+        keeper::spawn(&self.program, &self.socket, &self.pasta, namespace)?;
+        call::connect(&self.socket)
+            .map_err(|e| Error::system(format!("connect({}): {e}", self.socket.display())))
+    }
+
+    /// Another keeper for a namespace whose own was killed. All that is in there is as before.
+    fn succeed(&self, world: &World) -> Result<()> {
+        *lock(&world.keeper) = self.keeper(Some(world.namespace.as_fd()))?;
+        tracing::error!(
+            "the keeper of the network has ended, and another is in its place: connections through published ports and \
+             with the outside were cut"
+        );
+        self.watch(world)?;
+        let lost: Vec<Forwarded> = lock(&self.forwarded).drain().map(|(_, one)| one).collect();
+        for Forwarded { published, socket } in lost {
+            if let Err(e) = self.forward(std::slice::from_ref(&published), vec![socket]) {
+                tracing::error!("{e}: its container has to be restarted");
+            }
+        }
+        Ok(())
+    }
+
+    /// The world of a keeper that was killed, as an engine was; of its namespace there is only what a monitor has kept.
+    fn inherit(&self, kept: &OwnedFd) -> Result<Arc<World>> {
+        let namespace = netlink::namespace_of(kept.as_fd())
+            .map_err(|e| Error::system(format!("ioctl(what a monitor has kept, SIOCGSKNS): {e}")))?;
+        let made = Arc::new(World::of(self.keeper(Some(namespace.as_fd()))?, self.table.clone())?);
+        tracing::error!("the keeper of the network had ended, and another is in its place");
+        self.watch(&made)?;
+        *lock(&self.world) = Some(Arc::clone(&made));
         Ok(made)
     }
 
@@ -134,7 +216,8 @@ impl User {
             let socket = socket.map_or_else(|| self.hold(protocol, address), |socket| Ok(Some(socket)));
             let Some(socket) = socket.map_err(failed)? else { continue };
             call::call(&self.socket, &Call::Publish(one.clone()), Some(socket.as_fd()))?;
-            lock(&self.forwarded).insert((protocol, address));
+            let forwarded = Forwarded { published: one.clone(), socket: Some(socket) };
+            lock(&self.forwarded).insert((protocol, address), forwarded);
         }
         Ok(())
     }
@@ -224,9 +307,12 @@ impl Fabric for User {
     }
 
     fn unpublish(&self, published: &[Published]) -> Result<()> {
+        if self.known().is_some() {
+            self.world()?;
+        }
         let mut first = self.if_known(|host| host.unpublish(published));
         for one in published {
-            if lock(&self.forwarded).remove(&place(one)) {
+            if lock(&self.forwarded).remove(&place(one)).is_some() {
                 first = first.and(call::call(&self.socket, &Call::Unpublish(one.clone()), None).map(drop));
             }
         }
@@ -241,16 +327,20 @@ impl Fabric for User {
         &self,
         networks: &[Arc<Network>],
         joins: &[Join],
-        published: &[Published],
+        (published, held): (&[Published], Vec<Option<OwnedFd>>),
         kept: Option<OwnedFd>,
     ) -> Result<()> {
         if joins.is_empty() {
             self.retire(networks);
             return Ok(());
         }
-        let Some(world) = self.known() else {
-            tracing::error!("{ENDED}");
-            return Ok(());
+        let world = match (self.known(), &kept) {
+            (Some(world), _) => world,
+            (None, Some(kept)) => self.inherit(kept)?,
+            (None, None) => {
+                tracing::error!("{LOST}");
+                return Ok(());
+            }
         };
         for one in call::call(&self.socket, &Call::List, None)? {
             if !published.contains(&one) {
@@ -258,13 +348,19 @@ impl Fabric for User {
                 lock(&self.forwarded).remove(&place(&one));
             }
         }
-        world.inside(|host| host.restore(networks, joins, published, kept))?;
+        world.inside(|host| host.restore(networks, joins, (published, Vec::new()), kept))?;
         lock(&world.made).extend(networks.iter().map(|network| network.id.clone()));
+        for (one, socket) in published.iter().zip(held) {
+            let is_forwarded = lock(&self.forwarded).contains_key(&place(one));
+            if !is_forwarded && let Err(e) = self.forward(std::slice::from_ref(one), vec![socket]) {
+                tracing::error!("{e}: its container has to be restarted");
+            }
+        }
         Ok(())
     }
 
     fn hold(&self, protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
-        if lock(&self.forwarded).contains(&(protocol, address)) {
+        if lock(&self.forwarded).contains_key(&(protocol, address)) {
             return Ok(None);
         }
         if protocol == Protocol::Sctp {
@@ -275,8 +371,10 @@ impl Fabric for User {
             io::ErrorKind::PermissionDenied => io::Error::new(
                 e.kind(),
                 format!(
-                    "{e}: ports below {} are root's (sysctl net.ipv4.ip_unprivileged_port_start)",
-                    first_port()
+                    "{e}: ports below {} are root's; take a higher one, or have root lower the sysctl \
+                     net.ipv4.ip_unprivileged_port_start to {}",
+                    first_port(),
+                    address.port()
                 ),
             ),
             _ => e,
@@ -313,14 +411,16 @@ impl World {
         let namespace = fs::File::open(&path).map_err(|e| Error::system(format!("open({path}): {e}")))?;
         // The keeper listens at the host's ::1, like at its other addresses.
         let host = Host::open(table, false)?;
-        let world = Self { host, namespace: namespace.into(), keeper, made: Mutex::default() };
+        let (keeper, made) = (Mutex::new(keeper), Mutex::default());
+        let world = Self { host, namespace: namespace.into(), keeper, made };
         world.inside(|_| Ok(()))?;
         Ok(world)
     }
 
     fn is_alive(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.keeper, PollFlags::IN)];
+        let keeper = lock(&self.keeper);
+        let mut fds = [PollFd::new(&*keeper, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&at_once)) == Ok(0)
     }

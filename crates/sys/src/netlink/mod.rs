@@ -28,7 +28,7 @@ pub mod traffic;
 pub use error::{Error, Result};
 pub use parse::{Attributes, Message, Messages};
 pub use request::Request;
-pub use socket::{Protocol, Socket};
+pub use socket::{Protocol, Socket, namespace_of};
 
 #[cfg(test)]
 mod tests;

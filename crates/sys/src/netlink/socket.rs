@@ -45,6 +45,20 @@ pub struct Socket {
     buffer: Vec<u8>,
 }
 
+/// The network namespace that a socket, of whatever family, belongs to.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` over that namespace; `ENOTTY` for what is no socket.
+pub fn namespace_of(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // SAFETY: takes no pointer; gives a new descriptor.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _) };
+    if fd < 0 {
+        return Err(last_errno().into());
+    }
+    // SAFETY: the call just made it, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 // === impl Socket ===
 
 impl Socket {
@@ -90,13 +104,7 @@ impl Socket {
     /// # Errors
     /// `EPERM` without `CAP_NET_ADMIN` over that namespace.
     pub fn namespace(&self) -> Result<OwnedFd> {
-        // SAFETY: takes no pointer; gives a new descriptor.
-        let fd = unsafe { libc::ioctl(self.fd.as_raw_fd(), SIOCGSKNS as _) };
-        if fd < 0 {
-            return Err(last_errno().into());
-        }
-        // SAFETY: the call just made it, nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        namespace_of(self.fd.as_fd())
     }
 
     /// Its number among the netlink sockets of its namespace; news name who made a change by it.

@@ -170,29 +170,68 @@ fn command_line(process: Pid) -> String {
     String::from_utf8_lossy(&words).replace('\0', " ")
 }
 
+/// The keeper of a user's network, and its pasta.
+#[track_caller]
+fn keeper(user: &User) -> (Pid, Pid) {
+    let found = wait::until(wait::PATIENCE, || {
+        let all = Traces::new(user.dir()).processes().into_iter();
+        let keeper = all
+            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+            .find(|pid| command_line(*pid).contains(" network-keeper "))?;
+        let pasta = children(keeper).into_iter().find(|pid| command_line(*pid).contains("pasta"))?;
+        Some((keeper, pasta))
+    });
+    found.expect("a keeper with its pasta")
+}
+
 #[test]
-fn pasta_ends_with_a_keeper_that_is_killed_and_what_is_started_again_has_a_network() {
+fn a_keeper_that_is_killed_has_a_successor_with_or_without_a_daemon() {
     if !ours() {
         return;
     }
     let (user, neighbour) = User::on_a_lan();
     user.tare(["load", "--quiet"]).input(Image::busybox(BUSYBOX).docker_archive()).ok();
     let program = "mkdir /www; echo busy >/www/index.html; exec httpd -f -p 80 -h /www";
-    user.tare(["run", "-d", "--name", "web", "-p", "8080:80", BUSYBOX, "sh", "-c", program]).ok();
-    let serves =
+    user.tare(["network", "create", "front"]).ok();
+    let web = ["run", "-d", "--name", "web", "--network", "front", "-p", "8080:80", BUSYBOX];
+    user.tare([&web[..], &["sh", "-c", program]].concat()).ok();
+    user.tare(["run", "-d", "--name", "peer", "--network", "front", BUSYBOX, "sleep", "1000"]).ok();
+    let published =
         || wait::until(wait::PATIENCE, || get("127.0.0.1:8080").filter(|said| said.contains("busy")));
-    assert!(user.space().inside(serves).is_some());
-    let all =
-        Traces::new(user.dir()).processes().into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed()));
-    let keeper =
-        all.into_iter().find(|pid| command_line(*pid).contains(" network-keeper ")).expect("a keeper");
-    let pasta = children(keeper);
-    assert!(pasta.len() == 1 && command_line(pasta[0]).contains("pasta"), "{pasta:?}");
-    kill_process(keeper, Signal::KILL).expect("kill");
-    let is_gone = || command_line(pasta[0]).is_empty().then_some(());
-    assert!(wait::until(wait::PATIENCE, is_gone).is_some(), "pasta lives: {}", command_line(pasta[0]));
-    user.tare(["restart", "-t", "0", "web"]).ok();
-    assert!(user.space().inside(serves).is_some(), "with another keeper");
+    assert!(user.space().inside(published).is_some());
+    // Somebody counts on a connection between containers.
+    user.tare(["exec", "-d", "web", "sh", "-c", "sleep 1000 | nc -l -p 7000 >/got"]).ok();
+    let talk = "sleep 0.5; n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done | nc web 7000";
+    user.tare(["exec", "-d", "peer", "sh", "-c", talk]).ok();
+    let size = || {
+        let size = user.tare(["exec", "web", "sh", "-c", "wc -c </got"]).run().out();
+        size.trim().parse::<u64>().ok().filter(|size| *size > 0)
+    };
+    wait::until(wait::PATIENCE, size).expect("the connection is there");
+    for has_daemon in [true, false] {
+        let (killed, pasta) = keeper(&user);
+        if !has_daemon {
+            user.kill_daemon();
+        }
+        kill_process(killed, Signal::KILL).expect("kill");
+        let is_gone = || command_line(pasta).is_empty().then_some(());
+        assert!(wait::until(wait::PATIENCE, is_gone).is_some(), "pasta lives: {}", command_line(pasta));
+        user.tare(["ps"]).ok();
+        assert!(
+            user.space().inside(published).is_some(),
+            "with another keeper ({has_daemon}): {}",
+            user.log()
+        );
+        let before = size().unwrap_or_default();
+        let goes_on = || size().filter(|size| *size > before);
+        assert!(wait::until(wait::PATIENCE, goes_on).is_some(), "the connection goes on ({has_daemon})");
+    }
+    let (_, pasta) = keeper(&user);
+    kill_process(pasta, Signal::KILL).expect("kill");
+    assert!(user.space().inside(published).is_some(), "without pasta");
+    user.tare(["port", "rm", "web", "8080:80"]).ok();
+    user.tare(["port", "add", "web", "8080:80"]).ok();
+    assert!(user.space().inside(published).is_some(), "taken back and published again");
     drop(neighbour);
 }
 
@@ -254,8 +293,8 @@ fn rates_hold_for_a_users_containers_too_or_the_kernels_lack_is_named() {
     is_near(speed(&user, "two", "one"), 4e6);
     user.tare(["network", "update", "--rate", "in=3MB", "front"]).ok();
     is_near(speed(&user, "two", "one"), 3e6);
-    user.tare(["network", "update", "--rate", "none", "front"]).ok();
-    user.tare(["update", "--network-rate", "none", "one"]).ok();
+    user.tare(["network", "update", "--rate", "in=none", "front"]).ok();
+    user.tare(["update", "--network-rate", "in=none,out=none", "one"]).ok();
     assert!(speed(&user, "one", "two") > 1e7, "there is no limit any more");
 }
 

@@ -200,7 +200,7 @@ impl Fabric for Fake {
         &self,
         _: &[Arc<Network>],
         joins: &[Join],
-        published: &[Published],
+        (published, _): (&[Published], Vec<Option<OwnedFd>>),
         _: Option<OwnedFd>,
     ) -> Result<()> {
         self.step()?;

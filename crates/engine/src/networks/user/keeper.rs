@@ -5,11 +5,13 @@
 //!   the others   are in a new one: answer calls, forward published ports   ([`forward`])
 //! ```
 //!
+//! With one more argument its standard input is the namespace, which an earlier keeper had that was killed.
+//!
 //! It ends when it is told to ([`Call::End`], SIGTERM), and the namespace with it.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +21,7 @@ use std::{fs, thread};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tare_model::{Error, Result};
 use tare_sys::netlink::{self, Socket, link};
-use tare_sys::process::{Namespaces, unshare};
+use tare_sys::process::{Namespaces, setns, unshare};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,19 +34,29 @@ use super::outside::{self, News};
 /// The word after the program's name.
 pub const WORD: &str = "network-keeper";
 
+/// The argument of a keeper that is given its namespace.
+const GIVEN: &str = "given";
+
 /// A call, whose it is, and how to answer.
 type Asked = (Call, Option<OwnedFd>, UnixStream);
 
-/// Starts a keeper and waits until it is ready.
+/// Starts a keeper, in a namespace that there is already or one of its own, and waits until it is ready.
 ///
 /// # Errors
 /// What it says of why it is not.
-pub(super) fn spawn(program: &Path, socket: &Path, pasta: &Path) -> Result<()> {
+pub(super) fn spawn(
+    program: &Path,
+    socket: &Path,
+    pasta: &Path,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     let failed = |e: std::io::Error| Error::system(format!("{} {WORD}: {e}", program.display()));
+    let given = namespace.map(|namespace| namespace.try_clone_to_owned()).transpose().map_err(failed)?;
     let mut child = Command::new(program)
         .arg(WORD)
         .args([socket, pasta])
-        .stdin(Stdio::null())
+        .args(namespace.map(|_| GIVEN))
+        .stdin(given.map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;
@@ -64,12 +76,14 @@ pub(super) fn spawn(program: &Path, socket: &Path, pasta: &Path) -> Result<()> {
 /// What the kernel or pasta refused; standard output has it too, for who waits there.
 pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
     let args: Vec<PathBuf> = args.map(PathBuf::from).collect();
-    let [socket, pasta] = args.as_slice() else {
-        return Err(Error::invalid(format!("usage: tared {WORD} SOCKET PASTA (by tared)")));
+    let (socket, pasta, is_given) = match args.as_slice() {
+        [socket, pasta] => (socket, pasta, false),
+        [socket, pasta, given] if given.as_os_str() == GIVEN => (socket, pasta, true),
+        _ => return Err(Error::invalid(format!("usage: tared {WORD} SOCKET PASTA [{GIVEN}] (by tared)"))),
     };
     // It leads a session of its own already, if anything.
     let _ = rustix::process::setsid();
-    let kept = Kept::make(socket, pasta);
+    let kept = Kept::make(socket, pasta, is_given);
     tell(&kept.as_ref().map(drop).map_err(Clone::clone));
     kept?.run(socket)
 }
@@ -94,7 +108,7 @@ struct Kept {
 // === impl Kept ===
 
 impl Kept {
-    fn make(socket: &Path, pasta: &Path) -> Result<Self> {
+    fn make(socket: &Path, pasta: &Path, is_given: bool) -> Result<Self> {
         let listener =
             call::listener(socket).map_err(|e| Error::system(format!("bind({}): {e}", socket.display())))?;
         let (stopped, stop) =
@@ -110,12 +124,14 @@ impl Kept {
         // Before this thread leaves the host's namespace.
         let outside = thread::Builder::new().name("outside".into()).spawn(keep);
         let outside = outside.map_err(|e| Error::system(format!("start a thread: {e}")))?;
-        let namespace = new_namespace()?;
+        let namespace = if is_given { given_namespace()? } else { new_namespace()? };
         // It waits for nothing else.
         let _ = give.send(namespace);
         let kept = Self { listener, stop, outside };
         match outside::first(&hear) {
             Ok(()) => Ok(kept),
+            // The pasta of before may be there yet; who runs already is reached meanwhile, and it is tried again.
+            Err(_) if is_given => Ok(kept),
             Err(e) => {
                 kept.end(socket);
                 Err(e)
@@ -145,6 +161,15 @@ impl Kept {
         // It cannot panic, and if it did, it would be gone.
         let _ = self.outside.join();
     }
+}
+
+/// Moves this thread to the network namespace that is its standard input.
+fn given_namespace() -> Result<OwnedFd> {
+    let given = std::io::stdin().as_fd().try_clone_to_owned();
+    let given = given.map_err(|e| Error::system(format!("dup(standard input): {e}")))?;
+    setns(given.as_fd(), Namespaces::NET)
+        .map_err(|e| Error::system(format!("setns(standard input, CLONE_NEWNET): {e}")))?;
+    Ok(given)
 }
 
 /// Moves this thread to a network namespace of its own, with a loopback.
