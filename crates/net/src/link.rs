@@ -40,7 +40,7 @@ use tare_sys::netlink::Socket;
 pub use bridge::Bridge;
 pub use endpoint::{Attach, Doomed, attach, detach, sweep};
 pub use mark::host_name;
-pub use route::{Place, Way, destinations, lead_each, set_default};
+pub use route::{Place, Way, destinations, indexes, lead_each, set_default};
 pub use sysctl::route_localnet;
 
 /// A network as it is in the kernel.

@@ -31,7 +31,7 @@ use super::fabric::{Cut, Fabric, Join};
 use super::faults;
 use guard::Guard;
 pub(super) use hold::{ephemeral_ports, hold};
-use inside::{addresses, dup, ends_of, inside, parameters, places, port_of, settings};
+use inside::{addresses, dup, ends_of, indexes, inside, parameters, places, port_of, settings};
 
 /// Sockets of the host's namespace that are kept when nobody uses them.
 const SOCKETS: usize = 8;
@@ -238,7 +238,8 @@ impl Fabric for Host {
             self.attach_one(join, &mut inside)?;
         }
         if joins.len() > 1 {
-            link::lead_each(&mut inside, &places(joins))?;
+            let links = indexes(joins, &mut inside)?;
+            link::lead_each(&mut inside, &places(joins, &links))?;
         }
         self.join_names(joins);
         Ok(NetworkReady { sysctls: joins.iter().flat_map(parameters).collect() })
@@ -293,17 +294,17 @@ impl Fabric for Host {
         Ok(())
     }
 
+        let links = indexes(joins, &mut inside)?;
     fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()> {
         let mut inside = inside(sockets)?;
         let way = |ipv4: bool| {
             let leads = |join: &&Join| if ipv4 { join.default_routes.0 } else { join.default_routes.1 };
-            joins.iter().find(leads).map(|join| Way {
-                interface: &join.endpoint.interface,
-                gateway: join.endpoint.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4),
-            })
+            let (join, link) = joins.iter().zip(&links).find(|(join, _)| leads(join))?;
+            let gateway = join.endpoint.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ipv4);
+            Some(Way { link: *link, gateway })
         };
         link::set_default(&mut inside, way(true), way(false))?;
-        link::lead_each(&mut inside, &places(joins))
+        link::lead_each(&mut inside, &places(joins, &links))
     }
 
     fn rename(&self, joins: &[Join]) {

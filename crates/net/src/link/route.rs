@@ -14,9 +14,9 @@ use super::refusal::{Refused, but};
 
 /// A way out of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way<'a> {
-    /// Name of the interface.
-    pub interface: &'a str,
+pub struct Way {
+    /// Index of the interface.
+    pub link: u32,
     /// The next hop; absent where everything is said to be on the link (ipvlan `l3`).
     pub gateway: Option<IpAddr>,
 }
@@ -24,8 +24,8 @@ pub struct Way<'a> {
 /// A network that a container is on, as far as routes are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// Name of the interface.
-    pub interface: &'a str,
+    /// Index of the interface.
+    pub link: u32,
     /// The container's addresses there.
     pub addresses: Vec<IpAddr>,
     /// The next hops, at most one of a family.
@@ -58,20 +58,26 @@ pub(super) fn default(ipv4: bool, gateway: Option<IpAddr>, link: u32) -> Route {
     Route { network: everything, prefix: 0, gateway, link: Some(link), metric: None }
 }
 
+/// Indexes of interfaces, in the order of their names.
+///
+/// # Errors
+/// `NotFound` if there is no such interface; `System` with the kernel's refusal.
+pub fn indexes<'a>(inside: &mut Socket, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<u32>> {
+    let index = |name| Ok(link::find(inside, name).refused(|| format!("RTM_GETLINK({name})"))?.index);
+    names.into_iter().map(index).collect()
+}
+
 /// Sets the default routes of a container, each family's at one instant: connections go on, by the new way if they went by
 /// the old one. A family without a way has no default route any more; links that the container made itself keep theirs if
 /// they have a metric of their own.
 ///
 /// # Errors
-/// `NotFound` if there is no such interface; `System` with the kernel's refusal.
-pub fn set_default(inside: &mut Socket, ipv4: Option<Way<'_>>, ipv6: Option<Way<'_>>) -> Result<()> {
+/// `System` with the kernel's refusal.
+pub fn set_default(inside: &mut Socket, ipv4: Option<Way>, ipv6: Option<Way>) -> Result<()> {
     let mut requests: Vec<Request> = Vec::new();
     for (is_ipv4, way) in [(true, ipv4), (false, ipv6)] {
         match way {
-            Some(Way { interface, gateway }) => {
-                let link = link::find(inside, interface).refused(|| format!("RTM_GETLINK({interface})"))?;
-                requests.push(default(is_ipv4, gateway, link.index).replacement());
-            }
+            Some(Way { link, gateway }) => requests.push(default(is_ipv4, gateway, link).replacement()),
             None => drop_default(inside, is_ipv4)?,
         }
     }
@@ -83,7 +89,7 @@ pub fn set_default(inside: &mut Socket, ipv4: Option<Way<'_>>, ipv6: Option<Way<
 /// no address yet, are as before. On a kernel with a single table of routes nothing changes.
 ///
 /// # Errors
-/// `NotFound` if there is no such interface; `System` with the kernel's refusal.
+/// `System` with the kernel's refusal.
 pub fn lead_each(inside: &mut Socket, places: &[Place<'_>]) -> Result<()> {
     let known = match rule::list(inside) {
         Err(error) if error.errno() == Errno::OPNOTSUPP => return Ok(()),
@@ -98,10 +104,8 @@ pub fn lead_each(inside: &mut Socket, places: &[Place<'_>]) -> Result<()> {
         wanted.insert(Rule { priority: NEAR, ipv4, source: None, table: rule::MAIN, passed_by: Some(0) });
         for place in places {
             let Some(gateway) = place.gateway(ipv4) else { continue };
-            let name = place.interface;
-            let link = link::find(inside, name).refused(|| format!("RTM_GETLINK({name})"))?.index;
-            let table = TABLES.saturating_add(link);
-            requests.push(default(ipv4, Some(gateway), link).replacement_in(table));
+            let table = TABLES.saturating_add(place.link);
+            requests.push(default(ipv4, Some(gateway), place.link).replacement_in(table));
             let from =
                 |source: &IpAddr| Rule { priority: OWN, ipv4, source: Some(*source), table, passed_by: None };
             wanted.extend(place.addresses.iter().filter(|address| address.is_ipv4() == ipv4).map(from));

@@ -37,14 +37,19 @@ pub(super) fn dup(socket: &OwnedFd) -> Result<OwnedFd> {
     socket.try_clone().map_err(|e| Error::system(format!("dup of a network socket: {e}")))
 }
 
-pub(super) fn places(joins: &[Join]) -> Vec<Place<'_>> {
-    let mut all = Vec::with_capacity(joins.len());
-    for join in joins {
-        let Join { endpoint, .. } = join;
-        let (interface, gateways) = (endpoint.interface.as_str(), endpoint.gateways.as_slice());
-        all.push(Place { interface, addresses: addresses(join), gateways });
-    }
-    all
+/// Of their interfaces.
+pub(super) fn indexes(joins: &[Join], inside: &mut Socket) -> Result<Vec<u32>> {
+    link::indexes(inside, joins.iter().map(|join| join.endpoint.interface.as_str()))
+}
+
+/// Joins, with the indexes of their interfaces.
+pub(super) fn places<'a>(joins: &'a [Join], links: &[u32]) -> Vec<Place<'a>> {
+    let place = |(join, link): (&'a Join, &u32)| Place {
+        link: *link,
+        addresses: addresses(join),
+        gateways: &join.endpoint.gateways,
+    };
+    joins.iter().zip(links).map(place).collect()
 }
 
 pub(super) fn addresses(join: &Join) -> Vec<IpAddr> {

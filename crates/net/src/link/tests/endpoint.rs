@@ -5,7 +5,7 @@ use tare_model::network::NetworkConfig;
 use tare_sys::netlink::{link, route, rule};
 
 use super::*;
-use crate::link::{Place, Way, destinations, detach, lead_each, set_default, sweep};
+use crate::link::{Place, Way, destinations, detach, indexes, lead_each, set_default, sweep};
 
 fn defaults(inside: &mut Socket) -> Vec<(Option<IpAddr>, Option<u32>)> {
     let mut found: Vec<_> = route::list(inside).unwrap();
@@ -115,8 +115,8 @@ fn the_way_out_changes_at_one_instant_and_can_be_none() {
         let mut one = container(0);
         web.attach(&mut one, "eth0", true);
         db.attach(&mut one, "eth1", false);
-        let index = link::find(&mut one.inside, "eth1").unwrap().index;
-        let way = |family| Some(Way { interface: "eth1", gateway: Some(db.gateway(family)) });
+        let index = indexes(&mut one.inside, ["eth1"]).unwrap()[0];
+        let way = |family| Some(Way { link: index, gateway: Some(db.gateway(family)) });
         set_default(&mut one.inside, way(Family::V4), way(Family::V6)).unwrap();
         let expected = [Family::V4, Family::V6].map(|family| (Some(db.gateway(family)), Some(index)));
         assert_eq!(defaults(&mut one.inside), expected);
@@ -124,8 +124,7 @@ fn the_way_out_changes_at_one_instant_and_can_be_none() {
         assert_eq!(defaults(&mut one.inside), [expected[1]]);
         set_default(&mut one.inside, None, None).unwrap();
         assert_eq!(defaults(&mut one.inside), []);
-        let nowhere = Way { interface: "eth9", gateway: Some(db.gateway(Family::V4)) };
-        let error = set_default(&mut one.inside, Some(nowhere), None).unwrap_err();
+        let error = indexes(&mut one.inside, ["eth1", "eth9"]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     });
 }
@@ -137,8 +136,9 @@ fn each_of_several_networks_has_a_way_of_its_own_and_a_single_one_needs_none() {
         let mut one = container(0);
         let ends = [front.attach(&mut one, "eth0", true), back.attach(&mut one, "eth1", false)];
         let place = |end: &Endpoint| end.addresses.iter().map(ipnet::IpNet::addr).collect::<Vec<_>>();
-        let places = ends.each_ref().map(|end| Place {
-            interface: &end.interface,
+        let links = indexes(&mut one.inside, ["eth0", "eth1"]).unwrap();
+        let places = [0, 1].map(|at| (&ends[at], links[at])).map(|(end, link)| Place {
+            link,
             addresses: place(end),
             gateways: &end.gateways,
         });
