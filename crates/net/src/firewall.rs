@@ -41,6 +41,7 @@
 mod base;
 mod element;
 mod flows;
+mod forwarding;
 mod frames;
 mod keep;
 mod loopback;
@@ -70,6 +71,7 @@ use tare_sys::netlink::{Protocol, Socket, link};
 use tare_sys::nftables::News;
 
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
+use forwarding::{Shut, Turn};
 use keep::Keep;
 use loopback::Loopback;
 pub use rules::{Admitted, Bridge, Ruleset, Subnet};
@@ -113,6 +115,12 @@ enum IpFamily {
     V6,
 }
 
+// === impl IpFamily ===
+
+impl IpFamily {
+    const BOTH: [Self; 2] = [Self::V4, Self::V6];
+}
+
 /// The firewall of an instance. Its calls are made in its network namespace, and wait for each other no longer than the kernel
 /// takes for one transaction.
 #[derive(Debug)]
@@ -135,7 +143,7 @@ struct State {
     tables: Tables,
     rules: Ruleset,
     /// Families that forward only because of us: what is not ours is dropped.
-    shut: Vec<IpFamily>,
+    shut: Vec<Shut>,
     /// Why rules of the host's see first packets to published ports come by a link of ours.
     detour: Option<Error>,
     /// Why the host's rules on input do not decide about published ports; none if they do.
@@ -167,14 +175,15 @@ impl Firewall {
         };
         let port = socket.port().map_err(refused)?;
         let mut tables = Tables::new(socket, &settings.table);
-        let shut = shut_by(&tables.comments()?);
+        // A kernel without nftables says so here.
+        tables.comments()?;
         let names = tables.names();
         let links = Socket::open(Protocol::Route)
             .map_err(|error| Error::system(format!("socket(AF_NETLINK, NETLINK_ROUTE): {error}")))?;
         let state = State {
             tables,
             rules: Ruleset::default(),
-            shut,
+            shut: Vec::new(),
             detour: None,
             unheard: None,
             links,
@@ -278,7 +287,7 @@ impl Firewall {
         steps.extend(add(of_bridge(&bridge)));
         state.rules.bridges.insert(name.clone(), bridge);
         // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
-        let all = before.is_some() || !self.lacks_forwarding(&mut state)?.is_empty();
+        let all = before.is_some() || self.lacks_forwarding(&state)?;
         let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
         if let Err(error) = done.and_then(|()| self.settle_in(&mut state)) {
             match before {
@@ -410,6 +419,7 @@ impl Firewall {
     /// The kernel's refusal.
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
+        let _turn = Turn::take();
         let rules = std::mem::take(&mut state.rules);
         state.round = None;
         let settled = self.settle_in(&mut state);
@@ -526,12 +536,10 @@ impl Firewall {
     }
 
     fn load_all(&self, state: &mut State) -> Result<()> {
-        let lacking = self.lacks_forwarding(state)?;
-        if self.settings.forwarding == Forwarding::Ours {
-            let new: Vec<_> = lacking.iter().filter(|family| !state.shut.contains(family)).copied().collect();
-            state.shut.extend(new);
-        }
-        let shut = if self.settings.forwarding == Forwarding::Ours { &state.shut[..] } else { &[] };
+        let _turn = Turn::take();
+        let needed = self.needed(state);
+        state.shut = self.shut(state)?;
+        let shut = &state.shut[..];
         let rules = add(of_ruleset(&state.rules));
         let comment = comment(shut);
         state.unheard = match round::ensure(&mut state.links, &self.settings.table) {
@@ -548,31 +556,61 @@ impl Firewall {
             state.round = None;
             state.tables.load(&[base::steps(shut, None), rules].concat(), &comment)?;
         }
-        // Only now that the rules are there.
-        lacking.into_iter().try_for_each(sysctl::forward)?;
+        // Only now that the rules are there, by which other engines see that we need it.
+        for family in needed {
+            if forwarding::state(family)? == forwarding::State::Off {
+                forwarding::start(family, self.settings.forwarding)?;
+            }
+        }
         self.settle_in(state)
     }
 
-    /// Families that our bridges need forwarded and the host does not forward, or only for another engine's.
-    fn lacks_forwarding(&self, state: &mut State) -> Result<Vec<IpFamily>> {
+    /// Families that our bridges need forwarded.
+    fn needed(&self, state: &State) -> Vec<IpFamily> {
         if self.settings.forwarding == Forwarding::Leave {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let outward = || state.rules.bridges.values().filter(|bridge| !bridge.internal);
-        let mut nets = outward().flat_map(|bridge| &bridge.subnets).map(|subnet| subnet.net);
-        let (four, six) = (
-            nets.clone().any(|net| matches!(net, IpNet::V4(_))),
-            nets.any(|net| matches!(net, IpNet::V6(_))),
-        );
-        let others = if four || six { shut_by(&state.tables.comments()?) } else { Vec::new() };
-        let mut lacking = Vec::new();
-        for (family, needed) in [(IpFamily::V4, four), (IpFamily::V6, six)] {
-            let lent = others.contains(&family) && !state.shut.contains(&family);
-            if needed && (lent || !sysctl::forwards(family)?) {
-                lacking.push(family);
+        let outward = state.rules.bridges.values().filter(|bridge| !bridge.internal);
+        let nets: Vec<IpNet> = outward.flat_map(|bridge| &bridge.subnets).map(|subnet| subnet.net).collect();
+        let is_needed = |family: &IpFamily| {
+            nets.iter().any(|net| matches!(net, IpNet::V4(_)) == (*family == IpFamily::V4))
+        };
+        IpFamily::BOTH.into_iter().filter(is_needed).collect()
+    }
+
+    /// Families that are forwarded because of us only, or are about to be.
+    fn shut_families(&self, state: &State) -> Result<Vec<IpFamily>> {
+        let needed = self.needed(state);
+        let mut shut = Vec::new();
+        for family in IpFamily::BOTH.into_iter().filter(|_| self.settings.forwarding == Forwarding::Ours) {
+            match forwarding::state(family)? {
+                forwarding::State::ForUs => shut.push(family),
+                forwarding::State::Off if needed.contains(&family) => shut.push(family),
+                forwarding::State::Off | forwarding::State::Anyway => {}
             }
         }
-        Ok(lacking)
+        Ok(shut)
+    }
+
+    fn shut(&self, state: &State) -> Result<Vec<Shut>> {
+        let shut = |family| Ok(Shut { family, but: forwarding::passing(family)? });
+        self.shut_families(state)?.into_iter().map(shut).collect()
+    }
+
+    /// The rules are not those for what our bridges need forwarded.
+    fn lacks_forwarding(&self, state: &State) -> Result<bool> {
+        for family in self.needed(state) {
+            if forwarding::state(family)? == forwarding::State::Off {
+                return Ok(true);
+            }
+        }
+        Ok(!self.shut_families(state)?.iter().eq(state.shut.iter().map(|shut| &shut.family)))
+    }
+
+    /// Others came to want forwarding, or want it no longer: what passes beside ours is what would without us.
+    fn heed_forwarding(&self) -> Result<()> {
+        let mut state = self.lock();
+        if self.shut(&state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
     }
 
     /// Looks at connections, by a socket of its own.
@@ -601,8 +639,8 @@ impl Firewall {
 /// What forwards only because of us does so no longer, unless another engine needs it.
 fn stop_forwarding(state: &mut State) -> Result<()> {
     let needed = shut_by(&state.tables.comments()?);
-    let shut = std::mem::take(&mut state.shut);
-    shut.into_iter().filter(|family| !needed.contains(family)).try_for_each(sysctl::stop_forwarding)
+    state.shut.clear();
+    IpFamily::BOTH.into_iter().filter(|family| !needed.contains(family)).try_for_each(forwarding::stop)
 }
 
 fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {
@@ -733,10 +771,10 @@ fn taken(port: &Published, other: &Published) -> Error {
 }
 
 /// What the table says about itself; [`shut_by`] reads it.
-fn comment(shut: &[IpFamily]) -> String {
+fn comment(shut: &[Shut]) -> String {
     let mut comment = String::from(OURS);
-    for family in shut {
-        comment.push_str(match family {
+    for shut in shut {
+        comment.push_str(match shut.family {
             IpFamily::V4 => "; IPv4 is forwarded for them only",
             IpFamily::V6 => "; IPv6 is forwarded for them only",
         });
@@ -744,7 +782,7 @@ fn comment(shut: &[IpFamily]) -> String {
     comment
 }
 
-/// Families that the daemon before us, or another engine, switched forwarding on for.
+/// Families that other engines need forwarded for them.
 fn shut_by(comments: &[(String, String)]) -> Vec<IpFamily> {
     let says = |family: &str| {
         let note = format!("{family} is forwarded for them only");

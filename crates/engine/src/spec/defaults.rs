@@ -72,8 +72,11 @@ pub(crate) const DEVICE_RULES: &[(char, Option<i64>, Option<i64>, &str)] = &[
     ('c', Some(136), None, "rwm"),  // pseudo terminals
 ];
 
-/// Sysctls of a network namespace of its own: services may bind low ports and ping without capabilities.
-pub(crate) const NETWORK_SYSCTLS: &[(&str, &str)] = &[("net.ipv4.ip_unprivileged_port_start", "0")];
+/// Sysctls of a network namespace of its own: services may bind low ports and ping without capabilities, and forward, as on
+/// hosts of Docker. The kernel would take the host's value, which is 2 while the host forwards for containers only: programs
+/// that look for 1 would not find it.
+pub(crate) const NETWORK_SYSCTLS: &[(&str, &str)] =
+    &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ip_forward", "1")];
 /// Groups that may ping without a capability: all that the container has.
 pub(crate) const PING_GROUPS: &str = "net.ipv4.ping_group_range";
 

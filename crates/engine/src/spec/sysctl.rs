@@ -76,6 +76,9 @@ mod tests {
         let all = sysctls(&BTreeMap::new(), &Namespaces::default(), "0 65535").expect("valid");
         assert_eq!(all["net.ipv4.ip_unprivileged_port_start"], "0");
         assert_eq!(all["net.ipv4.ping_group_range"], "0 65535");
+        assert_eq!(all["net.ipv4.ip_forward"], "1");
+        let own = BTreeMap::from([("net.ipv4.ip_forward".to_owned(), "0".to_owned())]);
+        assert_eq!(sysctls(&own, &Namespaces::default(), "0 1").expect("valid")["net.ipv4.ip_forward"], "0");
     }
 
     #[test]

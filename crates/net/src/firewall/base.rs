@@ -3,6 +3,7 @@
 use tare_sys::nftables::{Chain, Change, Expression as Do, Field, Forgets, Hook, MapData, Set, SetFlags};
 
 use super::element::{Place, Step};
+use super::forwarding::Shut;
 use super::round::Round;
 use super::{IpFamily, frames, packets};
 
@@ -26,7 +27,7 @@ const BRIDGE_FILTER: i32 = -200;
 
 /// All sets, chains and rules; of the families in `shut` nothing is forwarded that does not concern our bridges. With a
 /// `round` the host's rules on input decide about published ports.
-pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>) -> Vec<Step> {
+pub(super) fn steps(shut: &[Shut], round: Option<&Round>) -> Vec<Step> {
     let parts = [
         sets(),
         maps(),

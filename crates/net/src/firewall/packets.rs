@@ -6,6 +6,7 @@ use tare_sys::nftables::{
 
 use super::base::rules;
 use super::element::{Place, Step, name};
+use super::forwarding::Shut;
 use super::round::{self, Round};
 use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
 use super::tables;
@@ -25,7 +26,7 @@ const NETWORK_OF_SOURCE: Payload = Payload::network(12, 1);
 const NETWORK_OF_DESTINATION: Payload = Payload::network(16, 1);
 
 /// What is dropped.
-pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
+pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
     let mut forward = rules(
         Place::Filter,
         "forward",
@@ -35,8 +36,12 @@ pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
             when().input("bridges").goto("leaves"),
         ],
     );
-    for is in shut {
-        let is = if *is == IpFamily::V4 { IPV4 } else { IPV6 };
+    for Shut { family, but } in shut {
+        let is = if *family == IpFamily::V4 { IPV4 } else { IPV6 };
+        for link in but {
+            let passes = when().family(is).meta(Meta::InputName, name(link)).accept();
+            forward.extend(rules(Place::Filter, "forward", [passes]));
+        }
         let others = [Meta::InputGroup, Meta::OutputGroup]
             .into_iter()
             .fold(when().family(is), |rule, group| rule.meta_not(group, GROUP.to_ne_bytes()));

@@ -1,48 +1,12 @@
-//! Settings of the kernel that go with the rules: forwarding, and what a bridge of ours must not believe.
+//! Settings of links of ours that go with the rules.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tare_model::error::{Error, Result};
 
-use super::IpFamily;
-
 const ROOT: &str = "/proc/sys/net";
-
-/// Packets of that family are forwarded between links at all.
-pub(super) fn forwards(family: IpFamily) -> Result<bool> {
-    let path = forwarding(family);
-    match fs::read_to_string(&path) {
-        Ok(value) => Ok(value.trim() != "0"),
-        // The kernel or the host is without IPv6: there is nothing to forward.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(failed("read", &path, &error)),
-    }
-}
-
-/// Switches forwarding on. The host goes on believing routers about its IPv6 routes where it did so before: a host that
-/// forwards does so only if told twice (`accept_ra` 2).
-pub(super) fn forward(family: IpFamily) -> Result<()> {
-    if family == IpFamily::V6 {
-        let conf = Path::new(ROOT).join("ipv6/conf");
-        let links = fs::read_dir(&conf).map_err(|error| failed("list", &conf, &error))?;
-        for link in links.flatten().filter(|link| !["all", "default"].iter().any(|n| link.file_name() == *n))
-        {
-            let path = link.path().join("accept_ra");
-            if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
-                write(&path, "2")?;
-            }
-        }
-    }
-    write(&forwarding(family), "1")
-}
-
-/// Switches it off again. Links that were told twice to believe routers go on doing so, as they would if told once.
-pub(super) fn stop_forwarding(family: IpFamily) -> Result<()> {
-    let path = forwarding(family);
-    if path.exists() { write(&path, "0") } else { Ok(()) }
-}
 
 /// What a bridge needs: false if it is not there.
 ///
@@ -52,6 +16,7 @@ pub(super) fn stop_forwarding(family: IpFamily) -> Result<()> {
 pub(super) fn bridge(name: &str) -> Result<bool> {
     let settings = [
         ("ipv4", "route_localnet", "1"),
+        ("ipv4", "accept_redirects", "0"),
         ("ipv6", "accept_ra", "0"),
         ("ipv6", "accept_redirects", "0"),
         ("ipv6", "accept_dad", "0"),
@@ -77,7 +42,8 @@ pub(super) fn round(out: &str, back: &str) -> Result<bool> {
         Path::new(ROOT).join(family).join("conf").join(link).join(setting)
     };
     write(&conf("ipv4", back, "rp_filter"), "2")?;
-    write(&conf("ipv4", back, "forwarding"), "1")?;
+    // Whatever new links begin with; not 1, which would be somebody's wish (`forwarding.rs`).
+    write(&conf("ipv4", back, "forwarding"), "2")?;
     if !conf("ipv6", back, "disable_ipv6").exists() {
         return Ok(false);
     }
@@ -86,15 +52,7 @@ pub(super) fn round(out: &str, back: &str) -> Result<bool> {
             write(&conf("ipv6", link, setting), value)?;
         }
     }
-    write(&conf("ipv6", back, "forwarding"), "1")?;
     Ok(true)
-}
-
-fn forwarding(family: IpFamily) -> PathBuf {
-    Path::new(ROOT).join(match family {
-        IpFamily::V4 => "ipv4/ip_forward",
-        IpFamily::V6 => "ipv6/conf/all/forwarding",
-    })
 }
 
 fn write(path: &Path, value: &str) -> Result<()> {

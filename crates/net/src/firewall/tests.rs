@@ -2,6 +2,7 @@
 
 mod engines;
 mod flows;
+mod forwarding;
 mod frames;
 mod hosts;
 mod input;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tare_model::error::{Error, Result};
+use tare_sys::netlink::link::News;
 use tare_sys::netlink::{Socket, link};
 use tare_sys::nftables::Monitor;
 
@@ -148,13 +149,18 @@ impl Ears {
 
     /// Reads all news there are; true if first packets to published ports no longer find their way round.
     fn hear_of_links(&mut self, firewall: &Firewall) -> bool {
-        let mut ours = false;
+        let (mut ours, mut forwarding) = (false, false);
         loop {
-            let read =
-                link::news(&mut self.links, |name| ours |= firewall.ends.iter().any(|end| end == name));
+            let read = link::news(&mut self.links, |news| match news {
+                News::Link(name) => ours |= firewall.ends.iter().any(|end| end == name),
+                // A link of ours begins with what we have set for all.
+                News::Forwarding { link, value } => forwarding |= link.is_none() || value == 1,
+            });
             ours |= read.is_err();
+            forwarding |= read.is_err();
             if !self.has_more([false, true]) {
-                return ours && firewall.lacks_round();
+                let unheeded = forwarding && firewall.heed_forwarding().is_err();
+                return unheeded || ours && firewall.lacks_round();
             }
         }
     }

@@ -10,6 +10,10 @@ use super::{Attributes, Message, Protocol, Request, Result, Socket};
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWNETCONF: u16 = 80;
+
+const NETCONFA_IFINDEX: u16 = 1;
+const NETCONFA_FORWARDING: u16 = 2;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -451,27 +455,54 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
     socket.get(request, Link::read)
 }
 
-/// Hears of links from now on, with [`news`].
+/// What is told of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News<'a> {
+    /// The link of that name is there, has changed, or is gone.
+    Link(&'a str),
+    /// Somebody has changed whether packets are forwarded, or a link has come.
+    Forwarding {
+        /// Index of the link; none: all, or those to come.
+        link: Option<u32>,
+        /// The setting.
+        value: u32,
+    },
+}
+
+/// Hears of links, and of what forwards, from now on, with [`news`].
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn monitor() -> Result<Socket> {
-    const NEWS_OF_LINKS: u32 = 1;
+    const LINKS: u32 = 1;
+    const SETTINGS: [u32; 2] = [24, 25];
     let socket = Socket::open(Protocol::Route)?;
-    socket.subscribe(NEWS_OF_LINKS)?;
+    socket.subscribe(&[LINKS, SETTINGS[0], SETTINGS[1]])?;
     Ok(socket)
 }
 
-/// Waits for news of links and gives the name of each to `each`.
+/// Waits for news and gives them to `each`.
 ///
 /// # Errors
 /// `ENOBUFS` when news were lost: then anything may have changed.
-pub fn news(monitor: &mut Socket, mut each: impl FnMut(&str)) -> Result<()> {
+pub fn news(monitor: &mut Socket, mut each: impl FnMut(News<'_>)) -> Result<()> {
     monitor.news(|message| {
-        if let Some(name) = message.attributes(FIXED).str(IFLA_IFNAME) {
-            each(name);
-        }
+        let told = match message.kind {
+            RTM_NEWLINK | RTM_DELLINK => message.attributes(FIXED).str(IFLA_IFNAME).map(News::Link),
+            RTM_NEWNETCONF => forwarding(message),
+            _ => None,
+        };
+        told.into_iter().for_each(&mut each);
     })
+}
+
+/// From `struct netconfmsg`.
+fn forwarding(message: Message<'_>) -> Option<News<'static>> {
+    const PADDED: usize = 4;
+    let attributes = message.attributes(PADDED);
+    // Those of all links and of links to come are negative.
+    let link = attributes.u32(NETCONFA_IFINDEX).filter(|index| index.cast_signed() > 0);
+    Some(News::Forwarding { link, value: attributes.u32(NETCONFA_FORWARDING)? })
 }
 
 /// What went through the link of that index.

@@ -124,14 +124,18 @@ impl Socket {
         }
     }
 
-    /// Receives the news of a group from now on; read with [`Socket::news`].
+    /// Receives the news of groups from now on; read with [`Socket::news`]. To be called once.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn subscribe(&self, group: u32) -> Result<()> {
+    pub fn subscribe(&self, groups: &[u32]) -> Result<()> {
         // The kernel gives no news to a socket without an address.
         rustix::net::bind(&self.fd, &SocketAddrNetlink::new(0, 0))?;
-        self.set(libc::NETLINK_ADD_MEMBERSHIP, libc::c_int::try_from(group).map_err(|_| Errno::INVAL)?)
+        for group in groups {
+            let group = libc::c_int::try_from(*group).map_err(|_| Errno::INVAL)?;
+            self.set(libc::NETLINK_ADD_MEMBERSHIP, group)?;
+        }
+        Ok(())
     }
 
     /// Waits for one packet of news and gives its messages to `each`.

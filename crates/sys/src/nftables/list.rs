@@ -43,7 +43,7 @@ impl Monitor {
         let socket = Socket::open(Protocol::Netfilter)?;
         // One transaction over thousands of containers is megabytes of news. Not taken unless used.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, NEWS_BUFFER);
-        socket.subscribe(NEWS_OF_NFTABLES)?;
+        socket.subscribe(&[NEWS_OF_NFTABLES])?;
         Ok(Self(socket))
     }
 

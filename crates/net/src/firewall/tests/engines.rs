@@ -2,22 +2,30 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::world::{Container, HOST, LAN, Space, World, ip4, settings};
+use super::world::{Container, HOST, LAN, Space, World, ip4, network, settings};
 use crate::firewall::{Firewall, Settings};
 
 fn forwards(world: &World) -> [String; 2] {
     world.host.run(|| {
         ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|setting| {
-            std::fs::read_to_string(format!("/proc/sys/net/{setting}")).unwrap().trim().to_owned()
+            let value = std::fs::read_to_string(format!("/proc/sys/net/{setting}")).unwrap();
+            // 2 where it is because of engines.
+            value.trim().to_owned()
         })
     })
 }
 
+/// Another engine of the host's, without networks yet.
+fn opened(world: &World) -> Arc<Firewall> {
+    let settings = Settings { table: "tare-other".into(), ..settings(Path::new("/nonexistent")) };
+    world.host.run(|| Arc::new(Firewall::open(settings, None).unwrap()))
+}
+
 /// Another engine of the host's, with a network and a container.
 fn another(world: &World) -> (Arc<Firewall>, Container) {
-    let settings = Settings { table: "tare-other".into(), ..settings(Path::new("/nonexistent")) };
-    let firewall = world.host.run(|| Arc::new(Firewall::open(settings, None).unwrap()));
+    let firewall = opened(world);
     let same_host =
         World { host: world.host.clone(), lan: world.lan.clone(), firewall: Arc::clone(&firewall) };
     same_host.network(2, |_| {});
@@ -25,7 +33,7 @@ fn another(world: &World) -> (Arc<Firewall>, Container) {
 }
 
 /// A neighbour behind another link of the host's, which nobody but a router leads to.
-fn behind(world: &World) -> Space {
+pub(super) fn behind(world: &World) -> Space {
     let other = Space::new();
     world.host.link("eth1", None, &other, "eth0", None);
     world.host.configure("eth1", &[(ip4(100, 1), 24)], &[]);
@@ -49,7 +57,7 @@ fn forwarding_ends_with_the_last_engine_that_it_was_switched_on_for() {
     assert!(world.lan.is_kept_from("172.30.100.2", 80), "with both the host is no router");
     let first = Arc::clone(&world.firewall);
     world.host.run(move || first.remove().unwrap());
-    assert_eq!(forwards(&world), ["1", "1"], "the second needs it");
+    assert_eq!(forwards(&world), ["2", "2"], "the second needs it");
     assert_eq!(b.space.reaches(LAN, 80).as_deref(), Some(HOST), "when the first is gone");
     assert!(world.lan.is_kept_from("172.30.100.2", 80), "nor is it with the second alone");
     world.host.run(move || second.remove().unwrap());
@@ -67,4 +75,33 @@ fn what_the_host_forwards_by_itself_it_goes_on_forwarding() {
     world.host.run(move || firewall.remove().unwrap());
     assert_eq!(forwards(&world), ["1", "0"]);
     assert_eq!(world.lan.reaches("172.30.100.2", 80).as_deref(), Some(LAN));
+}
+
+#[test]
+fn an_engine_that_begins_while_another_one_ends_has_forwarding() {
+    let world = World::new();
+    world.bridge(1);
+    world.bridge(2);
+    let second = opened(&world);
+    for round in 0..60 {
+        world.add_network(network(1));
+        let (first, second) = (Arc::clone(&world.firewall), Arc::clone(&second));
+        let forwarded = world.host.run(move || {
+            // Both are in the host's network namespace, as this thread is.
+            let ends = std::thread::spawn(move || {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(round * 150) {
+                    std::thread::yield_now();
+                }
+                first.remove().unwrap();
+            });
+            second.add_network(network(2)).unwrap();
+            ends.join().unwrap();
+            let forwarded = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+            second.remove().unwrap();
+            forwarded.trim().to_owned()
+        });
+        assert_ne!(forwarded, "0", "round {round}: the engine that is left forwards nothing");
+        assert_eq!(forwards(&world), ["0", "0"], "round {round}: nobody is left");
+    }
 }

@@ -8,7 +8,7 @@ use tare_model::network::{GatewayMode, Mac, Protocol, Published};
 use super::world::{ip4, ip6, network, published};
 use crate::firewall::element::{link_local, of_published, of_ruleset};
 use crate::firewall::{
-    Admitted, Bridge, IpFamily, Ruleset, check_bridge, check_published, comment, gone, shut_by,
+    Admitted, Bridge, IpFamily, Ruleset, Shut, check_bridge, check_published, comment, gone, shut_by,
 };
 
 fn with(mode: GatewayMode) -> Bridge {
@@ -76,7 +76,8 @@ fn the_address_of_a_link_follows_from_its_mac() {
 #[test]
 fn the_comment_says_for_whom_forwarding_is_shut() {
     for shut in [&[][..], &[IpFamily::V4], &[IpFamily::V6], &[IpFamily::V4, IpFamily::V6]] {
-        assert_eq!(shut_by(&[("tare".into(), comment(shut))]), shut);
+        let ours: Vec<_> = shut.iter().map(|family| Shut { family: *family, but: Vec::new() }).collect();
+        assert_eq!(shut_by(&[("tare".into(), comment(&ours))]), shut);
     }
     let others = [("host".into(), "IPv4 is forwarded for them only".into())];
     assert!(shut_by(&[]).is_empty() && shut_by(&others).is_empty());

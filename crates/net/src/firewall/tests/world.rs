@@ -193,6 +193,8 @@ impl World {
 
     pub(super) fn with(settings: Settings) -> Self {
         let (host, lan) = (Space::new(), Space::new());
+        // New namespaces forward if the machine's does.
+        host.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap());
         host.link("eth0", None, &lan, "eth0", None);
         host.configure("eth0", &[(ip(HOST), 24), (ip(HOST6), 64)], &[]);
         lan.configure("eth0", &[(ip(LAN), 24), (ip(LAN6), 64)], &[ip(HOST), ip(HOST6)]);

@@ -1,0 +1,143 @@
+//! Hosts that forward by some of their links, believe routers, or come to forward by themselves.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engines::behind;
+use super::world::{HOST, LAN, Space, World, ip4};
+use crate::firewall::Watch;
+
+const BEHIND: &str = "172.30.100.2";
+
+fn read(space: &Space, setting: &str) -> String {
+    let path = format!("/proc/sys/net/{setting}");
+    space.run(move || std::fs::read_to_string(path).unwrap().trim().to_owned())
+}
+
+fn write(space: &Space, setting: &str, value: &'static str) {
+    let path = format!("/proc/sys/net/{setting}");
+    space.run(move || std::fs::write(path, value).unwrap());
+}
+
+fn end(world: &World) {
+    let firewall = Arc::clone(&world.firewall);
+    world.host.run(move || firewall.remove().unwrap());
+}
+
+fn soon(so: impl Fn() -> bool) -> bool {
+    tare_kit::wait::until(Duration::from_secs(5), || so().then_some(())).is_some()
+}
+
+/// Another neighbour, behind a link by which nothing is forwarded.
+fn stranger(world: &World) -> Space {
+    let other = Space::new();
+    world.host.link("eth2", None, &other, "eth0", None);
+    world.host.configure("eth2", &[(ip4(101, 1), 24)], &[]);
+    other.configure("eth0", &[(ip4(101, 2), 24)], &[ip4(101, 1)]);
+    other
+}
+
+#[test]
+fn links_that_forward_by_themselves_go_on_with_us_and_after_us() {
+    let world = World::new();
+    let (_behind, stranger) = (behind(&world), stranger(&world));
+    let settings =
+        ["eth0/forwarding", "eth1/forwarding", "eth2/forwarding", "all/forwarding", "all/accept_redirects"]
+            .map(|setting| format!("ipv4/conf/{setting}"));
+    for (setting, value) in settings.iter().zip(["1", "1", "0", "0", "0"]) {
+        write(&world.host, setting, value);
+    }
+    let as_it_was = |when: &str| {
+        assert_eq!(world.lan.reaches(BEHIND, 80).as_deref(), Some(LAN), "{when}");
+        assert!(stranger.is_kept_from(BEHIND, 80), "by a link that does not forward, {when}");
+    };
+    as_it_was("before");
+    world.network(1, |_| {});
+    let a = world.container(1, 2);
+    as_it_was("with us");
+    world.lan.serve(81);
+    assert_eq!(a.space.reaches(LAN, 81).as_deref(), Some(HOST), "a container");
+    end(&world);
+    as_it_was("after us");
+    let after = settings.each_ref().map(|setting| read(&world.host, setting));
+    assert_eq!(after, ["1", "1", "0", "0", "0"], "{settings:?}");
+}
+
+/// A router says on its link that it is one.
+fn advertise(router: &Space) {
+    router.run(|| {
+        use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket, sockopt};
+        let raw: OwnedFd = socket(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6)).unwrap();
+        sockopt::set_ipv6_multicast_hops(&raw, 255).unwrap();
+        // Type 134; the kernel puts the checksum in; a lifetime of half an hour.
+        let [high, low] = 1800_u16.to_be_bytes();
+        let message = [134, 0, 0, 0, 64, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
+        let all: SocketAddr = "[ff02::1%2]:0".parse().unwrap();
+        // Its own address may not be ready yet: it is tried again.
+        let _ = sendto(&raw, &message, SendFlags::empty(), &all);
+    });
+}
+
+fn learnt(world: &World) -> bool {
+    world.host.program("ip", &["-6", "route", "show", "default"]).contains("proto ra")
+}
+
+#[test]
+fn routes_that_were_learnt_from_routers_stay_and_links_go_on_learning() {
+    let world = World::new();
+    let learns = || {
+        soon(|| {
+            advertise(&world.lan);
+            learnt(&world)
+        })
+    };
+    let forget = || drop(world.host.program("ip", &["-6", "route", "flush", "default"]));
+    assert!(learns(), "before");
+    world.network(1, |_| {});
+    assert!(learnt(&world), "with the first network");
+    assert_eq!(read(&world.host, "ipv6/conf/eth0/accept_ra"), "1");
+    forget();
+    assert!(learns(), "with us");
+    world.network(2, |_| {});
+    assert!(learnt(&world), "with another network");
+    end(&world);
+    assert!(learnt(&world), "after us");
+    forget();
+    assert!(learns(), "once more, after us");
+    let own = ["eth0", "default"].map(|link| read(&world.host, &format!("ipv6/conf/{link}/forwarding")));
+    assert_eq!(own, ["0", "0"]);
+}
+
+#[test]
+fn a_host_that_comes_to_forward_by_itself_forwards_all_and_keeps_it() {
+    let world = World::new();
+    let _behind = behind(&world);
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    assert!(world.lan.is_kept_from(BEHIND, 80), "while it is for us only");
+    // As another container engine does when it starts.
+    write(&world.host, "ipv4/ip_forward", "1");
+    write(&world.host, "ipv6/conf/all/forwarding", "1");
+    assert!(soon(|| world.lan.reaches(BEHIND, 80).is_some()), "when the host wants it");
+    end(&world);
+    let left = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|setting| read(&world.host, setting));
+    assert_eq!(left, ["1", "1"]);
+    assert_eq!(world.lan.reaches(BEHIND, 80).as_deref(), Some(LAN));
+}
+
+#[test]
+fn links_that_come_to_forward_by_themselves_do() {
+    let world = World::new();
+    let _behind = behind(&world);
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    assert!(world.lan.is_kept_from(BEHIND, 80));
+    for link in ["eth0", "eth1"] {
+        write(&world.host, &format!("ipv4/conf/{link}/forwarding"), "1");
+    }
+    assert!(soon(|| world.lan.reaches(BEHIND, 80).is_some()));
+}
