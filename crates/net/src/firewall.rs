@@ -60,7 +60,7 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -78,6 +78,7 @@ pub use rules::{Admitted, Bridge, Ruleset, Subnet};
 pub use tables::Hold;
 use tables::{Refused, Tables};
 pub use watch::{Repair, Watch};
+use zone::Zones;
 
 /// Bridges of all engines are in the group of links with this number. Where forwarding is only on because of us, nobody else's
 /// links forward.
@@ -134,8 +135,7 @@ pub struct Firewall {
     state: Mutex<State>,
     /// Sockets that look at connections, which takes its time, beside the changes of others and each other.
     flows: Mutex<Vec<Socket>>,
-    /// Held while firewalld is talked to; why that failed the last time.
-    confined: Mutex<Option<Error>>,
+    zones: Zones,
 }
 
 #[derive(Debug)]
@@ -193,9 +193,9 @@ impl Firewall {
             round: None,
         };
         let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
-        let (state, confined) = (Mutex::new(state), Mutex::default());
+        let (state, zones) = (Mutex::new(state), Zones::new(settings.bus.clone()));
         let ends = round::names(&settings.table);
-        Ok(Self { settings, names, port, ends, state, flows, confined })
+        Ok(Self { settings, names, port, ends, state, flows, zones })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -231,9 +231,9 @@ impl Firewall {
         self.lock().detour.as_ref().map(ToString::to_string)
     }
 
-    /// Why firewalld lets nothing out of bridges; none if it does, or is not there.
+    /// Why firewalld may let nothing out of bridges; none if it does, or is not there.
     pub fn confined(&self) -> Option<String> {
-        self.confined.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ToString::to_string)
+        self.zones.why_not()
     }
 
     /// Why ports that are published on all addresses are not reached on `::1`; none if they are.
@@ -255,8 +255,7 @@ impl Firewall {
             return Err(error);
         }
         if self.settings.loopback {
-            let State { loopback, rules, keep, links, .. } = &mut *state;
-            state.unled = loopback.load(rules, keep, links.as_fd()).err();
+            Self::lead_all(&mut state);
         }
         let State { rules, links, .. } = &mut *state;
         rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))?;
@@ -318,7 +317,7 @@ impl Firewall {
         forget(&mut state.rules, &links, &ports);
         let settled = self.settle_in(&mut state);
         drop(state);
-        self.tell_firewalld(zone::forget, |_| vec![name.to_owned()]);
+        self.tell_firewalld([name.to_owned()]);
         settled.and(unled)
     }
 
@@ -410,7 +409,11 @@ impl Firewall {
     /// # Errors
     /// The kernel's refusal.
     pub fn restore(&self) -> Result<()> {
-        self.load_all(&mut self.lock())
+        let mut state = self.lock();
+        if state.unled.is_some() {
+            Self::lead_all(&mut state);
+        }
+        self.load_all(&mut state)
     }
 
     /// Takes our tables away: at the end of an instance, when no network is left.
@@ -430,36 +433,32 @@ impl Firewall {
         let stopped = if is_ours { stop_forwarding(&mut state) } else { Ok(()) };
         let removed = round::remove(&mut state.links, &self.settings.table);
         drop(state);
-        self.tell_firewalld(zone::forget, |_| rules.bridges.into_keys().collect());
+        self.tell_firewalld(rules.bridges.into_keys());
         settled.and(deleted).and(removed).and(unled).and(stopped)
     }
 
     /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.
     fn let_out(&self) {
-        self.tell_firewalld(zone::let_out, |rules| {
-            let outward = rules.bridges.values().filter(|bridge| !bridge.internal);
-            outward.map(|bridge| bridge.name.clone()).collect()
-        });
+        self.tell_firewalld([]);
     }
 
     /// It may take seconds to answer: nobody waits for the rules meanwhile.
-    fn tell_firewalld(
-        &self,
-        tell: fn(&Path, &[String]) -> Result<()>,
-        about: impl FnOnce(&Ruleset) -> Vec<String>,
-    ) {
-        let mut confined = self.confined.lock().unwrap_or_else(PoisonError::into_inner);
+    fn tell_firewalld(&self, gone: impl IntoIterator<Item = String>) {
         let mut state = self.lock();
         let tables = state.tables.comments();
-        let bridges = about(&state.rules);
+        let outward = state.rules.bridges.values().filter(|bridge| !bridge.internal);
+        let out = outward.map(|bridge| bridge.name.clone()).collect();
         drop(state);
-        let told = match tables {
-            Ok(tables) if tables.iter().any(|(name, _)| name == zone::TABLE) => {
-                tell(&self.settings.bus, &bridges)
-            }
-            other => other.map(drop),
-        };
-        *confined = told.err();
+        match tables {
+            Ok(tables) if tables.iter().any(|(name, _)| name == zone::TABLE) => self.zones.tell(out, gone),
+            other => self.zones.leave(other.err()),
+        }
+    }
+
+    /// Everything that is published, and nothing else, is led from `::1`, or it is known why not.
+    fn lead_all(state: &mut State) {
+        let State { loopback, rules, keep, links, unled, .. } = state;
+        *unled = loopback.load(rules, keep, links.as_fd()).err();
     }
 
     /// From `::1` too, where the kernel can; a port that is of no other address needs it.
@@ -468,7 +467,9 @@ impl Firewall {
             return Ok(());
         }
         let State { loopback, rules, keep, links, unled, .. } = state;
-        let led = loopback.add(rules, ports, keep, links.as_fd());
+        // What could not be led before may be now; its reason holds as long as it cannot.
+        let before = if unled.is_some() { loopback.load(rules, keep, links.as_fd()) } else { Ok(()) };
+        let led = before.and_then(|()| loopback.add(rules, ports, keep, links.as_fd()));
         let needed = ports.iter().find(|port| loopback::is_loopback(port));
         *unled = led.err();
         match (needed, unled.as_ref()) {

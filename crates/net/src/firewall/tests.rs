@@ -13,3 +13,4 @@ mod plan;
 mod traffic;
 mod upkeep;
 mod world;
+mod zones;

@@ -181,6 +181,43 @@ fn where_the_kernel_cannot_a_port_of_the_loopback_alone_is_refused_by_name() {
     assert!(is_refused(&world.host, 8080));
 }
 
+/// Without the rights that are needed to lead anything.
+fn without_rights<T>(work: impl FnOnce() -> T) -> T {
+    let all_rights = capability::get().unwrap();
+    let lacking = !(1 << SYS_ADMIN | 1 << BPF);
+    capability::set(Sets { effective: all_rights.effective & lacking, ..all_rights }).unwrap();
+    let outcome = work();
+    capability::set(all_rights).unwrap();
+    outcome
+}
+
+#[test]
+fn what_could_not_be_led_is_tried_again() {
+    let (world, a) = world();
+    let publish = |port: u16, can: bool| {
+        let (firewall, port) = (Arc::clone(&world.firewall), on_all(port, &a));
+        world.host.run(move || {
+            let publish = || firewall.publish(&[port]).unwrap();
+            if can { publish() } else { without_rights(publish) }
+        });
+    };
+    publish(8080, false);
+    let (firewall, four) = (Arc::clone(&world.firewall), published("0.0.0.0", 8081, a.ip));
+    world.host.run(move || firewall.publish(&[four]).unwrap());
+    assert!(world.firewall.unled().is_some(), "a port that needs none of it says nothing about the other");
+    publish(8082, true);
+    assert_eq!(world.firewall.unled(), None);
+    assert!(!is_refused(&world.host, 8080), "with the next one that could be led");
+    publish(8083, true);
+    world.firewall.unpublish(&[on_all(8080, &a), on_all(8082, &a), on_all(8083, &a)]).unwrap();
+    publish(8084, false);
+    assert!(is_refused(&world.host, 8084));
+    let firewall = Arc::clone(&world.firewall);
+    world.host.run(move || firewall.restore().unwrap());
+    assert!(!is_refused(&world.host, 8084), "with a repair");
+    assert_eq!(world.firewall.unled(), None);
+}
+
 #[test]
 fn it_outlives_the_daemon_and_the_next_one_takes_it() {
     let (world, a) = world();
