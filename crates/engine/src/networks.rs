@@ -184,7 +184,7 @@ impl Networks {
             if let Err(e) = this.fabric()?.ensure(&network) {
                 this.lock().remove(&network.id);
                 this.store.forget_network(&network.id)?;
-                return Err(e.context(format!("network {}", network.config.name)));
+                return Err(e);
             }
             let shadowed = pool::shadowed(&network.pools, &this.fabric()?.routes()?);
             let warning = |(ours, route): (IpNet, IpNet)| {

@@ -10,6 +10,8 @@
 //! process made in its own ([`crate::Sockets::route`]). The peer of a pair is made straight into the namespace that `inside`
 //! belongs to; what it needs there is said through `inside`.
 //!
+//! Errors do not name the network, which whoever calls knows and says.
+//!
 //! A link with the name of ours that is not marked as ours is never touched: [`ensure`] refuses, [`remove`] leaves it.
 //!
 //! # Bridges of more than a thousand ports

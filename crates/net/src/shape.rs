@@ -221,12 +221,12 @@ impl Tree {
         self.device = Some(device);
         let rates = &network.config.bridge.rates;
         let wanted = plan::classes(rates, self.members.values(), abilities.packets(network));
-        kernel::make(host, network, device, &mut self.classes, &wanted)?;
+        kernel::make(host, device, &mut self.classes, &wanted)?;
         for member in self.members.values_mut() {
             let hooks = plan::hooks(rates, member);
-            kernel::hook(host, network, link, member, hooks)?;
+            kernel::hook(host, link, member, hooks)?;
         }
-        kernel::unmake(host, network, link, &mut self.classes, &wanted)
+        kernel::unmake(host, link, &mut self.classes, &wanted)
     }
 
     /// Takes an interface out. Its link may be gone already.

@@ -113,7 +113,8 @@ impl Host {
     }
 
     fn make_links(&self, network: &Network) -> Result<Arc<link::Fabric>> {
-        let made = Arc::new(self.with_socket(|host| link::ensure(host, network))?);
+        let made = named(network, self.with_socket(|host| link::ensure(host, network)))?;
+        let made = Arc::new(made);
         lock(&self.links).insert(network.id.clone(), Arc::clone(&made));
         let subnets = network.pools.iter().map(|pool| pool.subnet).collect();
         self.directory.add_network(&network.id, &network.config.name, network.config.internal, subnets);
@@ -130,10 +131,10 @@ impl Host {
             default_ipv4: join.default_routes.0,
             default_ipv6: join.default_routes.1,
         };
-        let context = |e: Error| e.context(format!("network {}", join.network.config.name));
         tare_net::shape::check(&join.network, &join.shaping)?;
         let admit = |end| self.admit(join, end);
-        let attached = self.with_socket(|host| link::attach(host, inside, &what, admit));
+        let attached =
+            named(&join.network, self.with_socket(|host| link::attach(host, inside, &what, admit)));
         let shaped = attached.and_then(|_| {
             // Without its limits it is not to be there; the first error is the one to tell.
             let undo = |_: &Error| {
@@ -142,15 +143,14 @@ impl Host {
             };
             self.shape_one(join).inspect_err(undo)
         });
-        shaped.map_err(|error| {
+        shaped.inspect_err(|_| {
             let _ = self.dismiss(std::slice::from_ref(join));
-            context(error)
         })
     }
 
     fn shape_one(&self, join: &Join) -> Result<()> {
         match self.shaped(join) {
-            Some(shaped) => self.with_socket(|host| self.shaper.shape(host, &shaped)),
+            Some(shaped) => named(&join.network, self.with_socket(|host| self.shaper.shape(host, &shaped))),
             // Without a host's end there is nothing that could be limited; it was refused before.
             None => tare_net::shape::check(&join.network, &join.shaping),
         }
@@ -172,7 +172,7 @@ impl Host {
         for network in networks.iter().filter(|network| network.config.driver == Driver::Bridge) {
             let on = joins.iter().filter(|join| join.network.id == network.id);
             let all: Vec<Shaped<'_>> = on.filter_map(|join| self.shaped(join)).collect();
-            self.with_socket(|host| self.shaper.restore(host, network, &all))?;
+            named(network, self.with_socket(|host| self.shaper.restore(host, network, &all)))?;
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl Fabric for Host {
             return Ok(());
         }
         let firewall = self.firewall(Ruleset::default)?;
-        firewall.add_network(Bridge::of(network))?;
+        named(network, firewall.add_network(Bridge::of(network)))?;
         if let Some(why) = firewall.confined() {
             let (bridge, name) = (network.bridge(), &network.config.name);
             tracing::warn!(
@@ -229,7 +229,7 @@ impl Fabric for Host {
         lock(&self.links).remove(&network.id);
         self.directory.remove_network(&network.id);
         let shapes = self.with_socket(|host| self.shaper.remove(host, network));
-        self.with_socket(|host| link::remove(host, network)).and(rules).and(shapes)
+        named(network, self.with_socket(|host| link::remove(host, network)).and(rules).and(shapes))
     }
 
     fn attach(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<NetworkReady> {
@@ -254,9 +254,7 @@ impl Fabric for Host {
     }
 
     fn shape(&self, joins: &[Join]) -> Result<()> {
-        joins.iter().try_for_each(|join| {
-            self.shape_one(join).map_err(|e| e.context(format!("network {}", join.network.config.name)))
-        })
+        joins.iter().try_for_each(|join| self.shape_one(join))
     }
 
     fn impair(&self, join: &Join, [to, from]: &[Impairment; 2], sockets: &NetworkSockets) -> Result<()> {
@@ -294,9 +292,9 @@ impl Fabric for Host {
         Ok(())
     }
 
-        let links = indexes(joins, &mut inside)?;
     fn route(&self, joins: &[Join], sockets: &NetworkSockets) -> Result<()> {
         let mut inside = inside(sockets)?;
+        let links = indexes(joins, &mut inside)?;
         let way = |ipv4: bool| {
             let leads = |join: &&Join| if ipv4 { join.default_routes.0 } else { join.default_routes.1 };
             let (join, link) = joins.iter().zip(&links).find(|(join, _)| leads(join))?;
@@ -392,6 +390,11 @@ impl Fabric for Host {
             tracing::error!("remove the firewall's tables: {e}");
         }
     }
+}
+
+/// Rooms below say what was refused, and not of which network.
+fn named<T>(network: &Network, outcome: Result<T>) -> Result<T> {
+    outcome.map_err(|e| e.context(format!("network {}", network.config.name)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

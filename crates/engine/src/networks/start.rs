@@ -79,9 +79,7 @@ impl Networks {
         let this = Arc::clone(self);
         work::blocking(move || {
             for network in absent {
-                this.fabric()?
-                    .ensure(&network)
-                    .map_err(|e| e.context(format!("network {}", network.config.name)))?;
+                this.fabric()?.ensure(&network)?;
                 this.lock().made(&network.id);
             }
             Ok(())

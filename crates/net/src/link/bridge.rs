@@ -154,7 +154,7 @@ impl Bridge {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::conflict(format!("network {} has all its bridges full", network.config.name)))
+        Err(Error::conflict("all its bridges are full"))
     }
 }
 
@@ -273,8 +273,8 @@ fn uplink(host: &mut Socket, network: &Network, names: &mark::Leaf) -> Result<Op
     match (find(host, &names.at_root)?, find(host, &names.at_leaf)?) {
         (None, None) => Ok(None),
         (Some(up), Some(down)) if is_ours(&up) && is_ours(&down) => Ok(Some([up, down])),
-        (Some(up), Some(_)) if !is_ours(&up) => Err(foreign(network, &up)),
-        (_, Some(end)) | (Some(end), None) => Err(foreign(network, &end)),
+        (Some(up), Some(_)) if !is_ours(&up) => Err(foreign(&up)),
+        (_, Some(end)) | (Some(end), None) => Err(foreign(&end)),
     }
 }
 
@@ -282,15 +282,15 @@ fn own(link: &Link, network: &Network, leaf: Option<usize>) -> Result<()> {
     if mark::is_ours(link, network, leaf) {
         return Ok(());
     }
-    Err(foreign(network, link))
+    Err(foreign(link))
 }
 
-fn foreign(network: &Network, link: &Link) -> Error {
+fn foreign(link: &Link) -> Error {
     let what = if link.kind.is_empty() { "link" } else { &link.kind };
     Error::conflict(format!(
-        "network {}: a {what} named {} exists and is not this network's: rename or delete it, or choose another name with \
+        "a {what} named {} exists and is not this network's: rename or delete it, or choose another name with \
          -o com.docker.network.bridge.name=NAME",
-        network.config.name, link.name
+        link.name
     ))
 }
 

@@ -207,12 +207,9 @@ fn enslaved(host: &mut Socket, what: &Attach<'_>, bridge: &Bridge, new: NewLink<
             // Others took ports that were not counted; each round fills a bridge, so that there is an end.
             Err(error) if error.errno() == Errno::XFULL => bridge.is_full(master),
             made => {
-                let (network, interface) = (&what.network.config.name, &what.endpoint.interface);
+                let interface = &what.endpoint.interface;
                 return made.refused(|| {
-                    format!(
-                        "network {network}: RTM_NEWLINK(veth {}, peer {interface} in the container)",
-                        new.name
-                    )
+                    format!("RTM_NEWLINK(veth {}, peer {interface} in the container)", new.name)
                 });
             }
         }
@@ -226,8 +223,7 @@ fn on_parent(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, parent: 
     let shared = matches!(kind, Some(Kind::Ipvlan { .. })) || config.parent.mode == ParentMode::Passthru;
     if let Some(mac) = endpoint.mac.filter(|_| shared) {
         return Err(Error::invalid(format!(
-            "network {}: containers have the MAC of the parent link, so that {mac} cannot be given: leave --mac-address out",
-            config.name
+            "containers have the MAC of the parent link, so that {mac} cannot be given: leave --mac-address out"
         )));
     }
     let new = NewLink {
@@ -238,12 +234,7 @@ fn on_parent(host: &mut Socket, inside: &mut Socket, what: &Attach<'_>, parent: 
     };
     let made = parent::unsupported(link::create(host, &new), config.driver.name())?;
     let (driver, interface) = (config.driver.name(), &endpoint.interface);
-    made.refused(|| {
-        format!(
-            "network {}: RTM_NEWLINK({driver} {interface} in the container, on link {parent})",
-            config.name
-        )
-    })?;
+    made.refused(|| format!("RTM_NEWLINK({driver} {interface} in the container, on link {parent})"))?;
     let link = link::find(inside, interface).refused(|| format!("RTM_GETLINK({interface})"))?;
     Ok(Made { host: None, inside: link.index })
 }
@@ -260,9 +251,7 @@ fn configure(inside: &mut Socket, what: &Attach<'_>, index: u32) -> Result<()> {
     let address = |net: &ipnet::IpNet| Address { link: index, ip: net.addr(), prefix: net.prefix_len() };
     requests.extend(endpoint.addresses.iter().map(|net| address(net).addition()));
     requests.extend(defaults(what, index));
-    inside.all(requests).refused(|| {
-        format!("network {}: set up of {} in the container", what.network.config.name, endpoint.interface)
-    })
+    inside.all(requests).refused(|| format!("set up of {} in the container", endpoint.interface))
 }
 
 fn defaults(what: &Attach<'_>, index: u32) -> Vec<Request> {

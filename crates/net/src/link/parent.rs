@@ -59,15 +59,13 @@ pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
     }
     let kind = match vlan(network) {
         _ if network.config.parent.link.is_none() => Kind::Dummy,
-        Some((parent, id)) => Kind::Vlan { parent: existing(host, network, parent)?.index, id },
-        None => return Err(missing(network, &name)),
+        Some((parent, id)) => Kind::Vlan { parent: existing(host, parent)?.index, id },
+        None => return Err(missing(&name)),
     };
     let word = if matches!(kind, Kind::Dummy) { "dummy" } else { "vlan" };
     let made = link::create(host, &NewLink::new(&name, Some(kind)));
-    unsupported(made, word).and_then(|made| {
-        but(made, &[Errno::EXIST])
-            .refused(|| format!("network {}: RTM_NEWLINK({word} {name})", network.config.name))
-    })?;
+    unsupported(made, word)
+        .and_then(|made| but(made, &[Errno::EXIST]).refused(|| format!("RTM_NEWLINK({word} {name})")))?;
     let link = link::find(host, &name).refused(|| format!("RTM_GETLINK({name})"))?;
     up(host, network, &link)?;
     Ok(link.index)
@@ -77,8 +75,9 @@ pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
 pub(super) fn remove(host: &mut Socket, network: &Network) -> Result<()> {
     let name = name(network);
     match find(host, &name)? {
-        Some(link) if ours(&link, network) => but(link::delete(host, link.index), &[Errno::NODEV])
-            .refused(|| format!("network {}: RTM_DELLINK({name})", network.config.name)),
+        Some(link) if ours(&link, network) => {
+            but(link::delete(host, link.index), &[Errno::NODEV]).refused(|| format!("RTM_DELLINK({name})"))
+        }
         _ => Ok(()),
     }
 }
@@ -104,8 +103,7 @@ pub(super) fn unsupported(
 fn up(host: &mut Socket, network: &Network, link: &Link) -> Result<()> {
     let alias = mark::alias(network);
     let change = Change { up: Some(true), alias: Some(&alias), ..Change::default() };
-    link::change(host, link.index, &change)
-        .refused(|| format!("network {}: RTM_SETLINK({}, up)", network.config.name, link.name))
+    link::change(host, link.index, &change).refused(|| format!("RTM_SETLINK({}, up)", link.name))
 }
 
 fn name(network: &Network) -> String {
@@ -123,15 +121,14 @@ fn vlan(network: &Network) -> Option<(&str, u16)> {
     Some((parent, id))
 }
 
-fn existing(host: &mut Socket, network: &Network, name: &str) -> Result<Link> {
-    find(host, name)?.ok_or_else(|| missing(network, name))
+fn existing(host: &mut Socket, name: &str) -> Result<Link> {
+    find(host, name)?.ok_or_else(|| missing(name))
 }
 
-fn missing(network: &Network, name: &str) -> Error {
+fn missing(name: &str) -> Error {
     let message = format!(
-        "network {}: parent link {name} does not exist on the host: `ip link` shows those that do; a VLAN is written \
-         LINK.ID, with an ID of 1 to 4094",
-        network.config.name
+        "parent link {name} does not exist on the host: `ip link` shows those that do; a VLAN is written LINK.ID, with an ID of \
+         1 to 4094"
     );
     Error::new(ErrorKind::NotFound, message)
 }

@@ -27,8 +27,7 @@ pub(super) fn find(host: &mut Socket, network: &Network) -> Result<Option<u32>> 
             let found = found.refused(|| format!("RTM_GETLINK({name})"))?;
             if found.kind != "ifb" {
                 return Err(Error::conflict(format!(
-                    "network {}: link {name} is not this engine's: rename or remove it",
-                    network.config.name
+                    "link {name} is not this engine's: rename or remove it"
                 )));
             }
             Ok(Some(found.index))
@@ -43,7 +42,7 @@ pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
         Some(index) => index,
         None => {
             let new = NewLink { queues: Some(1), ..NewLink::new(&name, Some(Kind::Ifb)) };
-            lacks(but(link::create(host, &new), &[Errno::EXIST]), network, "ifb devices (CONFIG_IFB)")?;
+            lacks(but(link::create(host, &new), &[Errno::EXIST]), "ifb devices (CONFIG_IFB)")?;
             find(host, network)?.ok_or_else(|| Error::system(format!("RTM_GETLINK({name}): it is gone")))?
         }
     };
@@ -54,7 +53,7 @@ pub(super) fn ensure(host: &mut Socket, network: &Network) -> Result<u32> {
     host.all(vec![change.request(which), up.request(which)])
         .refused(|| format!("RTM_SETLINK({name}, up)"))?;
     let tree = but(host.call(traffic::tree(index, TREE)), &[Errno::EXIST]);
-    lacks(tree, network, "the queueing discipline htb (CONFIG_NET_SCH_HTB)")?;
+    lacks(tree, "the queueing discipline htb (CONFIG_NET_SCH_HTB)")?;
     Ok(index)
 }
 
@@ -120,7 +119,6 @@ pub(super) fn classes(host: &mut Socket, link: u32) -> Result<BTreeMap<u32, Plan
 /// Makes and changes classes, in one packet.
 pub(super) fn make(
     host: &mut Socket,
-    network: &Network,
     (link, abilities): (u32, Abilities),
     current: &mut BTreeMap<u32, Planned>,
     wanted: &BTreeMap<u32, Planned>,
@@ -131,7 +129,7 @@ pub(super) fn make(
         .filter(|(id, class)| current.get(id).is_some_and(|old| old.parent != class.parent))
         .map(|(id, _)| *id)
         .collect();
-    delete(host, network, link, current, moved)?;
+    delete(host, link, current, moved)?;
     let mut requests = Vec::new();
     for (id, class) in wanted.iter().filter(|(id, class)| current.get(id) != Some(class)) {
         requests.push(typed(link, *id, class).request());
@@ -139,7 +137,7 @@ pub(super) fn make(
             requests.extend(abilities.queue(link, *id, queue));
         }
     }
-    host.all(requests).refused(|| format!("network {}: RTM_NEWTCLASS(htb)", network.config.name))?;
+    host.all(requests).refused(|| "RTM_NEWTCLASS(htb)")?;
     current.extend(wanted);
     Ok(())
 }
@@ -147,27 +145,19 @@ pub(super) fn make(
 /// Takes classes away that are not wanted any more.
 pub(super) fn unmake(
     host: &mut Socket,
-    network: &Network,
     link: u32,
     current: &mut BTreeMap<u32, Planned>,
     wanted: &BTreeMap<u32, Planned>,
 ) -> Result<()> {
     // Those that others borrow from have the lowest numbers: they go last.
     let gone: Vec<u32> = current.keys().copied().filter(|id| !wanted.contains_key(id)).rev().collect();
-    delete(host, network, link, current, gone)
+    delete(host, link, current, gone)
 }
 
-fn delete(
-    host: &mut Socket,
-    network: &Network,
-    link: u32,
-    current: &mut BTreeMap<u32, Planned>,
-    gone: Vec<u32>,
-) -> Result<()> {
+fn delete(host: &mut Socket, link: u32, current: &mut BTreeMap<u32, Planned>, gone: Vec<u32>) -> Result<()> {
     for id in gone {
         let class = typed(link, id, &current[&id]);
-        but(host.call(class.deletion()), &[Errno::NOENT])
-            .refused(|| format!("network {}: RTM_DELTCLASS({id:#x})", network.config.name))?;
+        but(host.call(class.deletion()), &[Errno::NOENT]).refused(|| format!("RTM_DELTCLASS({id:#x})"))?;
         current.remove(&id);
     }
     Ok(())
@@ -179,22 +169,16 @@ fn typed(link: u32, id: u32, class: &Planned) -> Class {
 }
 
 /// Leads packets of a member to its classes, in those directions and no others.
-pub(super) fn hook(
-    host: &mut Socket,
-    network: &Network,
-    link: u32,
-    member: &mut Member,
-    wanted: [bool; 2],
-) -> Result<()> {
+pub(super) fn hook(host: &mut Socket, link: u32, member: &mut Member, wanted: [bool; 2]) -> Result<()> {
     if member.hooked == wanted {
         return Ok(());
     }
     let hooks = but(host.call(traffic::hooks(member.end)), &[Errno::EXIST, Errno::NODEV]);
-    lacks(hooks, network, "the hooks clsact (CONFIG_NET_SCH_INGRESS)")?;
+    lacks(hooks, "the hooks clsact (CONFIG_NET_SCH_INGRESS)")?;
     for (place, direction) in Direction::BOTH.into_iter().enumerate() {
         let at = at(direction);
         if wanted[place] {
-            lead(host, network, member.end, at, direction.class(member.slot), link)?;
+            lead(host, member.end, at, direction.class(member.slot), link)?;
         } else if member.hooked[place] {
             but(traffic::pass(host, member.end, at), &[Errno::NOENT, Errno::INVAL, Errno::NODEV])
                 .refused(|| format!("RTM_DELTFILTER(link {})", member.end))?;
@@ -205,7 +189,7 @@ pub(super) fn hook(
 }
 
 /// Leads what is seen at a hook to a class.
-fn lead(host: &mut Socket, network: &Network, end: u32, at: Hook, class: u32, link: u32) -> Result<()> {
+fn lead(host: &mut Socket, end: u32, at: Hook, class: u32, link: u32) -> Result<()> {
     let program = program(class)?;
     let (lead, parts) = match &program {
         Some(program) => (
@@ -219,7 +203,7 @@ fn lead(host: &mut Socket, network: &Network, end: u32, at: Hook, class: u32, li
         ),
     };
     // A link that is gone has nothing to be led.
-    lacks(but(host.call(traffic::redirect(end, at, lead, link)), &[Errno::NODEV]), network, parts)
+    lacks(but(host.call(traffic::redirect(end, at, lead, link)), &[Errno::NODEV]), parts)
 }
 
 /// Leads nothing any more; that nothing was led is no error.
@@ -259,12 +243,11 @@ fn program(class: u32) -> Result<Option<OwnedFd>> {
 }
 
 /// A refusal because the kernel was built without something names it.
-fn lacks(outcome: netlink::Result<()>, network: &Network, what: &str) -> Result<()> {
+fn lacks(outcome: netlink::Result<()>, what: &str) -> Result<()> {
     outcome.map_err(|error| match error.errno() {
-        Errno::OPNOTSUPP | Errno::NOENT => Error::unsupported(format!(
-            "network {}: rates and shares need {what}, which this kernel lacks: {error}",
-            network.config.name
-        )),
-        _ => Error::system(format!("network {}: set up {what}: {error}", network.config.name)),
+        Errno::OPNOTSUPP | Errno::NOENT => {
+            Error::unsupported(format!("rates and shares need {what}, which this kernel lacks: {error}"))
+        }
+        _ => Error::system(format!("set up {what}: {error}")),
     })
 }
