@@ -25,7 +25,9 @@ pub(crate) async fn wait<B: Containers>(backend: Arc<B>, call: Call) -> Result<R
     let ended = backend.wait(call.param("id"), condition)?;
     let answer = async move {
         let result = ended.await.map_err(io::Error::other)?;
-        let error = result.error.map(|message| ContainerWaitExitError { message: Some(message) });
+        // Docker's says nothing of why it never ran where its removal is waited for: clients log that as if waiting had failed.
+        let error = result.error.filter(|_| condition != WaitCondition::Removed);
+        let error = error.map(|message| ContainerWaitExitError { message: Some(message) });
         line(&ContainerWaitResponse { status_code: i64::from(result.code), error })
     };
     Ok(Reply::stream(media::JSON, stream::once(answer)))

@@ -41,6 +41,11 @@ async fn wait_tells_why_there_is_no_better_answer() {
     let exit = s.fake.exits.pop();
     exit.send(WaitResult { code: 127, error: Some("no such file".into()) }).expect("it is waited for");
     assert_eq!(client.chunk().await, "{\"StatusCode\":127,\"Error\":{\"Message\":\"no such file\"}}\n");
+    let mut client = begin(&s, "POST /containers/web/wait?condition=removed").await;
+    client.head().await;
+    let exit = s.fake.exits.pop();
+    exit.send(WaitResult { code: 127, error: Some("no such file".into()) }).expect("it is waited for");
+    assert_eq!(client.chunk().await, "{\"StatusCode\":127}\n", "whoever started it was told");
     assert_eq!(s.call("POST /containers/web/wait?condition=never").await.status, 400);
     assert_eq!(s.call("POST /containers/missing/wait").await.status, 404);
 }
