@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use tare_model::container::ContainerConfig;
-use tare_model::network::{Driver, Network, NetworkConfig, Pool};
+use tare_model::network::{Driver, EndpointConfig, Network, NetworkConfig, Pool};
 use tare_model::shaping::Shaping;
 use tare_model::{ContainerId, Error, ErrorKind, NetworkId, Result};
 use tare_net::pool::{self, Bases, Surroundings};
@@ -132,6 +132,7 @@ impl Networks {
         let mut config =
             NetworkConfig { name: plan::DEFAULT.into(), ipv4: true, ipv6: true, ..NetworkConfig::default() };
         config.bridge.name = Some(bridge.clone());
+        config.raw_options = plan::default_options(bridge);
         self.add(config).map(drop)
     }
 
@@ -254,6 +255,14 @@ impl Networks {
         }
         let on: Vec<&Network> = on.iter().map(AsRef::as_ref).collect();
         plan::shaping(&config.networking.shaping, &on)
+    }
+
+    /// A container can be so on a network.
+    ///
+    /// # Errors
+    /// `NotFound`; as [`plan::endpoint`].
+    pub(crate) fn can_join(&self, key: &str, config: &EndpointConfig) -> Result<()> {
+        plan::endpoint(&self.lock().find(key)?.network, config)
     }
 
     /// These are the limits of a running container on its networks from now on.

@@ -18,6 +18,7 @@ use crate::api::event::Action;
 use crate::api::options::Created;
 use crate::api::view::{Fixed, Labels, MountKind, MountView, UserIds, UserNamespace};
 use crate::assets::{self, Base};
+use crate::networks;
 use crate::spec::rootless::Rootless;
 use crate::spec::selinux::{self, Choice, SeLinux};
 use crate::spec::userns;
@@ -39,11 +40,20 @@ impl Core {
     pub(crate) async fn create(
         self: &Arc<Self>,
         name: Option<ContainerName>,
-        mut config: ContainerConfig,
+        config: ContainerConfig,
     ) -> Result<Created> {
         // Until the container shows, for all to see that it uses the image.
         let look = || assets::base(&self.store, &config.image);
         let (base, _claim) = self.making.claim(look, |base| base.image_id).await?;
+        self.create_of(name, config, base).await.map_err(not_the_image)
+    }
+
+    async fn create_of(
+        self: &Arc<Self>,
+        name: Option<ContainerName>,
+        mut config: ContainerConfig,
+        base: Base,
+    ) -> Result<Created> {
         let mut warnings = plan::check(&mut config, &self.host)?;
         let thirty_two_bit = security::is_thirty_two_bit(&base.architecture);
         warnings.extend(security::check_image(&config.security, thirty_two_bit)?);
@@ -51,6 +61,7 @@ impl Core {
         check_tmpfs(&config)?;
         prepare::bind_sources(&config, false).await?;
         self.networks.check(&config)?;
+        self.check_links(&config)?;
         let mode = &config.namespaces.network;
         if matches!(mode, NetworkMode::Default | NetworkMode::Bridge) && !self.networks.has_default() {
             warnings.push(NO_NETWORK.to_owned());
@@ -82,6 +93,18 @@ impl Core {
         self.tell(&driver.view(), Action::Create, &[]);
         tokio::spawn(driver.run());
         Ok(Created { id, warnings })
+    }
+
+    /// Links on the default network, which has no names to be asked for later, are to containers that are there.
+    fn check_links(&self, config: &ContainerConfig) -> Result<()> {
+        let endpoint = config.networking.endpoints.get(networks::plan::DEFAULT);
+        for link in endpoint.iter().flat_map(|endpoint| &endpoint.links) {
+            let container = link.split_once(':').map_or(link.as_str(), |(container, _)| container);
+            self.table
+                .get(container)
+                .map_err(|e| e.context(format!("could not get container for {container}")))?;
+        }
+        Ok(())
     }
 
     /// What `create` decides, and the volumes it has to make. The container's directories are made here, as the last thing
@@ -423,4 +446,9 @@ fn name_taken(name: &str, owner: &ContainerId) -> Error {
         "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
          rename) that container to be able to reuse that name."
     ))
+}
+
+/// Clients take a creation that does not find something for one without its image, and go to fetch that.
+fn not_the_image(e: Error) -> Error {
+    if e.kind() == ErrorKind::NotFound { Error::invalid(e.message()) } else { e }
 }

@@ -176,19 +176,33 @@ impl Driver {
             after.namespaces.network = plan::mode(&name);
         }
         let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
-        if own.iter().any(|(key, _)| is_same(key)) {
+        let known = own.iter().map(|(key, _)| key).find(|key| is_same(key));
+        if known.is_some() && self.status.is_live() {
             let already = format!("endpoint with name {} already exists in network {name}", self.me.name);
             return Err(forbidden(already));
         }
-        after.networking.endpoints.insert(name.clone(), config.clone());
-        if let (true, Some(before)) = (self.status.is_live(), self.attached.clone()) {
-            let attached = self.come(&before, &after, &name, &config).await?;
+        self.core.networks.can_join(&name, &config)?;
+        // While it does not run, what is said last holds.
+        let known = known.unwrap_or(&name).clone();
+        after.networking.endpoints.retain(|key, _| !is_same(key));
+        after.networking.endpoints.insert(known, config.clone());
+        let came = match self.attached.clone().filter(|_| self.status.is_live()) {
+            Some(before) => Some(self.come(&before, &after, &name, &config).await?),
+            None => None,
+        };
+        let mut kept = Ok(());
+        if let Some(attached) = &came {
+            self.attached = Some(attached.clone());
             self.give_to_keep().await;
-            self.note(&attached)?;
-            super::prepare::name_files(&self.core, &self.me, Some(&attached))?;
-            self.attached = Some(attached);
+            kept = self.show(attached);
         }
-        self.keep_config(after).await?;
+        if kept.is_ok() {
+            kept = self.keep_config(after).await;
+        }
+        if let (true, Some(attached)) = (kept.is_err(), came) {
+            self.leave_again(&name, attached).await;
+        }
+        kept?;
         self.tell_network(Action::NetworkConnect, &name, network.as_str());
         Ok(())
     }
@@ -239,6 +253,33 @@ impl Driver {
         }
     }
 
+    /// Notes what it has, and tells it so in its files.
+    fn show(&self, attached: &Attached) -> Result<()> {
+        self.note(attached)?;
+        super::prepare::name_files(&self.core, &self.me, Some(attached))
+    }
+
+    /// What it was connected to could not be written down: it is off it again. What fails here is told in the log, since the
+    /// first error is the one to tell.
+    async fn leave_again(&mut self, name: &str, attached: Attached) {
+        let left = match self.monitor() {
+            Ok(monitor) => monitor.network().await,
+            Err(e) => Err(e),
+        };
+        let networks = Arc::clone(&self.core.networks);
+        let left = match left {
+            Ok(sockets) => networks.disconnect(self.me.party(), &attached, name, sockets).await,
+            Err(e) => Err(e),
+        };
+        let shown = left.and_then(|before| {
+            self.attached = Some(before.clone());
+            self.show(&before)
+        });
+        if let Err(e) = shown {
+            tracing::error!(container = self.me.id.as_str(), "take it off network {name} again: {e}");
+        }
+    }
+
     async fn disconnect(&mut self, key: &str, force: bool) -> Result<()> {
         let (name, network) = self.core.networks.name_and_id(key)?;
         let mut networking = self.networking().clone();
@@ -251,15 +292,19 @@ impl Driver {
             let not = format!("container {} is not connected to network {name}", self.me.name);
             return Err(forbidden(not));
         };
-        if let (true, Some(attached)) = (self.status.is_live(), self.attached.clone()) {
+        // It may be off it already, if that could not be written down the last time.
+        let is_on = |attached: &Attached| attached.joins.iter().any(|join| join.endpoint.network == network);
+        let live = self.attached.clone().filter(|_| self.status.is_live());
+        if let Some(attached) = live.clone().filter(is_on) {
             let sockets = self.monitor()?.network().await?;
             let networks = Arc::clone(&self.core.networks);
             let after = networks.disconnect(self.me.party(), &attached, &name, sockets).await?;
-            self.note(&after)?;
-            super::prepare::name_files(&self.core, &self.me, Some(&after))?;
             let over = attached.faults.iter().filter(|fault| !after.faults.contains(fault));
             over.for_each(|fault| self.tell_fault(Action::FaultRemove, fault));
             self.attached = Some(after);
+        }
+        if let Some(attached) = self.attached.clone().filter(|_| live.is_some()) {
+            self.show(&attached)?;
         }
         networking.endpoints.retain(|key, _| !is_same(key));
         let mut config = self.me.made.fixed.config.clone();
@@ -308,10 +353,37 @@ impl Driver {
         if let (true, Some(attached)) = (self.status.is_live(), self.attached.clone()) {
             let networks = Arc::clone(&self.core.networks);
             let after = networks.change_ports(self.me.party(), &attached, change).await?;
-            self.note(&after)?;
-            self.attached = Some(after);
+            self.attached = Some(after.clone());
+            let kept = match self.note(&after) {
+                Ok(()) => self.keep_networking(networking).await,
+                failed => failed,
+            };
+            if kept.is_err() {
+                self.change_ports_back(attached, &after).await;
+            }
+            return kept;
         }
         self.keep_networking(networking).await
+    }
+
+    /// Other ports could not be written down: they are as before. What fails here is told in the log.
+    async fn change_ports_back(&mut self, before: Attached, after: &Attached) {
+        let only_in = |one: &Attached, other: &Attached| {
+            let only = one.published.iter().filter(|port| !other.published.contains(port));
+            only.map(binding).collect()
+        };
+        let back = PortChange { add: only_in(&before, after), remove: only_in(after, &before) };
+        let networks = Arc::clone(&self.core.networks);
+        let undone = match networks.change_ports(self.me.party(), after, &back).await {
+            Ok(undone) => {
+                self.attached = Some(undone.clone());
+                self.note(&undone)
+            }
+            Err(e) => Err(e),
+        };
+        if let Err(e) = undone {
+            tracing::error!(container = self.me.id.as_str(), "publish its ports as before: {e}");
+        }
     }
 
     fn networking(&self) -> &Networking {
@@ -349,6 +421,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// What asks for a port that is published.
+fn binding(published: &Published) -> PortBinding {
+    let Published { host, host_port, protocol, port, .. } = *published;
+    PortBinding { port, protocol, host: Some(host), host_ports: (host_port, host_port) }
 }
 
 /// Whether a binding to be taken back means one that was asked for.

@@ -1,6 +1,7 @@
 //! Which networks a container is on, in which order, and by which of them it leaves. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use tare_model::container::{ContainerConfig, NetworkMode};
 use tare_model::network::{Driver, EndpointConfig, GatewayMode, Network};
@@ -9,6 +10,19 @@ use tare_model::{Error, Result};
 
 /// Docker's name of the engine's default network.
 pub(crate) const DEFAULT: &str = "bridge";
+
+/// What inspection shows as the options of the default network, by which programs find its bridge.
+pub(crate) fn default_options(bridge: &str) -> BTreeMap<String, String> {
+    let own = [
+        ("bridge.default_bridge", "true"),
+        ("bridge.enable_icc", "true"),
+        ("bridge.enable_ip_masquerade", "true"),
+        ("bridge.host_binding_ipv4", "0.0.0.0"),
+        ("bridge.name", bridge),
+        ("driver.mtu", "1500"),
+    ];
+    own.into_iter().map(|(key, value)| (format!("com.docker.network.{key}"), value.to_owned())).collect()
+}
 
 /// The networks that a container is to be on, by name or id as its user wrote them: that of its mode first.
 ///
@@ -91,6 +105,13 @@ pub(crate) fn endpoint(network: &Network, config: &EndpointConfig) -> Result<()>
             "network {name}: LinkLocalIPs (--link-local-ip): containers send from the addresses that their networks give them; \
              ask for one of those with --ip or --ip6"
         )));
+    }
+    for ip in config.ipv4.map(IpAddr::V4).into_iter().chain(config.ipv6.map(IpAddr::V6)) {
+        if !network.pools.iter().any(|pool| pool.subnet.contains(&ip)) {
+            return Err(Error::invalid(format!(
+                "invalid endpoint settings: no configured subnet of network {name} contains IP address {ip}"
+            )));
+        }
     }
     if config.mac.is_some() && driver == Driver::Ipvlan {
         return Err(Error::invalid(format!(

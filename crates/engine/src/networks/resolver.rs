@@ -12,22 +12,23 @@ use crate::spec::files::ResolvConf;
 /// Where name servers listen.
 const PORT: u16 = 53;
 
-/// Of a container: on networks with names always; on the default one alone, which has none, only where it could not reach the
-/// own servers of the `host`, because they are on its loopback.
+/// Of a container: on networks with names always; on the default one alone, which has none, only where it has links, and where
+/// it could not reach the own servers of the `host`, because they are on its loopback.
 pub(super) fn of(
     config: &ContainerConfig,
     attached: &Attached,
     table: &Table,
     host: &ResolvConf,
 ) -> Option<Resolver> {
-    let is_default = |join: &super::Attachment| {
-        table.get(&join.endpoint.network).is_some_and(|entry| entry.network.config.name == plan::DEFAULT)
+    let is_nameless = |join: &super::Attachment| {
+        let entry = table.get(&join.endpoint.network);
+        join.links.is_empty() && entry.is_some_and(|entry| entry.network.config.name == plan::DEFAULT)
     };
     let own = ResolvConf::of(&config.dns, host);
     let out_of_reach = config.dns.servers.is_empty()
         && !own.servers.is_empty()
         && own.servers.iter().all(|server| is_loopback(server));
-    if attached.joins.iter().all(is_default) && !out_of_reach {
+    if attached.joins.iter().all(is_nameless) && !out_of_reach {
         return None;
     }
     Some(Resolver {

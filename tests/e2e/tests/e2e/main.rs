@@ -24,6 +24,7 @@ mod mounts;
 mod neighbours;
 mod networks;
 mod networks_crowd;
+mod networks_refused;
 mod oci;
 mod oci_peers;
 mod rates;

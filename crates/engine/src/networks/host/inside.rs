@@ -67,9 +67,10 @@ pub(super) fn parameters(join: &Join) -> Vec<(String, String)> {
     all
 }
 
-/// What a container may ask: names of its networks, but of the default one, which has none.
+/// What a container may ask: names of its networks, but of the default one, which has none unless it was asked for links.
 pub(super) fn settings(joins: &[Join], resolver: &Resolver) -> dns::Settings {
-    let named = joins.iter().filter(|join| join.network.config.name != plan::DEFAULT);
+    let named =
+        joins.iter().filter(|join| join.network.config.name != plan::DEFAULT || !join.links.is_empty());
     let networks = named.map(|join| dns::Attachment {
         network: join.network.id.clone(),
         links: join.links.iter().cloned().collect(),
