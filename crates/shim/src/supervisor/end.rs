@@ -61,6 +61,7 @@ impl Supervisor<'_> {
         }
         self.drain_container();
         leftovers.iter().for_each(|error| self.tell(&Event::Leftovers(error.clone())));
+        let mut ended = None;
         if let State::Running(mut container) = std::mem::replace(&mut self.state, State::Failed) {
             container.door.shut();
             if let Some(oom) = container.running.oom_fd() {
@@ -69,8 +70,11 @@ impl Supervisor<'_> {
             }
             let snapshot = Snapshot { exited: Some(exit.clone()), ..container.snapshot() };
             self.state = State::Exited(Box::new(snapshot));
+            ended = Some(container.running);
         }
         self.tell(&Event::Exited(exit));
+        // Not before: what a launch has left to be dropped takes time.
+        drop(ended);
     }
 
     fn drain_container(&mut self) {
