@@ -39,6 +39,7 @@
 //! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
 
 mod base;
+mod direct;
 mod element;
 mod flows;
 mod frames;
@@ -63,11 +64,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use tare_model::error::{Error, Result};
 use tare_model::network::{Protocol as Transport, Published};
 use tare_sys::netlink::{Protocol, Socket, link};
 use tare_sys::nftables::News;
+
+use crate::link::mark;
 
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
 use keep::Keep;
@@ -77,9 +81,6 @@ pub use tables::Hold;
 use tables::{Refused, Tables};
 pub use watch::{Repair, Watch};
 
-/// Bridges of all engines are in the group of links with this number. Where forwarding is only on because of us, nobody else's
-/// links forward.
-const GROUP: u32 = 29_793;
 /// How comments of all engines' tables begin.
 const OURS: &str = "networks of tare";
 
@@ -126,6 +127,8 @@ pub struct Firewall {
     state: Mutex<State>,
     /// Sockets that look at connections, which takes its time, beside the changes of others and each other.
     flows: Mutex<Vec<Socket>>,
+    /// An event for the [`Watch`]: connections may go the short way, or have to be asked about anew.
+    stir: OwnedFd,
     /// Held while firewalld is talked to; why that failed the last time.
     confined: Mutex<Option<Error>>,
 }
@@ -186,7 +189,9 @@ impl Firewall {
         let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
         let (state, confined) = (Mutex::new(state), Mutex::default());
         let ends = round::names(&settings.table);
-        Ok(Self { settings, names, port, ends, state, flows, confined })
+        let stir = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| Error::system(format!("eventfd(): {error}")))?;
+        Ok(Self { settings, names, port, ends, state, flows, stir, confined })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -250,7 +255,7 @@ impl Firewall {
             state.unled = loopback.load(rules, keep, links.as_fd()).err();
         }
         let State { rules, links, .. } = &mut *state;
-        rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))?;
+        rules.bridges.keys().try_for_each(|name| prepare(links, name, rules).map(drop))?;
         drop(state);
         self.let_out();
         Ok(())
@@ -348,8 +353,12 @@ impl Firewall {
             return Err(error);
         }
         state.rules.admitted.extend(links.iter().map(|one| (one.link, one.clone())));
+        let first = state.rules.published.is_empty() && !ports.is_empty();
         state.rules.published.extend(ports.iter().cloned());
         drop(state);
+        if first {
+            self.stir();
+        }
         ports.retain(|port| port.protocol == Transport::Udp);
         if ports.is_empty() { Ok(()) } else { self.look(|flows| flows::of_new_ports(flows, &ports)) }
     }
@@ -488,9 +497,9 @@ impl Firewall {
         policy::settle(state.tables.socket_mut(), &passing)
     }
 
-    /// Somebody else changed where the host may drop by policy.
-    fn is_policy(&self, news: News<'_>) -> bool {
-        news.sender != self.port && news.table == policy::TABLE
+    /// Somebody changed where the host may drop by policy.
+    fn is_policy(news: News<'_>) -> bool {
+        news.table == policy::TABLE
     }
 
     /// The pair by which first packets go round is to be there, and is not, or is down.
@@ -500,13 +509,13 @@ impl Firewall {
     }
 
     /// firewalld has begun, has loaded its rules anew, or changed some.
-    fn is_firewalld(&self, news: News<'_>) -> bool {
-        news.sender != self.port && news.table == zone::TABLE
+    fn is_firewalld(news: News<'_>) -> bool {
+        news.table == zone::TABLE
     }
 
-    /// Somebody else did something to our tables.
+    /// Something was done to our tables.
     fn concerns(&self, news: News<'_>) -> bool {
-        news.sender != self.port && self.names.iter().any(|name| name == news.table)
+        self.names.iter().any(|name| name == news.table)
     }
 
     /// Changes the tables; where they are not as we think, makes them anew. The caller has the lock, and changes
@@ -548,6 +557,7 @@ impl Firewall {
             state.round = None;
             state.tables.load(&[base::steps(shut, None), rules].concat(), &comment)?;
         }
+        self.stir();
         // Only now that the rules are there.
         lacking.into_iter().try_for_each(sysctl::forward)?;
         self.settle_in(state)
@@ -573,6 +583,12 @@ impl Firewall {
             }
         }
         Ok(lacking)
+    }
+
+    /// Has the [`Watch`], if there is one, look whether connections may go the short way.
+    fn stir(&self) {
+        // It fails only when it is stirred already.
+        let _ = rustix::io::write(&self.stir, &1_u64.to_ne_bytes());
     }
 
     /// Looks at connections, by a socket of its own.
@@ -644,15 +660,18 @@ fn forget(rules: &mut Ruleset, links: &[Admitted], ports: &[Published]) {
 }
 
 fn there(state: &mut State, name: &str) -> Result<()> {
-    match prepare(&mut state.links, name)? {
+    let State { rules, links, .. } = state;
+    match prepare(links, name, rules)? {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
     }
 }
 
 /// What a bridge needs; false if it is not there.
-fn prepare(links: &mut Socket, name: &str) -> Result<bool> {
-    let group = link::Change { group: Some(GROUP), ..link::Change::default() };
+fn prepare(links: &mut Socket, name: &str, rules: &Ruleset) -> Result<bool> {
+    let closed = rules.bridges.get(name).is_some_and(|bridge| bridge.internal);
+    let group = Some(if closed { mark::CLOSED } else { mark::GROUP });
+    let group = link::Change { group, ..link::Change::default() };
     match link::find(links, name).and_then(|found| link::change(links, found.index, &group)) {
         Ok(()) => sysctl::bridge(name),
         Err(error) if error.errno() == Errno::NODEV => Ok(false),

@@ -42,13 +42,9 @@ pub(super) fn senders() -> Vec<Step> {
         rules(
             Place::Frames,
             "forward",
-            [
-                between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop(),
-                carries(ETHER_IP).accept(),
-                to_container(),
-            ],
+            [between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop(), ip(), to_container()],
         ),
-        rules(Place::Frames, "output", [carries(ETHER_IP).accept(), to_container()]),
+        rules(Place::Frames, "output", [ip(), to_container()]),
         asked(),
         rules(
             Place::Frames,
@@ -63,6 +59,11 @@ pub(super) fn senders() -> Vec<Step> {
         ip6(),
     ];
     parts.into_iter().flatten().collect()
+}
+
+/// Frames of IPv4: who sends them was looked at before, and there is none with the tag of a VLAN among them.
+fn ip() -> Vec<Expression> {
+    when().meta(Meta::Protocol, ETHER_IP).accept()
 }
 
 fn to_container() -> Vec<Expression> {
