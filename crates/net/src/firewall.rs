@@ -281,9 +281,11 @@ impl Firewall {
         }
         let mut steps = delete(before.iter().flat_map(of_bridge).collect());
         steps.extend(add(of_bridge(&bridge)));
+        let apart = state.rules.keeps_apart();
         state.rules.bridges.insert(name.clone(), bridge);
+        let is_first_apart = !apart && state.rules.keeps_apart();
         // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
-        let all = before.is_some() || !self.lacks_forwarding(&mut state)?.is_empty();
+        let all = before.is_some() || is_first_apart || !self.lacks_forwarding(&mut state)?.is_empty();
         let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
         if let Err(error) = done.and_then(|()| self.settle_in(&mut state)) {
             match before {
@@ -542,11 +544,11 @@ impl Firewall {
         }
         let shut = if self.settings.forwarding == Forwarding::Ours { &state.shut[..] } else { &[] };
         let rules = add(of_ruleset(&state.rules));
-        let comment = comment(shut);
+        let (comment, apart) = (comment(shut), state.rules.keeps_apart());
         state.unheard = match round::ensure(&mut state.links, &self.settings.table) {
             Ok(round) => {
                 state.tables.hear([true, round.six]);
-                let steps = [base::steps(shut, Some(&round)), rules.clone()].concat();
+                let steps = [base::steps(shut, Some(&round), apart), rules.clone()].concat();
                 (state.round, state.detour) = (Some(round.there), round.detour);
                 state.tables.load(&steps, &comment).err()
             }
@@ -555,7 +557,7 @@ impl Firewall {
         if state.unheard.is_some() {
             state.tables.hear([false; 2]);
             state.round = None;
-            state.tables.load(&[base::steps(shut, None), rules].concat(), &comment)?;
+            state.tables.load(&[base::steps(shut, None, apart), rules].concat(), &comment)?;
         }
         self.stir();
         // Only now that the rules are there.

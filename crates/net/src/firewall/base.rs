@@ -25,8 +25,8 @@ const BRIDGE_EARLY: i32 = -300;
 const BRIDGE_FILTER: i32 = -200;
 
 /// All sets, chains and rules; of the families in `shut` nothing is forwarded that does not concern our bridges. With a
-/// `round` the host's rules on input decide about published ports.
-pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>) -> Vec<Step> {
+/// `round` the host's rules on input decide about published ports. Containers of some networks are kept `apart`.
+pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>, apart: bool) -> Vec<Step> {
     let parts = [
         sets(),
         maps(),
@@ -34,7 +34,7 @@ pub(super) fn steps(shut: &[IpFamily], round: Option<&Round>) -> Vec<Step> {
         packets::isolation(shut),
         round.map(|_| letting_in()).unwrap_or_default(),
         packets::translation(round.is_some()),
-        frames::senders(),
+        frames::senders(apart),
         round.map(judged).unwrap_or_default(),
     ];
     parts.into_iter().flatten().collect()

@@ -36,14 +36,14 @@ pub(super) struct Judges {
     /// Tables of others, and their chains.
     chains: Vec<(String, String)>,
     /// Of IPv4 and of IPv6 there are some.
-    families: [bool; 2],
+    pub(super) families: [bool; 2],
 }
 
 // === impl Judges ===
 
 impl Judges {
     /// Those that there are now. Other engines of ours judge their own ports alone.
-    fn look(tables: &mut Tables, own: &[String; 2]) -> Result<Self> {
+    pub(super) fn look(tables: &mut Tables, own: &[String; 2]) -> Result<Self> {
         let mut judges = Self { chains: Vec::new(), families: ["ip", "ip6"].map(is_legacy) };
         for (family, [four, six]) in
             [(Family::Inet, [true, true]), (Family::Ip, [true, false]), (Family::Ip6, [false, true])]

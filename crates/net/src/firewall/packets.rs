@@ -39,7 +39,9 @@ pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
         goes_on(Meta::InputGroup, Meta::OutputGroup),
         when().goto("begins"),
     ];
+    let published = when().tracked(CtKey::Status, DNATED).meta(Meta::OutputGroup, GROUP.to_ne_bytes());
     let begins = [
+        published.meta_not(Meta::InputGroup, CLOSED.to_ne_bytes()).accept(),
         when().input("carriers").goto("carried"),
         when().output("bridges").goto("enters"),
         when().input("bridges").goto("leaves"),
@@ -61,14 +63,6 @@ pub(super) fn isolation(shut: &[IpFamily]) -> Vec<Step> {
 fn first() -> Vec<Step> {
     // The name of a link costs more than a byte, of which hardly a packet has this value.
     let loopback = |payload| when().payload(payload, [127]).meta_not(Meta::InputName, LO).drop();
-    // A packet to a container's own address came by its bridge, or by a way that we did not open. By another engine's bridge
-    // it is no part of a connection, and ends on the forward hook.
-    let direct = |family, to, shut: &str| {
-        let by = when().meta_not(Meta::InputGroup, GROUP.to_ne_bytes());
-        let elsewhere = by.family(family).key(&[Part::In(to)]).within(shut);
-        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).outside("bridges");
-        local(not_ours, Do::NotEqual).drop()
-    };
     // Where bridged frames are shown to the rules of packets: they are judged when they come to the root.
     let carried =
         || when().meta(Meta::InputGroup, CLOSED.to_ne_bytes()).input("carriers").then(Do::Untracked).accept();
@@ -77,9 +71,8 @@ fn first() -> Vec<Step> {
         loopback(NETWORK_OF_DESTINATION),
         loopback(NETWORK_OF_SOURCE),
         carried(),
-        direct(IPV4, Payload::IP_DESTINATION, "shut4"),
     ];
-    let six = [carried(), direct(IPV6, Payload::IP6_DESTINATION, "shut6")];
+    let six = [carried()];
     [rules(Place::Filter, "first", four), rules(Place::Filter, "first6", six)].concat()
 }
 
@@ -191,6 +184,20 @@ pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
     [rules(place, "input", input), rules(place, "round", [copy.drop()])].into_iter().flatten().collect()
 }
 
+/// A connection to a container's own address came by its bridge, or by a way that we did not open. The forward hook drops it as
+/// well, with everything else that is no part of one: here it is not let into the rules of others before.
+fn direct() -> Vec<Step> {
+    let direct = |family, to, shut: &str| {
+        let by = when().meta_not(Meta::InputGroup, GROUP.to_ne_bytes());
+        let elsewhere = by.family(family).key(&[Part::In(to)]).within(shut);
+        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).outside("bridges");
+        local(not_ours, Do::NotEqual).drop()
+    };
+    let all =
+        [direct(IPV4, Payload::IP_DESTINATION, "shut4"), direct(IPV6, Payload::IP6_DESTINATION, "shut6")];
+    rules(Place::Nat, "prerouting", all)
+}
+
 /// What is rewritten. What comes from outside is so only once it was let in, if that is asked.
 pub(super) fn translation(is_judged: bool) -> Vec<Step> {
     let look = |rule: Rule| [rule.verdict(Verdict::Jump("published".into()))];
@@ -207,7 +214,7 @@ pub(super) fn translation(is_judged: bool) -> Vec<Step> {
     } else {
         rules(Place::Nat, "prerouting", look(when()))
     };
-    [before, rules(Place::Nat, "output", look(when())), published(), postrouting()]
+    [before, direct(), rules(Place::Nat, "output", look(when())), published(), postrouting()]
         .into_iter()
         .flatten()
         .collect()

@@ -14,7 +14,7 @@ const SYS_ADMIN: u32 = 21;
 const BPF: u32 = 39;
 
 /// Tells the host's firewall something, by Debian's `nft`; gives what it wrote.
-fn rules(world: &World, text: &str) -> String {
+pub(super) fn rules(world: &World, text: &str) -> String {
     let root = tare_kit::debs::unpacked("nftables", &["nftables"]);
     let nft = tare_kit::debs::find(&root, "nft").expect("the package has its program");
     let libraries: PathBuf = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
@@ -212,106 +212,4 @@ fn the_links_of_the_second_round_go_with_the_tables() {
     assert_eq!(count(&world), 2);
     world.firewall.remove().unwrap();
     assert_eq!(count(&world), 0);
-}
-
-/// Whether what begins a connection goes the short way, of IPv4 and of IPv6.
-fn direct(world: &World) -> [bool; 2] {
-    let listed = rules(world, "list set inet tare-test direct");
-    ["ipv4", "ipv6"].map(|family| listed.contains(family))
-}
-
-fn is_soon(world: &World, wanted: [bool; 2]) -> bool {
-    tare_kit::wait::until(Duration::from_secs(5), || (direct(world) == wanted).then_some(())).is_some()
-}
-
-fn watched(world: &World) -> crate::firewall::Watch {
-    let firewall = std::sync::Arc::clone(&world.firewall);
-    world.host.run(move || crate::firewall::Watch::start(firewall, |repair| panic!("{repair:?}")).unwrap())
-}
-
-#[test]
-fn connections_take_the_short_way_while_nobody_hooks_input() {
-    let world = World::new();
-    world.network(1, |_| {});
-    let a = world.container(1, 2);
-    let watch = watched(&world);
-    let ports = [published("0.0.0.0", 8080, a.ip), published("::", 8080, a.ip6)];
-    world.publish(&ports);
-    assert!(is_soon(&world, [true; 2]));
-    for (to, seen, went_round) in [(HOST, LAN, "let_in4"), (HOST6, LAN6, "let_in6")] {
-        assert_eq!(world.lan.reaches(to, 8080).as_deref(), Some(seen));
-        let listed = rules(&world, &format!("list set inet tare-test {went_round}"));
-        assert!(!listed.contains("elements"), "{listed}");
-    }
-    // For one family, for both, and away again; a chain elsewhere is none of our business.
-    for (told, direct) in [
-        ("add table ip own; add chain ip own c { type filter hook forward priority 0; }", [true; 2]),
-        ("add chain ip own input { type filter hook input priority 0; }", [false, true]),
-        ("add table inet own; add chain inet own input { type filter hook input priority 0; }", [false; 2]),
-        ("delete table ip own", [false; 2]),
-        ("delete chain inet own input", [true; 2]),
-        ("add chain inet own input { type filter hook input priority 0; policy drop; }", [false; 2]),
-        ("flush ruleset", [true; 2]),
-    ] {
-        rules(&world, told);
-        assert!(is_soon(&world, direct), "after {told}");
-    }
-    let firewall = std::sync::Arc::clone(&world.firewall);
-    world.host.run(move || firewall.restore().unwrap());
-    assert!(is_soon(&world, [true; 2]), "after everything was loaded anew");
-    world.firewall.unpublish(&ports).unwrap();
-    assert!(
-        tare_kit::wait::until(Duration::from_secs(15), || (direct(&world) == [false; 2]).then_some(()))
-            .is_some()
-    );
-    world.publish(&ports);
-    assert!(is_soon(&world, [true; 2]), "published again");
-    drop(watch);
-    assert_eq!(direct(&world), [false; 2], "nobody watches");
-}
-
-#[test]
-fn a_refusal_of_the_hosts_holds_for_what_was_open_by_the_short_way() {
-    let world = World::new();
-    world.network(1, |_| {});
-    let a = world.container(1, 2);
-    let _watch = watched(&world);
-    world.publish(&[published("0.0.0.0", 8080, a.ip), published("::", 8080, a.ip6)]);
-    for round in 0..20 {
-        assert!(is_soon(&world, [true; 2]), "round {round}");
-        assert!(world.lan.reaches(HOST, 8080).is_some(), "round {round}");
-        let refusal = "add table inet own; \
-                       add chain inet own input { type filter hook input priority 0; }; \
-                       add rule inet own input tcp dport 8080 drop";
-        rules(&world, refusal);
-        let begun = std::time::Instant::now();
-        while world.lan.reach(HOST, 8080, Duration::from_millis(20)).is_some() {
-            assert!(begun.elapsed() < Duration::from_millis(500), "round {round}: it is still open");
-        }
-        assert!(world.lan.is_kept_from(HOST6, 8080), "round {round}");
-        rules(&world, "delete table inet own");
-    }
-}
-
-#[test]
-fn an_other_engine_is_no_reason_to_go_round() {
-    let world = World::new();
-    world.network(1, |_| {});
-    let a = world.container(1, 2);
-    let _watch = watched(&world);
-    world.publish(&[published("0.0.0.0", 8080, a.ip)]);
-    let other = crate::firewall::Settings {
-        table: "tare-other".into(),
-        ..super::world::settings(std::path::Path::new("/nonexistent"))
-    };
-    let other = world.host.run(move || {
-        let other = crate::firewall::Firewall::open(other, None).unwrap();
-        other.load(crate::firewall::Ruleset::default()).unwrap();
-        other
-    });
-    let listed = rules(&world, "list ruleset");
-    assert!(listed.matches("hook input priority 1000000000").count() >= 4, "{listed}");
-    std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(direct(&world), [true; 2]);
-    other.remove().unwrap();
 }
