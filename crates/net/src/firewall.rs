@@ -39,6 +39,7 @@
 //! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
 
 mod base;
+mod direct;
 mod element;
 mod flows;
 mod forwarding;
@@ -64,11 +65,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use tare_model::error::{Error, Result};
 use tare_model::network::{Protocol as Transport, Published};
 use tare_sys::netlink::{Protocol, Socket, link};
 use tare_sys::nftables::News;
+
+use crate::link::mark;
 
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
 use forwarding::{Shut, Turn};
@@ -80,9 +84,6 @@ use tables::{Refused, Tables};
 pub use watch::{Repair, Watch};
 use zone::Zones;
 
-/// Bridges of all engines are in the group of links with this number. Where forwarding is only on because of us, nobody else's
-/// links forward.
-const GROUP: u32 = 29_793;
 /// How comments of all engines' tables begin.
 const OURS: &str = "networks of tare";
 
@@ -135,6 +136,8 @@ pub struct Firewall {
     state: Mutex<State>,
     /// Sockets that look at connections, which takes its time, beside the changes of others and each other.
     flows: Mutex<Vec<Socket>>,
+    /// An event for the [`Watch`]: connections may go the short way, or have to be asked about anew.
+    stir: OwnedFd,
     zones: Zones,
 }
 
@@ -195,7 +198,9 @@ impl Firewall {
         let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
         let (state, zones) = (Mutex::new(state), Zones::new(settings.bus.clone()));
         let ends = round::names(&settings.table);
-        Ok(Self { settings, names, port, ends, state, flows, zones })
+        let stir = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| Error::system(format!("eventfd(): {error}")))?;
+        Ok(Self { settings, names, port, ends, state, flows, zones, stir })
     }
 
     /// Whether the tables are there, whoever made them.
@@ -258,7 +263,7 @@ impl Firewall {
             Self::lead_all(&mut state);
         }
         let State { rules, links, .. } = &mut *state;
-        rules.bridges.keys().try_for_each(|name| prepare(links, name).map(drop))?;
+        rules.bridges.keys().try_for_each(|name| prepare(links, name, rules).map(drop))?;
         drop(state);
         self.let_out();
         Ok(())
@@ -284,9 +289,11 @@ impl Firewall {
         }
         let mut steps = delete(before.iter().flat_map(of_bridge).collect());
         steps.extend(add(of_bridge(&bridge)));
+        let apart = state.rules.keeps_apart();
         state.rules.bridges.insert(name.clone(), bridge);
+        let is_first_apart = !apart && state.rules.keeps_apart();
         // What else follows from a bridge's settings is worth no trouble: they hardly ever change.
-        let all = before.is_some() || self.lacks_forwarding(&state)?;
+        let all = before.is_some() || is_first_apart || self.lacks_forwarding(&state)?;
         let done = if all { self.load_all(&mut state) } else { self.apply(&mut state, &steps) };
         if let Err(error) = done.and_then(|()| self.settle_in(&mut state)) {
             match before {
@@ -356,8 +363,12 @@ impl Firewall {
             return Err(error);
         }
         state.rules.admitted.extend(links.iter().map(|one| (one.link, one.clone())));
+        let first = state.rules.published.is_empty() && !ports.is_empty();
         state.rules.published.extend(ports.iter().cloned());
         drop(state);
+        if first {
+            self.stir();
+        }
         ports.retain(|port| port.protocol == Transport::Udp);
         if ports.is_empty() { Ok(()) } else { self.look(|flows| flows::of_new_ports(flows, &ports)) }
     }
@@ -499,9 +510,9 @@ impl Firewall {
         policy::settle(state.tables.socket_mut(), &passing)
     }
 
-    /// Somebody else changed where the host may drop by policy.
-    fn is_policy(&self, news: News<'_>) -> bool {
-        news.sender != self.port && news.table == policy::TABLE
+    /// Somebody changed where the host may drop by policy.
+    fn is_policy(news: News<'_>) -> bool {
+        news.table == policy::TABLE
     }
 
     /// The pair by which first packets go round is to be there, and is not, or is down.
@@ -511,13 +522,13 @@ impl Firewall {
     }
 
     /// firewalld has begun, has loaded its rules anew, or changed some.
-    fn is_firewalld(&self, news: News<'_>) -> bool {
-        news.sender != self.port && news.table == zone::TABLE
+    fn is_firewalld(news: News<'_>) -> bool {
+        news.table == zone::TABLE
     }
 
-    /// Somebody else did something to our tables.
+    /// Something was done to our tables.
     fn concerns(&self, news: News<'_>) -> bool {
-        news.sender != self.port && self.names.iter().any(|name| name == news.table)
+        self.names.iter().any(|name| name == news.table)
     }
 
     /// Changes the tables; where they are not as we think, makes them anew. The caller has the lock, and changes
@@ -542,11 +553,11 @@ impl Firewall {
         state.shut = self.shut(state)?;
         let shut = &state.shut[..];
         let rules = add(of_ruleset(&state.rules));
-        let comment = comment(shut);
+        let (comment, apart) = (comment(shut), state.rules.keeps_apart());
         state.unheard = match round::ensure(&mut state.links, &self.settings.table) {
             Ok(round) => {
                 state.tables.hear([true, round.six]);
-                let steps = [base::steps(shut, Some(&round)), rules.clone()].concat();
+                let steps = [base::steps(shut, Some(&round), apart), rules.clone()].concat();
                 (state.round, state.detour) = (Some(round.there), round.detour);
                 state.tables.load(&steps, &comment).err()
             }
@@ -555,8 +566,9 @@ impl Firewall {
         if state.unheard.is_some() {
             state.tables.hear([false; 2]);
             state.round = None;
-            state.tables.load(&[base::steps(shut, None), rules].concat(), &comment)?;
+            state.tables.load(&[base::steps(shut, None, apart), rules].concat(), &comment)?;
         }
+        self.stir();
         // Only now that the rules are there, by which other engines see that we need it.
         for family in needed {
             if forwarding::state(family)? == forwarding::State::Off {
@@ -612,6 +624,12 @@ impl Firewall {
     fn heed_forwarding(&self) -> Result<()> {
         let mut state = self.lock();
         if self.shut(&state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
+    }
+
+    /// Has the [`Watch`], if there is one, look whether connections may go the short way.
+    fn stir(&self) {
+        // It fails only when it is stirred already.
+        let _ = rustix::io::write(&self.stir, &1_u64.to_ne_bytes());
     }
 
     /// Looks at connections, by a socket of its own.
@@ -683,15 +701,18 @@ fn forget(rules: &mut Ruleset, links: &[Admitted], ports: &[Published]) {
 }
 
 fn there(state: &mut State, name: &str) -> Result<()> {
-    match prepare(&mut state.links, name)? {
+    let State { rules, links, .. } = state;
+    match prepare(links, name, rules)? {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
     }
 }
 
 /// What a bridge needs; false if it is not there.
-fn prepare(links: &mut Socket, name: &str) -> Result<bool> {
-    let group = link::Change { group: Some(GROUP), ..link::Change::default() };
+fn prepare(links: &mut Socket, name: &str, rules: &Ruleset) -> Result<bool> {
+    let closed = rules.bridges.get(name).is_some_and(|bridge| bridge.internal);
+    let group = Some(if closed { mark::CLOSED } else { mark::GROUP });
+    let group = link::Change { group, ..link::Change::default() };
     match link::find(links, name).and_then(|found| link::change(links, found.index, &group)) {
         Ok(()) => sysctl::bridge(name),
         Err(error) if error.errno() == Errno::NODEV => Ok(false),

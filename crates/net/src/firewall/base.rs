@@ -5,10 +5,10 @@ use tare_sys::nftables::{Chain, Change, Expression as Do, Field, Forgets, Hook, 
 use super::element::{Place, Step};
 use super::forwarding::Shut;
 use super::round::Round;
-use super::{IpFamily, frames, packets};
+use super::{IpFamily, direct, frames, packets};
 
 const PREROUTING: u32 = 0;
-const INPUT: u32 = 1;
+pub(super) const INPUT: u32 = 1;
 const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
@@ -26,16 +26,16 @@ const BRIDGE_EARLY: i32 = -300;
 const BRIDGE_FILTER: i32 = -200;
 
 /// All sets, chains and rules; of the families in `shut` nothing is forwarded that does not concern our bridges. With a
-/// `round` the host's rules on input decide about published ports.
-pub(super) fn steps(shut: &[Shut], round: Option<&Round>) -> Vec<Step> {
+/// `round` the host's rules on input decide about published ports. Containers of some networks are kept `apart`.
+pub(super) fn steps(shut: &[Shut], round: Option<&Round>, apart: bool) -> Vec<Step> {
     let parts = [
         sets(),
         maps(),
         chains(),
-        round.map(|_| letting_in()).unwrap_or_default(),
         packets::isolation(shut),
+        round.map(|_| letting_in()).unwrap_or_default(),
         packets::translation(round.is_some()),
-        frames::senders(),
+        frames::senders(apart),
         round.map(judged).unwrap_or_default(),
     ];
     parts.into_iter().flatten().collect()
@@ -49,22 +49,22 @@ pub(super) fn rules<const N: usize>(place: Place, chain: &str, rules: [Vec<Do>; 
 
 /// What was let in and is on its way round, and who sees to it.
 fn letting_in() -> Vec<Step> {
-    use Field::{Ip, Ip6, Port, Transport};
+    use Field::{Family, Ip, Ip6, Port, Transport};
     let place = Place::Nat;
-    let set = |name: &str, address| {
-        let key = vec![address, Port, address, Transport, Port];
-        let set =
-            Set { name: name.into(), flags: SetFlags::NONE, key, data: None, forgets: Some(ON_THE_WAY) };
+    let set = |name: &str, key, forgets| {
+        let set = Set { name: name.into(), flags: SetFlags::NONE, key, data: None, forgets: Some(forgets) };
         Step { place, change: Change::AddSet(set) }
     };
+    let flow = |address| vec![address, Port, address, Transport, Port];
     let chain =
         |name: &str, hook| Step { place, change: Change::AddChain(Chain { name: name.into(), hook }) };
     let filter =
         |number, priority| Some(Hook { kind: "filter", number, priority, drop: false, device: None });
     let mut steps = vec![
-        set("let_in4", Ip),
-        set("let_in6", Ip6),
-        chain("again", filter(PREROUTING, RAW)),
+        set(direct::SET, vec![Family], direct::LEASE),
+        set("let_in4", flow(Ip), ON_THE_WAY),
+        set("let_in6", flow(Ip6), ON_THE_WAY),
+        chain("again", None),
         chain("input", filter(INPUT, LAST - 1)),
         chain("let_in", None),
     ];
@@ -174,6 +174,8 @@ fn chains() -> Vec<Step> {
         hooked(Place::Filter, "first", "filter", PREROUTING, RAW),
         hooked(Place::Filter, "forward", "filter", FORWARD, FILTER),
         hooked(Place::Filter, "to_host", "filter", INPUT, FILTER),
+        chain(Place::Filter, "first6", None),
+        chain(Place::Filter, "begins", None),
         chain(Place::Filter, "carried", None),
         chain(Place::Filter, "enters", None),
         chain(Place::Filter, "leaves", None),

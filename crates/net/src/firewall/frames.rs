@@ -22,10 +22,11 @@ const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
 
-/// Who may send what.
-pub(super) fn senders() -> Vec<Step> {
+/// Who may send what; where containers of some networks are kept `apart`, to whom.
+pub(super) fn senders(apart: bool) -> Vec<Step> {
     let carries = |what: [u8; 2]| when().payload(Payload::ETHER_TYPE, what);
     let between = when().key(&[Part::Of(Meta::InputIndex)]).within("apart");
+    let kept_apart = between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop();
     let parts = [
         rules(
             Place::Frames,
@@ -39,16 +40,9 @@ pub(super) fn senders() -> Vec<Step> {
                 when().key(&[Part::Of(Meta::InputIndex)]).within("links").goto("sent"),
             ],
         ),
-        rules(
-            Place::Frames,
-            "forward",
-            [
-                between.key(&[Part::Of(Meta::OutputIndex)]).within("apart").drop(),
-                carries(ETHER_IP).accept(),
-                to_container(),
-            ],
-        ),
-        rules(Place::Frames, "output", [carries(ETHER_IP).accept(), to_container()]),
+        if apart { rules(Place::Frames, "forward", [kept_apart]) } else { Vec::new() },
+        rules(Place::Frames, "forward", [ip(), to_container()]),
+        rules(Place::Frames, "output", [ip(), to_container()]),
         asked(),
         rules(
             Place::Frames,
@@ -63,6 +57,11 @@ pub(super) fn senders() -> Vec<Step> {
         ip6(),
     ];
     parts.into_iter().flatten().collect()
+}
+
+/// Frames of IPv4: who sends them was looked at before, and there is none with the tag of a VLAN among them.
+fn ip() -> Vec<Expression> {
+    when().meta(Meta::Protocol, ETHER_IP).accept()
 }
 
 fn to_container() -> Vec<Expression> {

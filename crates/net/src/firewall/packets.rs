@@ -4,13 +4,15 @@ use tare_sys::nftables::{
     Change, CtKey, Expression as Do, Family, FibResult, Meta, NatKind, Payload, Register, Verdict,
 };
 
+use super::IpFamily;
 use super::base::rules;
+use super::direct;
 use super::element::{Place, Step, name};
 use super::forwarding::Shut;
 use super::round::{self, Round};
 use super::rule::{FOUND, IPV4, IPV6, Part, Rule, when};
 use super::tables;
-use super::{GROUP, IpFamily};
+use crate::link::mark::{CLOSED, GROUP};
 
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
@@ -27,25 +29,37 @@ const NETWORK_OF_DESTINATION: Payload = Payload::network(16, 1);
 
 /// What is dropped.
 pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
-    let mut forward = rules(
-        Place::Filter,
-        "forward",
-        [
-            when().input("carriers").goto("carried"),
-            when().output("bridges").goto("enters"),
-            when().input("bridges").goto("leaves"),
-        ],
-    );
+    // Nearly all packets: what comes before them costs every one. To ask for a group costs least; about links that are in
+    // none of ours the names decide.
+    let goes_on = |by, elsewhere| {
+        when().meta(by, GROUP.to_ne_bytes()).meta_not(elsewhere, CLOSED.to_ne_bytes()).accept()
+    };
+    let forward = [
+        when().not_tracked(CtKey::State, ESTABLISHED_OR_RELATED).goto("begins"),
+        goes_on(Meta::OutputGroup, Meta::InputGroup),
+        goes_on(Meta::InputGroup, Meta::OutputGroup),
+        when().goto("begins"),
+    ];
+    let published = when().tracked(CtKey::Status, DNATED).meta(Meta::OutputGroup, GROUP.to_ne_bytes());
+    let begins = [
+        published.meta_not(Meta::InputGroup, CLOSED.to_ne_bytes()).accept(),
+        when().input("carriers").goto("carried"),
+        when().output("bridges").goto("enters"),
+        when().input("bridges").goto("leaves"),
+    ];
+    let mut forward =
+        [rules(Place::Filter, "forward", forward), rules(Place::Filter, "begins", begins)].concat();
     for Shut { family, but } in shut {
         let is = if *family == IpFamily::V4 { IPV4 } else { IPV6 };
         for link in but {
             let passes = when().family(is).meta(Meta::InputName, name(link)).accept();
-            forward.extend(rules(Place::Filter, "forward", [passes]));
+            forward.extend(rules(Place::Filter, "begins", [passes]));
         }
-        let others = [Meta::InputGroup, Meta::OutputGroup]
+        let links = [(Meta::InputGroup, GROUP), (Meta::OutputGroup, GROUP), (Meta::InputGroup, CLOSED)];
+        let others = links
             .into_iter()
-            .fold(when().family(is), |rule, group| rule.meta_not(group, GROUP.to_ne_bytes()));
-        forward.extend(rules(Place::Filter, "forward", [others.drop()]));
+            .fold(when().family(is), |rule, (meta, group)| rule.meta_not(meta, group.to_ne_bytes()));
+        forward.extend(rules(Place::Filter, "begins", [others.drop()]));
     }
     [first(), forward, carriers(), enters(), leaves()].into_iter().flatten().collect()
 }
@@ -53,22 +67,18 @@ pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
 /// Before connection tracking: what no network may bring, whatever else is the case.
 fn first() -> Vec<Step> {
     // The name of a link costs more than a byte, of which hardly a packet has this value.
-    let loopback = |payload| when().family(IPV4).payload(payload, [127]).meta_not(Meta::InputName, LO).drop();
-    // A packet to a container's own address came by its bridge, or by a way that we did not open.
-    let direct = |family, to, shut: &str| {
-        let elsewhere = when().family(family).key(&[Part::In(to)]).within(shut);
-        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).outside("bridges");
-        local(not_ours, Do::NotEqual).drop()
-    };
-    let all = [
+    let loopback = |payload| when().payload(payload, [127]).meta_not(Meta::InputName, LO).drop();
+    // Where bridged frames are shown to the rules of packets: they are judged when they come to the root.
+    let carried =
+        || when().meta(Meta::InputGroup, CLOSED.to_ne_bytes()).input("carriers").then(Do::Untracked).accept();
+    let four = [
+        when().family(IPV6).goto("first6"),
         loopback(NETWORK_OF_DESTINATION),
         loopback(NETWORK_OF_SOURCE),
-        // Where bridged frames are shown to the rules of packets: they are judged when they come to the root.
-        when().input("carriers").then(Do::Untracked).accept(),
-        direct(IPV4, Payload::IP_DESTINATION, "shut4"),
-        direct(IPV6, Payload::IP6_DESTINATION, "shut6"),
+        carried(),
     ];
-    rules(Place::Filter, "first", all)
+    let six = [carried()];
+    [rules(Place::Filter, "first", four), rules(Place::Filter, "first6", six)].concat()
 }
 
 /// Further bridges of a large network bring nothing to the host and nothing through it: who is on one sends to the root. What
@@ -82,7 +92,6 @@ fn enters() -> Vec<Step> {
     let open = |family, to, set: &str| when().family(family).key(&port_at(to)).within(set).accept();
     let on = |set: &str| when().key(&[Part::Of(Meta::OutputName), Part::Of(Meta::Family)]).within(set);
     let names = [Part::Of(Meta::InputName), Part::Of(Meta::OutputName)];
-    // Nearly all packets: what comes before them costs every one.
     let goes_on = when()
         .tracked(CtKey::State, ESTABLISHED_OR_RELATED)
         .key(&[Part::Of(Meta::OutputName)])
@@ -145,13 +154,14 @@ pub(super) fn letting_in() -> Vec<Step> {
         let remember = when().family(family).key(&flow(family)).remember(let_in);
         remembered.extend(rules(Place::Nat, "let_in", [remember.accept()]));
         // Its frame was for nobody; see `round.rs`.
-        let astray = when().meta(Meta::PacketType, [round::MULTICAST]).family(family);
         let to_host = Do::Constant(vec![round::TO_HOST], Register(0));
-        let ours = astray.key(&flow(family)).within(let_in).then(to_host);
+        let ours = when().family(family).key(&flow(family)).within(let_in).then(to_host);
         again.extend(rules(Place::Nat, "again", [ours.does(Do::SetMeta(Meta::PacketType, Register(0)))]));
     }
     remembered.extend(rules(Place::Nat, "let_in", [when().drop()]));
-    [again, input, remembered].concat()
+    let astray = || [when().meta(Meta::PacketType, [round::MULTICAST]).goto("again")];
+    let first = ["first", "first6"].map(|chain| rules(Place::Nat, chain, astray()));
+    [first.concat(), again, input, remembered].concat()
 }
 
 /// What came to the host, and what its own rules let in: what begins a connection to a published port goes round.
@@ -179,12 +189,28 @@ pub(super) fn judged(round: &Round, family: IpFamily) -> Vec<Step> {
     [rules(place, "input", input), rules(place, "round", [copy.drop()])].into_iter().flatten().collect()
 }
 
+/// A connection to a container's own address came by its bridge, or by a way that we did not open. The forward hook drops it as
+/// well, with everything else that is no part of one: here it is not let into the rules of others before.
+fn direct() -> Vec<Step> {
+    let direct = |family, to, shut: &str| {
+        let by = when().meta_not(Meta::InputGroup, GROUP.to_ne_bytes());
+        let elsewhere = by.family(family).key(&[Part::In(to)]).within(shut);
+        let not_ours = elsewhere.key(&[Part::Of(Meta::InputName)]).outside("bridges");
+        local(not_ours, Do::NotEqual).drop()
+    };
+    let all =
+        [direct(IPV4, Payload::IP_DESTINATION, "shut4"), direct(IPV6, Payload::IP6_DESTINATION, "shut6")];
+    rules(Place::Nat, "prerouting", all)
+}
+
 /// What is rewritten. What comes from outside is so only once it was let in, if that is asked.
 pub(super) fn translation(is_judged: bool) -> Vec<Step> {
     let look = |rule: Rule| [rule.verdict(Verdict::Jump("published".into()))];
     let let_in = |family, set: &str| look(when().family(family).key(&flow(family)).within(set));
     let before = if is_judged {
+        let at_once = when().key(&[Part::Of(Meta::Family)]).within(direct::SET);
         [
+            rules(Place::Nat, "prerouting", look(at_once)),
             rules(Place::Nat, "prerouting", look(when().input("bridges"))),
             rules(Place::Nat, "prerouting", let_in(IPV4, "let_in4")),
             rules(Place::Nat, "prerouting", let_in(IPV6, "let_in6")),
@@ -193,7 +219,7 @@ pub(super) fn translation(is_judged: bool) -> Vec<Step> {
     } else {
         rules(Place::Nat, "prerouting", look(when()))
     };
-    [before, rules(Place::Nat, "output", look(when())), published(), postrouting()]
+    [before, direct(), rules(Place::Nat, "output", look(when())), published(), postrouting()]
         .into_iter()
         .flatten()
         .collect()

@@ -104,6 +104,11 @@ impl Ruleset {
         }
     }
 
+    /// There is a network whose containers do not reach one another.
+    pub(super) fn keeps_apart(&self) -> bool {
+        self.bridges.values().any(|bridge| !bridge.icc)
+    }
+
     /// The bridge and the subnet that an address lies in.
     pub(super) fn subnet_of(&self, address: IpAddr) -> Option<(&Bridge, &Subnet)> {
         let all = self.bridges.values().flat_map(|bridge| bridge.subnets.iter().map(move |s| (bridge, s)));

@@ -91,7 +91,12 @@ impl Tables {
 
     /// Names and comments of all tables of packets that there are.
     pub(super) fn comments(&mut self) -> Result<Vec<(String, String)>> {
-        let all = tables(&mut self.socket, Family::Inet).map_err(|e| refused_list(&e))?;
+        self.comments_of(Family::Inet)
+    }
+
+    /// The same of a family.
+    pub(super) fn comments_of(&mut self, family: Family) -> Result<Vec<(String, String)>> {
+        let all = tables(&mut self.socket, family).map_err(|e| refused_list(&e))?;
         let text = |note: Vec<u8>| {
             let text = note.get(2..note.len().saturating_sub(1)).unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()

@@ -1,5 +1,6 @@
 //! The firewall against traffic: a host, its neighbour on the LAN and containers, each a network namespace of a thread.
 
+mod direct;
 mod engines;
 mod flows;
 mod forwarding;

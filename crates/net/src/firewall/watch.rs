@@ -13,6 +13,7 @@ use tare_sys::netlink::link::News;
 use tare_sys::netlink::{Socket, link};
 use tare_sys::nftables::Monitor;
 
+use super::direct::{Judges, TICK};
 use super::{Firewall, Hold};
 
 /// After how long a failed repair is tried again.
@@ -46,7 +47,7 @@ impl Watch {
         let refused = |what, error: &dyn std::fmt::Display| {
             Error::system(format!("watch the firewall: {what}: {error}"))
         };
-        let monitor = Monitor::open().map_err(|e| refused("subscribe to nftables' news", &e))?;
+        let monitor = Monitor::open(firewall.port).map_err(|e| refused("subscribe to nftables' news", &e))?;
         let links = link::monitor().map_err(|e| refused("subscribe to news of links", &e))?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| refused("eventfd()", &e))?;
         let heard = rustix::io::dup(&stop).map_err(|e| refused("dup(eventfd)", &e))?;
@@ -64,7 +65,7 @@ impl Watch {
             Box::new(move || {
                 run(
                     &firewall,
-                    Ears { monitor, links, stop: heard, firewalld: tell, has_repaired: false },
+                    Ears { monitor, links, stop: heard, firewalld: tell, judges: Judges::default() },
                     report,
                 )
             }),
@@ -84,28 +85,45 @@ impl Drop for Watch {
 }
 
 fn run(firewall: &Firewall, mut ears: Ears, report: impl Fn(Repair)) {
-    let mut broken = false;
+    let (mut broken, mut leased) = (false, None);
     loop {
-        let timeout = broken.then_some(AGAIN);
-        let Some([rules, links]) = ears.wait(timeout.as_ref()) else { return };
+        let timeout = if broken { Some(AGAIN) } else { leased.map(until) };
+        let Some([rules, links, stirred]) = ears.wait(firewall, timeout.as_ref()) else { break };
         let read = Instant::now();
+        let mut look = stirred || leased.is_some_and(|since| since.elapsed() >= TICK);
+        if stirred {
+            // What comes behind it is for the next turn.
+            let _ = rustix::io::read(&firewall.stir, &mut [0; 8]);
+        }
         if rules {
-            broken |= ears.hear_of_rules(firewall);
+            let heard = ears.hear_of_rules(firewall);
+            broken |= heard.is_broken;
+            look |= heard.may_judge;
         }
         if links {
             broken |= ears.hear_of_links(firewall);
+        }
+        // At once: what somebody has laid down on input is to hold.
+        if look {
+            leased = firewall.lease(&mut ears.judges).then_some(read);
         }
         if broken {
             match firewall.restore() {
                 Ok(()) => {
                     broken = false;
-                    ears.has_repaired = true;
                     report(Repair::Done(read.elapsed()));
                 }
                 Err(error) => report(Repair::Failed(error)),
             }
         }
     }
+    firewall.end_lease();
+}
+
+/// How long it is until a lease of then is to be renewed.
+fn until(since: Instant) -> Timespec {
+    let left = TICK.saturating_sub(since.elapsed());
+    Timespec { tv_sec: left.as_secs().try_into().unwrap_or(0), tv_nsec: left.subsec_nanos().into() }
 }
 
 /// What is listened to.
@@ -114,35 +132,48 @@ struct Ears {
     links: Socket,
     stop: OwnedFd,
     firewalld: SyncSender<()>,
-    /// The next news are those of a repair of our own.
-    has_repaired: bool,
+    /// Who judged what is published when it was last looked.
+    judges: Judges,
+}
+
+/// What became of rules.
+#[derive(Default)]
+struct Heard {
+    /// Somebody else changed a table of ours, or some news were lost and somebody could have. Tables with an owner nobody
+    /// else can change.
+    is_broken: bool,
+    /// Others may have come to decide about what comes to the host, or have gone.
+    may_judge: bool,
 }
 
 // === impl Ears ===
 
 impl Ears {
-    /// Reads all news there are; true if somebody else changed a table of ours, or if some news were lost and somebody could
-    /// have. Tables with an owner nobody else can change.
-    fn hear_of_rules(&mut self, firewall: &Firewall) -> bool {
-        let (mut ours, mut policy) = (false, false);
+    /// Reads all news there are, which are others'.
+    fn hear_of_rules(&mut self, firewall: &Firewall) -> Heard {
+        let (mut heard, mut policy) = (Heard::default(), false);
         loop {
             let mut zones = false;
+            let judges = &self.judges;
             let read = self.monitor.wait(|news| {
-                ours |= firewall.concerns(news);
-                policy |= firewall.is_policy(news);
-                zones |= firewall.is_firewalld(news);
+                heard.is_broken |= firewall.concerns(news);
+                heard.may_judge |= judges.may_change(news);
+                policy |= Firewall::is_policy(news);
+                zones |= Firewall::is_firewalld(news);
             });
+            let lost = read.is_err();
+            heard.is_broken |= lost && firewall.hold() != Hold::Lasting;
+            heard.may_judge |= lost;
+            policy |= lost;
+            zones |= lost;
             if zones {
                 // If one is waiting already, that one will see this too.
                 let _ = self.firewalld.try_send(());
             }
-            // News may be lost to a large repair of our own: another one for that would never end, where the buffer is an
-            // ordinary user's and as small as that.
-            let lost = read.is_err() && !std::mem::take(&mut self.has_repaired);
-            ours |= lost && firewall.hold() != Hold::Lasting;
-            if !self.has_more([true, false]) {
+            if !self.has_more(firewall, [true, false, false]) {
                 // What fails here is tried again with everything else.
-                return ours || policy && firewall.settle().is_err();
+                heard.is_broken |= policy && firewall.settle().is_err();
+                return heard;
             }
         }
     }
@@ -158,32 +189,34 @@ impl Ears {
             });
             ours |= read.is_err();
             forwarding |= read.is_err();
-            if !self.has_more([false, true]) {
+            if !self.has_more(firewall, [false, true, false]) {
                 let unheeded = forwarding && firewall.heed_forwarding().is_err();
                 return unheeded || ours && firewall.lacks_round();
             }
         }
     }
 
-    fn has_more(&self, which: [bool; 2]) -> bool {
+    fn has_more(&self, firewall: &Firewall, which: [bool; 3]) -> bool {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.wait(Some(&at_once))
+        self.wait(firewall, Some(&at_once))
             .is_some_and(|more| more.iter().zip(which).any(|(more, asked)| *more && asked))
     }
 
-    /// Whether there are news of rules and of links, neither if the time is over; none if it is time to stop.
-    fn wait(&self, timeout: Option<&Timespec>) -> Option<[bool; 2]> {
+    /// Whether there are news of rules, of links, and of what we ourselves did; none of them if the time is over. None if it is
+    /// time to stop.
+    fn wait(&self, firewall: &Firewall, timeout: Option<&Timespec>) -> Option<[bool; 3]> {
         let mut fds = [
             PollFd::new(&self.stop, PollFlags::IN),
             PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.links.as_fd(), PollFlags::IN),
+            PollFd::new(&firewall.stir, PollFlags::IN),
         ];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             // It cannot fail but for want of memory: then as if there were news.
-            Err(_) => return Some([true; 2]),
+            Err(_) => return Some([true; 3]),
         }
-        let [stop, rules, links] = fds.map(|fd| !fd.revents().is_empty());
-        if stop { None } else { Some([rules, links]) }
+        let [stop, rules, links, stirred] = fds.map(|fd| !fd.revents().is_empty());
+        if stop { None } else { Some([rules, links, stirred]) }
     }
 }

@@ -253,6 +253,8 @@ fn connect(host: &mut Socket, network: &Network, number: usize, root: u32) -> Re
     let quiet = Change { alias: Some(&alias), no_ipv6_address: true, ..Change::default() };
     let up = Change { up: Some(true), ..Change::default() };
     let mut requests = Vec::new();
+    let closed = Change { group: Some(mark::CLOSED), ..Change::default() };
+    requests.push(closed.request(Which::Index(leaf)));
     for (name, master, isolated) in
         [(&names.at_root, root, !network.config.bridge.icc), (&names.at_leaf, leaf, false)]
     {
@@ -261,7 +263,8 @@ fn connect(host: &mut Socket, network: &Network, number: usize, root: u32) -> Re
         requests.push(Change { master: Some(master), ..quiet }.request(which));
         requests.extend([Change { port, ..Change::default() }.request(which), up.request(which)]);
     }
-    host.all(requests).refused(|| format!("RTM_SETLINK({} and {})", names.at_root, names.at_leaf))?;
+    host.all(requests)
+        .refused(|| format!("RTM_SETLINK({}, {}, {})", names.bridge, names.at_root, names.at_leaf))?;
     ends.iter().try_for_each(|end| settle::carries(host, end.index))
 }
 

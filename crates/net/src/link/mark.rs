@@ -6,6 +6,10 @@
 use tare_model::network::{Mac, Network};
 use tare_sys::netlink::link::Link;
 
+/// Links that others' packets pass are in the group of this number: bridges of all engines that something goes out of.
+pub(crate) const GROUP: u32 = 29_793;
+/// The same of bridges that nothing goes through: those of internal networks, and leaves.
+pub(crate) const CLOSED: u32 = 29_794;
 /// What names of leaves begin with.
 const LEAF: &str = "tleaf";
 

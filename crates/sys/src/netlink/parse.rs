@@ -15,8 +15,6 @@ pub struct Message<'a> {
     pub flags: u16,
     /// Of the request that it answers; 0 for news.
     pub sequence: u32,
-    /// [`Socket::port`](super::Socket::port) of whom it answers; in news: of whoever made the change, 0 the kernel.
-    pub sender: u32,
     /// What follows the header.
     pub body: &'a [u8],
 }
@@ -46,7 +44,6 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16_at(whole, 4)?,
             flags: u16_at(whole, 6)?,
             sequence: u32_at(whole, 8)?,
-            sender: u32_at(whole, 12)?,
             body: &whole[HEADER..],
         })
     }

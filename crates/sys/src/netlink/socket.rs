@@ -25,6 +25,8 @@ const SIOCGSKNS: libc::c_ulong = 0x894c;
 const PACKET: usize = 32 * 1024;
 /// Room for a batch of tens of thousands of changes; not taken unless used.
 const SEND_BUFFER: usize = 16 << 20;
+/// Where a message's header says who caused it.
+const SENDER: u32 = 12;
 /// How often a dump that was torn by a change is begun again.
 const ATTEMPTS: u32 = 16;
 
@@ -136,6 +138,29 @@ impl Socket {
             self.set(libc::NETLINK_ADD_MEMBERSHIP, group)?;
         }
         Ok(())
+    }
+
+    /// Receives nothing that the socket of this [`Socket::port`] has caused.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn deafen(&self, sender: u32) -> Result<()> {
+        // The filter reads what it compares with as a number in the network's order, and the header has it in the machine's.
+        let sender = u32::from_be_bytes(sender.to_ne_bytes());
+        let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let mut program = [
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, SENDER),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, sender),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        ];
+        let header = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the option's value is the header of a program, which the kernel copies; both live over the call.
+        let answer = unsafe {
+            let (value, size) = (std::ptr::from_ref(&header).cast(), size_of_val(&header) as libc::socklen_t);
+            libc::setsockopt(self.fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, size)
+        };
+        if answer < 0 { Err(last_errno().into()) } else { Ok(()) }
     }
 
     /// Waits for one packet of news and gives its messages to `each`.

@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::change::{
-    CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, ELEMENT_DATA, ELEMENT_KEY, ELEMENTS_LIST, ELEMENTS_SET,
-    ELEMENTS_TABLE, Family, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_TABLE, LIST_ELEMENT, NEW_CHAIN,
-    NEW_ELEMENT, NEW_RULE, NEW_TABLE, RULE_CHAIN, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, request,
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, DEL_CHAIN, DEL_TABLE, ELEMENT_DATA, ELEMENT_KEY,
+    ELEMENTS_LIST, ELEMENTS_SET, ELEMENTS_TABLE, Family, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_TABLE,
+    HOOK_NUMBER, LIST_ELEMENT, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_TABLE, RULE_CHAIN, RULE_HANDLE,
+    RULE_TABLE, RULE_USERDATA, request,
 };
 use crate::netlink::{Message, Protocol, Result, Socket};
 
@@ -26,8 +27,12 @@ pub struct Monitor(Socket);
 pub struct News<'a> {
     /// Name of the table.
     pub table: &'a str,
-    /// [`Socket::port`] of the socket that made it.
-    pub sender: u32,
+    /// The chain that came or went, if it was one.
+    pub chain: Option<&'a str>,
+    /// Where the chain that came is called.
+    pub hook: Option<u32>,
+    /// The table, or the chain, is there no longer.
+    pub is_gone: bool,
 }
 
 const NEWS_BUFFER: usize = 64 << 20;
@@ -35,12 +40,14 @@ const NEWS_BUFFER: usize = 64 << 20;
 // === impl Monitor ===
 
 impl Monitor {
-    /// From now on.
+    /// From now on, but for what is changed by the socket of this [`Socket::port`].
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn open() -> Result<Self> {
+    pub fn open(but: u32) -> Result<Self> {
         let socket = Socket::open(Protocol::Netfilter)?;
+        // In the kernel: a large change of the reader's own would fill the buffer, and others' news were lost to it.
+        socket.deafen(but)?;
         // One transaction over thousands of containers is megabytes of news. Not taken unless used.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, NEWS_BUFFER);
         socket.subscribe(&[NEWS_OF_NFTABLES])?;
@@ -57,7 +64,7 @@ impl Monitor {
             if message.kind != NEW_GENERATION
                 && let Some(table) = message.attributes(FIXED).str(TABLE_NAME)
             {
-                each(News { table, sender: message.sender });
+                each(news(message, table));
             }
         })
     }
@@ -67,6 +74,36 @@ impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn news<'a>(message: Message<'a>, table: &'a str) -> News<'a> {
+    let is_chain = [NEW_CHAIN, DEL_CHAIN].contains(&message.kind);
+    let attributes = message.attributes(FIXED);
+    News {
+        table,
+        chain: attributes.str(CHAIN_NAME).filter(|_| is_chain),
+        hook: hook(&message).filter(|_| message.kind == NEW_CHAIN),
+        is_gone: [DEL_TABLE, DEL_CHAIN].contains(&message.kind),
+    }
+}
+
+/// Where the chain of a message is called.
+fn hook(message: &Message<'_>) -> Option<u32> {
+    let number = message.attributes(FIXED).nested(CHAIN_HOOK).find(HOOK_NUMBER)?;
+    Some(u32::from_be_bytes(number.try_into().ok()?))
+}
+
+/// Chains of a family that are called there, with the names of their tables before theirs.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn hooked(socket: &mut Socket, family: Family, number: u32) -> Result<Vec<(String, String)>> {
+    socket.dump(&request(family, GET_CHAIN, 0), |message| {
+        let attributes = message.attributes(FIXED);
+        let there = message.kind == NEW_CHAIN && hook(&message) == Some(number);
+        let names = (attributes.str(CHAIN_TABLE)?, attributes.str(CHAIN_NAME)?);
+        there.then(|| (names.0.to_owned(), names.1.to_owned()))
+    })
 }
 
 /// Names of the tables of a family, with the notes of their owners.

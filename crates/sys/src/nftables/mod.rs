@@ -20,7 +20,7 @@ pub use change::{
     apply_all,
 };
 pub use expression::{CtKey, Data, Expression, FibResult, Meta, NatKind, Payload, Register, Verdict};
-pub use list::{Monitor, News, dropping_chains, elements, rules, tables};
+pub use list::{Monitor, News, dropping_chains, elements, hooked, rules, tables};
 
 #[cfg(test)]
 mod tests;

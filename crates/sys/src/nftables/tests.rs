@@ -10,7 +10,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::{
     Chain, Change, Data, Element, Expression as Do, Family, Field, Hook, MapData, Meta, Monitor, NatKind,
-    Part, Payload, Register, Set, SetFlags, TableFlags, Verdict, apply, apply_all, elements, tables,
+    News, Part, Payload, Register, Set, SetFlags, TableFlags, Verdict, apply, apply_all, elements, hooked,
+    tables,
 };
 use crate::netlink::{Protocol, Socket};
 
@@ -194,17 +195,26 @@ fn a_monitor_hears_what_somebody_else_did_to_the_table() {
     alone(|socket| {
         let add = |note: &[u8]| [Change::AddTable { flags: TableFlags::NONE, note: note.to_vec() }];
         apply(socket, Family::Inet, TABLE, &add(b"")).unwrap();
-        let mut monitor = Monitor::open().unwrap();
         let mut other = Socket::open(Protocol::Netfilter).unwrap();
-        apply(socket, Family::Inet, "another", &add(b"")).unwrap();
-        apply(&mut other, Family::Inet, TABLE, &[Change::DeleteTable]).unwrap();
-        let (ours, theirs) = (socket.port().unwrap(), other.port().unwrap());
-        assert!(ours != theirs && ours != 0);
+        let mut monitor = Monitor::open(other.port().unwrap()).unwrap();
+        apply(&mut other, Family::Inet, "another", &add(b"")).unwrap();
+        let input = Hook { kind: "filter", number: 1, priority: 0, drop: false, device: None };
+        let chain = Change::AddChain(Chain { name: "input".into(), hook: Some(input) });
+        apply(socket, Family::Inet, TABLE, &[chain]).unwrap();
+        assert_eq!(hooked(socket, Family::Inet, 1).unwrap(), [(TABLE.to_owned(), "input".to_owned())]);
+        assert_eq!(hooked(socket, Family::Inet, 2).unwrap(), []);
+        apply(&mut other, Family::Inet, "another", &[Change::DeleteTable]).unwrap();
+        apply(socket, Family::Inet, TABLE, &[Change::DeleteTable]).unwrap();
         let mut heard = Vec::new();
-        while heard.last() != Some(&(TABLE.to_owned(), theirs)) {
-            monitor.wait(|news| heard.push((news.table.to_owned(), news.sender))).unwrap();
+        while heard.len() < 3 {
+            let text = |news: News<'_>| {
+                (news.table.to_owned(), news.chain.map(str::to_owned), news.hook, news.is_gone)
+            };
+            monitor.wait(|news| heard.push(text(news))).unwrap();
         }
-        assert_eq!(heard, [("another".to_owned(), ours), (TABLE.to_owned(), theirs)]);
+        let (table, chain) = (TABLE.to_owned(), Some("input".to_owned()));
+        let gone = |chain| (table.clone(), chain, None, true);
+        assert_eq!(heard, [(table.clone(), chain.clone(), Some(1), false), gone(chain), gone(None)]);
     });
 }
 

@@ -14,7 +14,7 @@ const SYS_ADMIN: u32 = 21;
 const BPF: u32 = 39;
 
 /// Tells the host's firewall something, by Debian's `nft`; gives what it wrote.
-fn rules(world: &World, text: &str) -> String {
+pub(super) fn rules(world: &World, text: &str) -> String {
     let root = tare_kit::debs::unpacked("nftables", &["nftables"]);
     let nft = tare_kit::debs::find(&root, "nft").expect("the package has its program");
     let libraries: PathBuf = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
