@@ -193,6 +193,7 @@ impl Tree {
                 Some(before) => drop(self.members.insert(what.endpoint.to_owned(), before)),
                 None => drop(self.members.remove(what.endpoint)),
             }
+            self.abandon(host, what.network);
         }
         done
     }
@@ -227,6 +228,13 @@ impl Tree {
             kernel::hook(host, link, member, hooks)?;
         }
         kernel::unmake(host, link, &mut self.classes, &wanted)
+    }
+
+    /// Whoever was refused the first limit of a network leaves no device behind. The refusal is the error to tell.
+    fn abandon(&mut self, host: &mut Socket, network: &Network) {
+        if self.members.is_empty() && kernel::remove(host, network).is_ok() {
+            *self = Self::default();
+        }
     }
 
     /// Takes an interface out. Its link may be gone already.
