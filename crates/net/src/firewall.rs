@@ -7,11 +7,13 @@
 //! ```text
 //!   bridge prerouting   link in @links? ─▶ (link . MAC . address) in @senders4/6, for IP, ARP, ND; else dropped
 //!   bridge forward      both links in @apart (no inter-container traffic)? dropped
-//!   inet   first  -300  127/8 from or to elsewhere than lo: dropped; to a NAT subnet not by a bridge of ours: dropped
+//!   inet   first  -300  127/8 from or to elsewhere than lo: dropped
 //!   inet   prerouting, output   (address . protocol . port) in @host_ports, or a local address and
 //!                               (protocol . port) in @ports ─▶ becomes the container's address and port
+//!                               to a NAT subnet not by a bridge of ours: dropped
 //!   inet   input        by a bridge in @carriers: dropped
-//!   inet   forward      by one: passed on to another, or dropped
+//!   inet   forward      established, from or into a link of our group: passes; else
+//!                       by a bridge in @carriers: passed on to another, or dropped
 //!                       into a bridge ─▶ enters: within it; never if internal; established; published (DNAT, or @open
 //!                                        where addresses are routed); not from another bridge; unprotected; else dropped
 //!                       out of one    ─▶ leaves: not if internal
@@ -30,7 +32,7 @@
 //! Everywhere a [`Watch`] loads from memory what somebody took away.
 //!
 //! **What the host's INPUT says about published ports** (`ufw deny 8080`) holds: what begins a connection goes there first and
-//! is translated in a second round (`round.rs`). Where iptables' chains drop by policy, bridges are named at their ends
+//! is translated in a second round (`round.rs`), unless nobody hooks input (`direct.rs`). Where iptables' chains drop by policy, bridges are named at their ends
 //! (`policy.rs`).
 //!
 //! **`::1`** is out of reach for DNAT: the kernel lets nothing with that source leave by another link. What the host's

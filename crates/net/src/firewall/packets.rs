@@ -42,7 +42,11 @@ pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
     ];
     let published = when().tracked(CtKey::Status, DNATED).meta(Meta::OutputGroup, GROUP.to_ne_bytes());
     let begins = [
-        published.meta_not(Meta::InputGroup, CLOSED.to_ne_bytes()).accept(),
+        published
+            .meta_not(Meta::InputGroup, CLOSED.to_ne_bytes())
+            .key(&[Part::Of(Meta::InputName)])
+            .outside("internal")
+            .accept(),
         when().input("carriers").goto("carried"),
         when().output("bridges").goto("enters"),
         when().input("bridges").goto("leaves"),
