@@ -49,9 +49,6 @@ pub fn choose(config: &NetworkConfig, around: &Surroundings<'_>) -> Result<Vec<P
     if matches!(config.driver, Driver::Host | Driver::None) {
         return Ok(Vec::new());
     }
-    if !config.ipv4 && !config.ipv6 {
-        return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
-    }
     let mut taken: Vec<(&str, IpNet)> = around.networks.to_vec();
     let mut pools = Vec::new();
     for (enabled, unspecified) in [(config.ipv4, check::ANY_IPV4), (config.ipv6, check::ANY_IPV6)] {
