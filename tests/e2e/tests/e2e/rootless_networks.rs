@@ -286,8 +286,10 @@ fn rates_hold_for_a_users_containers_too_or_the_kernels_lack_is_named() {
         eprintln!("step aside: {why}");
         return;
     }
+    // A cap is not exceeded; where processors are emulated, starting programs takes a part of the time.
     let is_near = |measured: f64, wanted: f64| {
-        assert!((measured / wanted - 1.0).abs() < 0.15, "{measured:.0} bytes/s, not {wanted:.0}");
+        let part = measured / wanted;
+        assert!((0.6..1.05).contains(&part), "{measured:.0} bytes/s, not {wanted:.0}");
     };
     is_near(speed(&user, "one", "two"), 2e6);
     is_near(speed(&user, "two", "one"), 4e6);
