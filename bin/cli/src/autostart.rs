@@ -21,12 +21,20 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 /// First argument of the process between client and daemon; no command has this name.
 pub(crate) const STARTER: &str = "--start-daemon";
 /// The log of a daemon that nobody started by hand is cut when it has grown beyond this.
 const LOG_LIMIT: u64 = 4 << 20;
+/// How long a daemon may take to end that could not start.
+const GOING: Duration = Duration::from_secs(2);
+/// The kernel's answer for a group that somebody is in.
+const BUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
 /// The environment of a daemon: the paths that tools of the system live in.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What else of the caller's environment a daemon gets: where things are, for an ordinary user and that user's systemd.
@@ -62,13 +70,42 @@ pub(crate) fn start(socket: &Path) -> Result<(), Failure> {
     if answer == "ready" || answer.contains("already running") {
         return Ok(());
     }
-    let log = log_path(run_dir);
+    // It is gone or going.
+    let ended = ended(&mut child);
+    remove_groups(&group_name(run_dir));
     if answer.is_empty() {
-        // It is gone or going: its own words are in the log.
-        let how = child.try_wait().ok().flatten().map_or_else(String::new, |status| format!(" ({status})"));
+        // Its own words are in the log.
+        let how = ended.map_or_else(String::new, |status| format!(" ({status})"));
+        let log = log_path(run_dir);
         return Err(fail(format!("tared ended before it was ready{how}; see {}", log.display())));
     }
     Err(fail(format!("tared could not start: {answer}")))
+}
+
+/// How a daemon ended that could not start, once it has; not for ever is it waited for.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    if let Ok(process) = pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty()) {
+        wait(&mut [PollFd::new(&process, PollFlags::IN)], GOING);
+    }
+    child.try_wait().ok().flatten()
+}
+
+/// Nobody is in them who is not just ending: who has ended counts as a member until the kernel has switched away from it.
+fn remove_groups(name: &str) {
+    let groups = groups(name);
+    let is_left = |group: &PathBuf| fs::remove_dir(group).is_err_and(|e| e.raw_os_error() == Some(BUSY));
+    (0..20).any(|_| {
+        let left = groups.iter().filter(|group| is_left(group)).count();
+        if left > 0 {
+            wait(&mut [], Duration::from_millis(1));
+        }
+        left == 0
+    });
+}
+
+fn wait(fds: &mut [PollFd<'_>], time: Duration) {
+    // What is not there in time is done without.
+    let _ = poll(fds, Timespec::try_from(time).ok().as_ref());
 }
 
 /// Clients that find no daemon at the same time go one after another: the first starts it, the others wait here until
@@ -100,7 +137,7 @@ fn read_answer(pipe: File) -> Result<String, Failure> {
     Ok(line.trim().to_owned())
 }
 
-fn spawn(socket: &Path, run_dir: &Path, ready: OwnedFd) -> Result<std::process::Child, Failure> {
+fn spawn(socket: &Path, run_dir: &Path, ready: OwnedFd) -> Result<Child, Failure> {
     let me = std::env::current_exe().map_err(|e| fail(format!("reading /proc/self/exe: {e}")))?;
     // Only this descriptor is to reach the daemon; the copy here is closed when `ready` is dropped on return.
     rustix::io::fcntl_setfd(&ready, rustix::io::FdFlags::empty())
@@ -198,16 +235,8 @@ fn group_name(run_dir: &Path) -> String {
 /// (name=systemd and v2), and to the root of the others where the caller had limits. Best effort: where there is no
 /// such file system a daemon in its parent's group still works.
 fn leave_cgroups(name: &str) {
-    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else { return };
-    let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return };
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let Some(root) = hierarchy(&mounts, controllers) else { continue };
-        let session = controllers.is_empty() || controllers.starts_with("name=");
-        if session {
+    for Hierarchy { controllers, root, path } in hierarchies() {
+        if is_session(&controllers) {
             let group = root.join(name);
             // What is left of an earlier daemon may remove the empty group between the two.
             let _ = (0..3).find(|_| {
@@ -218,6 +247,36 @@ fn leave_cgroups(name: &str) {
             let _ = enter(&root, false);
         }
     }
+}
+
+/// Those that [`leave_cgroups`] makes.
+fn groups(name: &str) -> Vec<PathBuf> {
+    let all = hierarchies().into_iter().filter(|hierarchy| is_session(&hierarchy.controllers));
+    all.map(|hierarchy| hierarchy.root.join(name)).collect()
+}
+
+/// A hierarchy of cgroups.
+struct Hierarchy {
+    controllers: String,
+    root: PathBuf,
+    /// Of the group that this process is in.
+    path: String,
+}
+
+fn hierarchies() -> Vec<Hierarchy> {
+    let read = |name| fs::read_to_string(Path::new("/proc/self").join(name)).unwrap_or_default();
+    let (own, mounts) = (read("cgroup"), read("mounts"));
+    let one = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let root = hierarchy(&mounts, controllers)?;
+        Some(Hierarchy { controllers: controllers.to_owned(), root, path: path.to_owned() })
+    };
+    own.lines().filter_map(one).collect()
+}
+
+/// Processes are counted as a session's by it.
+fn is_session(controllers: &str) -> bool {
+    controllers.is_empty() || controllers.starts_with("name=")
 }
 
 /// Writing to `tasks` moves one thread, which is all of us, and does not wait for a grace period; v2 has no `tasks`.

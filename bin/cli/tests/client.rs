@@ -351,6 +351,24 @@ fn a_reader_that_goes_away_ends_the_client_quietly() {
 }
 
 /// A directory with a `tared` of this script.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Of daemons that were started and are none.
+        groups(self.dir.path()).iter().for_each(|group| {
+            let _ = std::fs::remove_dir(group);
+        });
+    }
+}
+
+/// Of a daemon that was started for this directory; a real one's are removed by its nursery.
+fn groups(dir: &Path) -> Vec<std::path::PathBuf> {
+    let tail: String =
+        dir.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let roots = hierarchies.map(|entry| entry.path()).chain([std::path::PathBuf::from("/sys/fs/cgroup")]);
+    roots.map(|root| root.join(format!("tared{tail}"))).filter(|group| group.exists()).collect()
+}
+
 fn fake_daemon(script: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("tared");
@@ -448,7 +466,8 @@ fn a_daemon_that_cannot_start_gives_its_reason() {
     assert!(
         run("eval \"echo no overlay here >&$2\"; exit 1").contains("tared could not start: no overlay here")
     );
-    assert!(run("exit 3").contains("tared ended before it was ready"));
+    assert!(run("exit 3").contains("tared ended before it was ready (exit status: 3)"));
+    assert_eq!(groups(dir.path()), [] as [std::path::PathBuf; 0], "left behind");
     let empty = tempfile::tempdir().expect("a directory");
     let output = tare(&dir.path().join("tared.sock"), &["--no-autostart", "ps"])
         .env("TARE_LIBEXEC", empty.path())
