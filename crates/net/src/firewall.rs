@@ -160,6 +160,8 @@ struct State {
     unled: Option<Error>,
     /// The link by which the second round begins.
     round: Option<String>,
+    /// They were taken away: the [`Watch`] brings nothing back.
+    removed: bool,
 }
 
 // === impl Firewall ===
@@ -196,6 +198,7 @@ impl Firewall {
             loopback: Loopback::default(),
             unled: None,
             round: None,
+            removed: false,
         };
         let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
         let (state, zones) = (Mutex::new(state), Zones::new(settings.bus.clone()));
@@ -417,12 +420,15 @@ impl Firewall {
         self.dismiss(&[], ports)
     }
 
-    /// Loads everything anew from memory.
+    /// Loads everything anew from memory; nothing after [`Firewall::remove`].
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn restore(&self) -> Result<()> {
         let mut state = self.lock();
+        if state.removed {
+            return Ok(());
+        }
         if state.unled.is_some() {
             Self::lead_all(&mut state);
         }
@@ -436,18 +442,42 @@ impl Firewall {
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
         let _turn = Turn::take();
+        state.removed = true;
         let rules = std::mem::take(&mut state.rules);
         state.round = None;
         let settled = self.settle_in(&mut state);
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
-        let deleted = state.tables.delete();
+        // Before what keeps the host from being a router goes: between the two somebody may kill us.
         let is_ours = self.settings.forwarding == Forwarding::Ours;
-        let stopped = if is_ours { stop_forwarding(&mut state) } else { Ok(()) };
+        let stopped = if is_ours { self.stop_forwarding(&mut state) } else { Ok(()) };
+        let deleted = state.tables.delete();
         let removed = round::remove(&mut state.links, &self.settings.table);
         drop(state);
         self.tell_firewalld(rules.bridges.into_keys());
         settled.and(deleted).and(removed).and(unled).and(stopped)
+    }
+
+    /// What is forwarded because of engines that are gone without a word, and whose tables somebody has taken away since, is so
+    /// no longer. For whoever has nothing to load.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn stop_what_was_left(&self) -> Result<()> {
+        let mut state = self.lock();
+        let _turn = Turn::take();
+        self.stop_forwarding(&mut state)
+    }
+
+    /// What forwards only because of us does so no longer, unless another engine needs it. The caller has the [`Turn`].
+    fn stop_forwarding(&self, state: &mut State) -> Result<()> {
+        let mut others = state.tables.comments()?;
+        others.retain(|(table, _)| !self.names.contains(table));
+        let needed = shut_by(&others);
+        state.shut.clear();
+        let stopped =
+            IpFamily::BOTH.into_iter().filter(|family| !needed.contains(family)).map(forwarding::stop);
+        stopped.fold(Ok(()), Result::and)
     }
 
     /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.
@@ -495,7 +525,8 @@ impl Firewall {
 
     /// Lets what is ours pass where the host drops by policy.
     fn settle(&self) -> Result<()> {
-        self.settle_in(&mut self.lock())
+        let mut state = self.lock();
+        if state.removed { Ok(()) } else { self.settle_in(&mut state) }
     }
 
     fn settle_in(&self, state: &mut State) -> Result<()> {
@@ -551,6 +582,7 @@ impl Firewall {
 
     fn load_all(&self, state: &mut State) -> Result<()> {
         let _turn = Turn::take();
+        state.removed = false;
         let needed = self.needed(state);
         state.shut = self.shut(state)?;
         let shut = &state.shut[..];
@@ -625,7 +657,7 @@ impl Firewall {
     /// Others came to want forwarding, or want it no longer: what passes beside ours is what would without us.
     fn heed_forwarding(&self) -> Result<()> {
         let mut state = self.lock();
-        if self.shut(&state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
+        if state.removed || self.shut(&state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
     }
 
     /// Has the [`Watch`], if there is one, look whether connections may go the short way.
@@ -655,13 +687,6 @@ impl Firewall {
         // A panic leaves the rules as they were: they change after the kernel's.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What forwards only because of us does so no longer, unless another engine needs it.
-fn stop_forwarding(state: &mut State) -> Result<()> {
-    let needed = shut_by(&state.tables.comments()?);
-    state.shut.clear();
-    IpFamily::BOTH.into_iter().filter(|family| !needed.contains(family)).try_for_each(forwarding::stop)
 }
 
 fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {

@@ -105,3 +105,27 @@ fn an_engine_that_begins_while_another_one_ends_has_forwarding() {
         assert_eq!(forwards(&world), ["0", "0"], "round {round}: nobody is left");
     }
 }
+
+#[test]
+fn what_forwards_for_engines_that_are_gone_with_their_tables_ends_unless_another_needs_it() {
+    let world = World::new();
+    let on = || {
+        world.host.run(|| {
+            for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                std::fs::write(format!("/proc/sys/net/{setting}"), "2").unwrap();
+            }
+        });
+    };
+    let begin = || {
+        let firewall = Arc::clone(&world.firewall);
+        world.host.run(move || firewall.stop_what_was_left().unwrap());
+    };
+    on();
+    begin();
+    assert_eq!(forwards(&world), ["0", "0"]);
+    let (second, _b) = another(&world);
+    begin();
+    assert_eq!(forwards(&world), ["2", "2"]);
+    world.host.run(move || second.remove().unwrap());
+    assert_eq!(forwards(&world), ["0", "0"]);
+}

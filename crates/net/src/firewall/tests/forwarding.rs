@@ -141,3 +141,19 @@ fn links_that_come_to_forward_by_themselves_do() {
     }
     assert!(soon(|| world.lan.reaches(BEHIND, 80).is_some()));
 }
+
+#[test]
+fn what_was_taken_away_is_not_brought_back_when_forwarding_changes() {
+    let world = World::new();
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    end(&world);
+    write(&world.host, "ipv4/ip_forward", "2");
+    let is_back = || {
+        let firewall = Arc::clone(&world.firewall);
+        world.host.run(move || firewall.is_loaded().unwrap())
+    };
+    let doubt = Duration::from_millis(200);
+    assert!(tare_kit::wait::until(doubt, || is_back().then_some(())).is_none());
+}
