@@ -533,8 +533,10 @@ impl Firewall {
         if self.settings.forwarding == Forwarding::Leave {
             return Ok(());
         }
+        let tables = state.tables.comments()?.into_iter().filter(|(_, comment)| comment.starts_with(OURS));
         let bridges = state.rules.bridges.values().filter(|bridge| !bridge.internal);
         let passing = policy::Passing {
+            engines: tables.map(|(name, _)| name).collect(),
             owner: self.settings.table.clone(),
             bridges: bridges.clone().map(|bridge| bridge.name.clone()).collect(),
             carriers: state.rules.bridges.values().map(|bridge| bridge.carriers.clone()).collect(),
