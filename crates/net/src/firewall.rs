@@ -641,9 +641,14 @@ impl Firewall {
         Ok(shut)
     }
 
-    fn shut(&self, state: &State) -> Result<Vec<Shut>> {
-        let shut = |family| Ok(Shut { family, but: forwarding::passing(family)? });
-        self.shut_families(state)?.into_iter().map(shut).collect()
+    fn shut(&self, state: &mut State) -> Result<Vec<Shut>> {
+        let families = self.shut_families(state)?;
+        let shut = |family| {
+            let mut but = forwarding::passing(family)?;
+            but.retain(|name| !is_ours(&mut state.links, name));
+            Ok(Shut { family, but })
+        };
+        families.into_iter().map(shut).collect()
     }
 
     /// The rules are not those for what our bridges need forwarded.
@@ -659,7 +664,17 @@ impl Firewall {
     /// Others came to want forwarding, or want it no longer: what passes beside ours is what would without us.
     fn heed_forwarding(&self) -> Result<()> {
         let mut state = self.lock();
-        if state.removed || self.shut(&state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
+        if state.removed || self.shut(&mut state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
+    }
+
+    /// Names of links by which passes what is not ours, though its family is forwarded because of us only.
+    fn excepted(&self) -> Vec<String> {
+        self.lock().shut.iter().flat_map(|shut| &shut.but).cloned().collect()
+    }
+
+    /// The name of a link; none if it is gone.
+    fn name_of(&self, link: u32) -> Option<String> {
+        link::get(&mut self.lock().links, link).ok().map(|link| link.name)
     }
 
     /// Has the [`Watch`], if there is one, look whether connections may go the short way.
@@ -735,6 +750,15 @@ fn there(state: &mut State, name: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
     }
+}
+
+/// The link is gone, or is a bridge of an engine's or a port of one. Those forward only if the host has all new links do so, and
+/// the rules of their engines decide about what comes by them.
+fn is_ours(links: &mut Socket, name: &str) -> bool {
+    let grouped = |link: &link::Link| [mark::GROUP, mark::CLOSED].contains(&link.group);
+    let Ok(found) = link::find(links, name) else { return true };
+    let master = found.master.and_then(|master| link::get(links, master).ok());
+    grouped(&found) || master.as_ref().is_some_and(grouped)
 }
 
 /// What a bridge needs; false if it is not there.

@@ -14,6 +14,9 @@ const RTM_NEWNETCONF: u16 = 80;
 
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
+const NETCONFA_FORCE_FORWARDING: u16 = 9;
+/// `NETCONFA_MC_FORWARDING`, `NETCONFA_PROXY_NEIGH`, `NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN`.
+const NETCONFA_OTHERS: [u16; 3] = [4, 5, 6];
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -184,6 +187,8 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge whose port it is.
     pub master: Option<u32>,
+    /// The number of its group.
+    pub group: u32,
     /// The link that it is on; of a pair the other end, by its index in its own namespace.
     pub lower: Option<u32>,
     /// It is up.
@@ -378,6 +383,7 @@ impl Link {
             mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
             mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
             master: attributes.u32(IFLA_MASTER).filter(|index| *index != 0),
+            group: attributes.u32(IFLA_GROUP).unwrap_or(0),
             lower: attributes.u32(IFLA_LINK).filter(|index| *index != 0),
             up: number(8)? & IFF_UP != 0,
             operational: attributes.find(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
@@ -464,8 +470,9 @@ pub enum News<'a> {
     Forwarding {
         /// Index of the link; none: all, or those to come.
         link: Option<u32>,
-        /// The setting.
-        value: u32,
+        /// The setting, if it is told; of a link and IPv6 it is `force_forwarding`, since the other one decides about no packet
+        /// there.
+        value: Option<u32>,
     },
 }
 
@@ -502,7 +509,13 @@ fn forwarding(message: Message<'_>) -> Option<News<'static>> {
     let attributes = message.attributes(PADDED);
     // Those of all links and of links to come are negative.
     let link = attributes.u32(NETCONFA_IFINDEX).filter(|index| index.cast_signed() > 0);
-    Some(News::Forwarding { link, value: attributes.u32(NETCONFA_FORWARDING)? })
+    let is_ipv6 = message.body.first().is_some_and(|family| i32::from(*family) == libc::AF_INET6);
+    let [plain, forced] = [NETCONFA_FORWARDING, NETCONFA_FORCE_FORWARDING].map(|kind| attributes.u32(kind));
+    let says = |kind: &u16| attributes.u32(*kind).is_some();
+    let value = if is_ipv6 && link.is_some() { forced } else { plain.or(forced) };
+    // Linux tells of a changed `force_forwarding` (6.17) without its value, and of everything else with it.
+    let is_forced = is_ipv6 && plain.is_none() && !NETCONFA_OTHERS.iter().any(says);
+    (value.is_some() || is_forced).then_some(News::Forwarding { link, value })
 }
 
 /// What went through the link of that index.

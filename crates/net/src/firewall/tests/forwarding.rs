@@ -157,3 +157,51 @@ fn what_was_taken_away_is_not_brought_back_when_forwarding_changes() {
     let doubt = Duration::from_millis(200);
     assert!(tare_kit::wait::until(doubt, || is_back().then_some(())).is_none());
 }
+
+#[test]
+fn links_that_come_to_forward_ipv6_by_themselves_do() {
+    let world = World::new();
+    let _behind = behind(&world);
+    let force = "ipv6/conf/eth0/force_forwarding";
+    if !world.host.run(move || std::fs::exists(format!("/proc/sys/net/{force}")).unwrap()) {
+        return;
+    }
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    let passes = |link: &str| world.firewall.lock().shut.iter().any(|shut| shut.but.contains(&link.into()));
+    assert!(!passes("eth0"));
+    write(&world.host, force, "1");
+    assert!(soon(|| passes("eth0")));
+    write(&world.host, force, "0");
+    assert!(soon(|| !passes("eth0")));
+}
+
+#[test]
+fn a_link_does_not_pass_because_another_of_its_name_did() {
+    let world = World::new();
+    let _stranger = stranger(&world);
+    write(&world.host, "ipv4/conf/eth2/forwarding", "1");
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    let passes = || world.firewall.lock().shut.iter().any(|shut| shut.but.contains(&"eth2".into()));
+    assert!(passes());
+    world.host.program("ip", &["link", "delete", "eth2"]);
+    let _another = stranger(&world);
+    assert!(soon(|| !passes()));
+}
+
+#[test]
+fn links_of_containers_are_no_links_that_forward_by_themselves() {
+    let world = World::new();
+    write(&world.host, "ipv4/conf/default/forwarding", "1");
+    world.network(1, |_| {});
+    let _a = world.container(1, 2);
+    assert_eq!(read(&world.host, "ipv4/conf/v1-2/forwarding"), "1");
+    let firewall = Arc::clone(&world.firewall);
+    world.host.run(move || firewall.restore().unwrap());
+    let passing: Vec<_> = world.firewall.lock().shut.iter().flat_map(|shut| shut.but.clone()).collect();
+    let ours = |name: &&String| name.starts_with("br-") || name.starts_with("v1");
+    assert_eq!(passing.iter().filter(ours).count(), 0, "{passing:?}");
+}
