@@ -46,6 +46,7 @@ pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
             .meta_not(Meta::InputGroup, CLOSED.to_ne_bytes())
             .key(&[Part::Of(Meta::InputName)])
             .outside("internal")
+            .outside("carriers")
             .accept(),
         when().input("carriers").goto("carried"),
         when().output("bridges").goto("enters"),
