@@ -135,7 +135,9 @@ fn set_ipv6(value: &str) -> Result<()> {
     let links = links(family)?;
     let before = |name: &String| {
         let own = fs::read_to_string(conf(family, name, "forwarding")).ok()?;
-        Some((name.clone(), own.trim().to_owned()))
+        // What is ours is from an engine that ended before it had put back what the switch overwrote.
+        let own = if own.trim() == OURS { OFF } else { own.trim() };
+        Some((name.clone(), own.to_owned()))
     };
     let own: Vec<_> = links.iter().filter_map(before).collect();
     // Who forwards keeps no routes that it learnt, but for links that are told twice to believe routers.

@@ -205,3 +205,15 @@ fn links_of_containers_are_no_links_that_forward_by_themselves() {
     let ours = |name: &&String| name.starts_with("br-") || name.starts_with("v1");
     assert_eq!(passing.iter().filter(ours).count(), 0, "{passing:?}");
 }
+
+#[test]
+fn what_an_engine_left_half_done_is_no_links_own_setting() {
+    let world = World::new();
+    world.network(1, |_| {});
+    // Killed right after it had switched all of them.
+    write(&world.host, "ipv6/conf/eth0/forwarding", "2");
+    write(&world.host, "ipv6/conf/default/forwarding", "2");
+    end(&world);
+    let left = ["eth0", "default"].map(|link| read(&world.host, &format!("ipv6/conf/{link}/forwarding")));
+    assert_eq!(left, ["0", "0"]);
+}
