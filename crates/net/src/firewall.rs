@@ -109,8 +109,6 @@ pub enum Forwarding {
     Leave,
     /// It is switched on, for packets of our bridges only.
     Ours,
-    /// It is switched on.
-    Everybody,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -608,7 +606,7 @@ impl Firewall {
         // Only now that the rules are there, by which other engines see that we need it.
         for family in needed {
             if forwarding::state(family)? == forwarding::State::Off {
-                forwarding::start(family, self.settings.forwarding)?;
+                forwarding::start(family)?;
             }
         }
         self.settle_in(state)

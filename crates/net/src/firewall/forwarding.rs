@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, poll};
 use tare_model::error::{Error, Result};
 
-use super::{Forwarding, IpFamily};
+use super::IpFamily;
 
 const ROOT: &str = "/proc/sys/net";
 /// On, because of an engine of ours.
@@ -100,9 +100,9 @@ pub(super) fn passing(family: IpFamily) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Switches it on.
-pub(super) fn start(family: IpFamily, wanted: Forwarding) -> Result<()> {
-    set(family, if wanted == Forwarding::Ours { OURS } else { THEIRS })
+/// Switches it on, for us.
+pub(super) fn start(family: IpFamily) -> Result<()> {
+    set(family, OURS)
 }
 
 /// Switches it off, if it is on because of us.
