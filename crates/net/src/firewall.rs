@@ -641,10 +641,11 @@ impl Firewall {
 
     fn shut(&self, state: &mut State) -> Result<Vec<Shut>> {
         let families = self.shut_families(state)?;
+        let bridges = if families.is_empty() { Vec::new() } else { others_bridges(state)? };
         let shut = |family| {
             let mut but = forwarding::passing(family)?;
             but.retain(|name| !is_ours(&mut state.links, name));
-            Ok(Shut { family, but })
+            Ok(Shut { family, but, bridges: bridges.clone() })
         };
         families.into_iter().map(shut).collect()
     }
@@ -665,9 +666,16 @@ impl Firewall {
         if state.removed || self.shut(&mut state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
     }
 
-    /// Names of links by which passes what is not ours, though its family is forwarded because of us only.
-    fn excepted(&self) -> Vec<String> {
-        self.lock().shut.iter().flat_map(|shut| &shut.but).cloned().collect()
+    /// Families that are forwarded because of us only, and what passes even so.
+    fn excepted(&self) -> Vec<Shut> {
+        self.lock().shut.clone()
+    }
+
+    /// There is such a bridge, and it is no engine's.
+    fn is_others_bridge(&self, name: &str) -> bool {
+        let State { links, rules, .. } = &mut *self.lock();
+        let is_ours = |link: &link::Link| rules.bridges.contains_key(name) || mark::is_some_engines(link);
+        link::find(links, name).is_ok_and(|link| !is_ours(&link))
     }
 
     /// The name of a link; none if it is gone.
@@ -748,6 +756,16 @@ fn there(state: &mut State, name: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
     }
+}
+
+/// Names of bridges that are no engine's.
+fn others_bridges(state: &mut State) -> Result<Vec<String>> {
+    let State { links, rules, .. } = state;
+    let mut all =
+        link::bridges(links).map_err(|error| Error::system(format!("list bridges of the host: {error}")))?;
+    // One of ours may still be without its marks.
+    all.retain(|bridge| !rules.bridges.contains_key(&bridge.name) && !mark::is_some_engines(bridge));
+    Ok(all.into_iter().map(|bridge| bridge.name).collect())
 }
 
 /// The link is gone, or is a bridge of an engine's or a port of one. Those forward only if the host has all new links do so, and

@@ -41,11 +41,14 @@ pub(super) enum State {
     Anyway,
 }
 
-/// A family that is forwarded because of us only, and the links by which comes what passes even so: it did before us.
+/// A family that is forwarded because of us only, and what passes even so, since it did before us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shut {
     pub(super) family: IpFamily,
+    /// Links by which it comes.
     pub(super) but: Vec<String>,
+    /// Bridges of others: what they pass on between their ports `br_netfilter` shows to the rules of what is forwarded.
+    pub(super) bridges: Vec<String>,
 }
 
 /// Engines of a network namespace switch one after another, while they hold this. It ends with its holder.

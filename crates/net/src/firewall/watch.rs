@@ -182,7 +182,9 @@ impl Ears {
     fn hear_of_links(&mut self, firewall: &Firewall) -> bool {
         let (mut ours, mut forwarding) = (false, false);
         let excepted = firewall.excepted();
-        let is_excepted = |name: &str| excepted.iter().any(|link| link == name);
+        let is_excepted = |name: &str| excepted.iter().flat_map(|shut| &shut.but).any(|link| link == name);
+        let is_known =
+            |name: &str| excepted.iter().all(|shut| shut.bridges.iter().any(|known| known == name));
         loop {
             let read = link::news(&mut self.links, |news| match news {
                 News::Link(name) => {
@@ -190,10 +192,13 @@ impl Ears {
                     // Another link may have its name now.
                     forwarding |= is_excepted(name);
                 }
+                News::Bridge(name) => {
+                    forwarding |= is_excepted(name) || !is_known(name) && firewall.is_others_bridge(name);
+                }
                 // Most links begin with what we have set for all.
                 News::Forwarding { link: Some(link), value: Some(value) } if value != 1 => {
-                    forwarding |=
-                        !excepted.is_empty() && firewall.name_of(link).as_deref().is_some_and(is_excepted);
+                    let may = excepted.iter().any(|shut| !shut.but.is_empty());
+                    forwarding |= may && firewall.name_of(link).as_deref().is_some_and(is_excepted);
                 }
                 News::Forwarding { .. } => forwarding = true,
             });

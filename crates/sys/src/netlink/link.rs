@@ -51,6 +51,7 @@ const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFF_UP: u32 = 1;
 const IFF_NOARP: u32 = 0x80;
+const BRIDGE: &str = "bridge";
 /// `IF_OPER_UP` of RFC 2863.
 const OPERATIONAL: u8 = 6;
 
@@ -327,7 +328,7 @@ impl Port {
 impl Kind<'_> {
     fn word(&self) -> &'static str {
         match self {
-            Self::Bridge => "bridge",
+            Self::Bridge => BRIDGE,
             Self::Veth { .. } => "veth",
             Self::Macvlan { .. } => "macvlan",
             Self::Ipvlan { .. } => "ipvlan",
@@ -466,6 +467,8 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
 pub enum News<'a> {
     /// The link of that name is there, has changed, or is gone.
     Link(&'a str),
+    /// The same of a bridge.
+    Bridge(&'a str),
     /// Somebody has changed whether packets are forwarded, or a link has come.
     Forwarding {
         /// Index of the link; none: all, or those to come.
@@ -495,7 +498,11 @@ pub fn monitor() -> Result<Socket> {
 pub fn news(monitor: &mut Socket, mut each: impl FnMut(News<'_>)) -> Result<()> {
     monitor.news(|message| {
         let told = match message.kind {
-            RTM_NEWLINK | RTM_DELLINK => message.attributes(FIXED).str(IFLA_IFNAME).map(News::Link),
+            RTM_NEWLINK | RTM_DELLINK => {
+                let attributes = message.attributes(FIXED);
+                let is_bridge = attributes.nested(IFLA_LINKINFO).str(IFLA_INFO_KIND) == Some(BRIDGE);
+                attributes.str(IFLA_IFNAME).map(if is_bridge { News::Bridge } else { News::Link })
+            }
             RTM_NEWNETCONF => forwarding(message),
             _ => None,
         };
@@ -556,6 +563,24 @@ pub fn names(socket: &mut Socket) -> Result<Vec<(String, u32)>> {
     let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
     request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     socket.glance(&request, |message| Link::read(message).map(|link| (link.name, link.index)))
+}
+
+/// All bridges, without their counters, each once; as [`Socket::glance`] has it: some may be missing, where there are so many that
+/// the kernel tells of them in parts.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn bridges(socket: &mut Socket) -> Result<Vec<Link>> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    request.nest(IFLA_LINKINFO, |info| {
+        info.put_str(IFLA_INFO_KIND, BRIDGE);
+    });
+    let mut bridges =
+        socket.glance(&request, |message| Link::read(message).filter(|link| link.kind == BRIDGE))?;
+    bridges.sort_by_key(|bridge| bridge.index);
+    bridges.dedup_by_key(|bridge| bridge.index);
+    Ok(bridges)
 }
 
 /// The links that are ports of a bridge, without their counters, each once; as [`Socket::glance`] has it: some may be

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tare_sys::netlink::link::{self, Kind, NewLink};
+
 use super::engines::behind;
 use super::world::{HOST, LAN, Space, World, ip4};
 use crate::firewall::Watch;
@@ -175,6 +177,35 @@ fn links_that_come_to_forward_ipv6_by_themselves_do() {
     assert!(soon(|| passes("eth0")));
     write(&world.host, force, "0");
     assert!(soon(|| !passes("eth0")));
+}
+
+/// Two guests on a bridge of the host's own, of which the second has .2 of that network.
+fn guests(world: &World, bridge: &'static str, network: u8) -> [Space; 2] {
+    world.host.route(move |socket| {
+        link::create(socket, &NewLink { up: true, ..NewLink::new(bridge, Some(Kind::Bridge)) }).unwrap();
+    });
+    [1, 2].map(|number| {
+        let guest = Space::new();
+        world.host.link(&format!("vnet{network}-{number}"), Some(bridge), &guest, "eth0", None);
+        guest.configure("eth0", &[(ip4(network, number), 24)], &[]);
+        guest.serve(80);
+        guest
+    })
+}
+
+#[test]
+fn bridges_of_others_pass_on_frames_that_are_shown_to_the_rules() {
+    let world = World::new();
+    // Where there is no such setting, frames are not shown.
+    world.host.run(|| drop(std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")));
+    let [a, _b] = guests(&world, "virbr0", 102);
+    assert!(a.reaches("172.30.102.2", 80).is_some(), "before");
+    world.network(1, |_| {});
+    assert!(a.reaches("172.30.102.2", 80).is_some(), "with us");
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    let [c, _d] = guests(&world, "virbr1", 103);
+    assert!(soon(|| c.reaches("172.30.103.2", 80).is_some()), "of a bridge that came later");
 }
 
 #[test]
