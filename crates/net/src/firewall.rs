@@ -109,8 +109,6 @@ pub enum Forwarding {
     Leave,
     /// It is switched on, for packets of our bridges only.
     Ours,
-    /// It is switched on.
-    Everybody,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +158,8 @@ struct State {
     unled: Option<Error>,
     /// The link by which the second round begins.
     round: Option<String>,
+    /// They were taken away: the [`Watch`] brings nothing back.
+    removed: bool,
 }
 
 // === impl Firewall ===
@@ -196,6 +196,7 @@ impl Firewall {
             loopback: Loopback::default(),
             unled: None,
             round: None,
+            removed: false,
         };
         let flows = Mutex::new(vec![Socket::open(Protocol::Netfilter).map_err(refused)?]);
         let (state, zones) = (Mutex::new(state), Zones::new(settings.bus.clone()));
@@ -417,12 +418,15 @@ impl Firewall {
         self.dismiss(&[], ports)
     }
 
-    /// Loads everything anew from memory.
+    /// Loads everything anew from memory; nothing after [`Firewall::remove`].
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn restore(&self) -> Result<()> {
         let mut state = self.lock();
+        if state.removed {
+            return Ok(());
+        }
         if state.unled.is_some() {
             Self::lead_all(&mut state);
         }
@@ -436,18 +440,42 @@ impl Firewall {
     pub fn remove(&self) -> Result<()> {
         let mut state = self.lock();
         let _turn = Turn::take();
+        state.removed = true;
         let rules = std::mem::take(&mut state.rules);
         state.round = None;
         let settled = self.settle_in(&mut state);
         let State { loopback, keep, .. } = &mut *state;
         let unled = loopback.end(keep);
-        let deleted = state.tables.delete();
+        // Before what keeps the host from being a router goes: between the two somebody may kill us.
         let is_ours = self.settings.forwarding == Forwarding::Ours;
-        let stopped = if is_ours { stop_forwarding(&mut state) } else { Ok(()) };
+        let stopped = if is_ours { self.stop_forwarding(&mut state) } else { Ok(()) };
+        let deleted = state.tables.delete();
         let removed = round::remove(&mut state.links, &self.settings.table);
         drop(state);
         self.tell_firewalld(rules.bridges.into_keys());
         settled.and(deleted).and(removed).and(unled).and(stopped)
+    }
+
+    /// What is forwarded because of engines that are gone without a word, and whose tables somebody has taken away since, is so
+    /// no longer. For whoever has nothing to load.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn stop_what_was_left(&self) -> Result<()> {
+        let mut state = self.lock();
+        let _turn = Turn::take();
+        self.stop_forwarding(&mut state)
+    }
+
+    /// What forwards only because of us does so no longer, unless another engine needs it. The caller has the [`Turn`].
+    fn stop_forwarding(&self, state: &mut State) -> Result<()> {
+        let mut others = state.tables.comments()?;
+        others.retain(|(table, _)| !self.names.contains(table));
+        let needed = shut_by(&others);
+        state.shut.clear();
+        let stopped =
+            IpFamily::BOTH.into_iter().filter(|family| !needed.contains(family)).map(forwarding::stop);
+        stopped.fold(Ok(()), Result::and)
     }
 
     /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.
@@ -495,15 +523,18 @@ impl Firewall {
 
     /// Lets what is ours pass where the host drops by policy.
     fn settle(&self) -> Result<()> {
-        self.settle_in(&mut self.lock())
+        let mut state = self.lock();
+        if state.removed { Ok(()) } else { self.settle_in(&mut state) }
     }
 
     fn settle_in(&self, state: &mut State) -> Result<()> {
         if self.settings.forwarding == Forwarding::Leave {
             return Ok(());
         }
+        let tables = state.tables.comments()?.into_iter().filter(|(_, comment)| comment.starts_with(OURS));
         let bridges = state.rules.bridges.values().filter(|bridge| !bridge.internal);
         let passing = policy::Passing {
+            engines: tables.map(|(name, _)| name).collect(),
             owner: self.settings.table.clone(),
             bridges: bridges.clone().map(|bridge| bridge.name.clone()).collect(),
             carriers: state.rules.bridges.values().map(|bridge| bridge.carriers.clone()).collect(),
@@ -551,6 +582,7 @@ impl Firewall {
 
     fn load_all(&self, state: &mut State) -> Result<()> {
         let _turn = Turn::take();
+        state.removed = false;
         let needed = self.needed(state);
         state.shut = self.shut(state)?;
         let shut = &state.shut[..];
@@ -574,7 +606,7 @@ impl Firewall {
         // Only now that the rules are there, by which other engines see that we need it.
         for family in needed {
             if forwarding::state(family)? == forwarding::State::Off {
-                forwarding::start(family, self.settings.forwarding)?;
+                forwarding::start(family)?;
             }
         }
         self.settle_in(state)
@@ -607,9 +639,15 @@ impl Firewall {
         Ok(shut)
     }
 
-    fn shut(&self, state: &State) -> Result<Vec<Shut>> {
-        let shut = |family| Ok(Shut { family, but: forwarding::passing(family)? });
-        self.shut_families(state)?.into_iter().map(shut).collect()
+    fn shut(&self, state: &mut State) -> Result<Vec<Shut>> {
+        let families = self.shut_families(state)?;
+        let bridges = if families.is_empty() { Vec::new() } else { others_bridges(state)? };
+        let shut = |family| {
+            let mut but = forwarding::passing(family)?;
+            but.retain(|name| !is_ours(&mut state.links, name));
+            Ok(Shut { family, but, bridges: bridges.clone() })
+        };
+        families.into_iter().map(shut).collect()
     }
 
     /// The rules are not those for what our bridges need forwarded.
@@ -625,7 +663,24 @@ impl Firewall {
     /// Others came to want forwarding, or want it no longer: what passes beside ours is what would without us.
     fn heed_forwarding(&self) -> Result<()> {
         let mut state = self.lock();
-        if self.shut(&state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
+        if state.removed || self.shut(&mut state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
+    }
+
+    /// Families that are forwarded because of us only, and what passes even so.
+    fn excepted(&self) -> Vec<Shut> {
+        self.lock().shut.clone()
+    }
+
+    /// There is such a bridge, and it is no engine's.
+    fn is_others_bridge(&self, name: &str) -> bool {
+        let State { links, rules, .. } = &mut *self.lock();
+        let is_ours = |link: &link::Link| rules.bridges.contains_key(name) || mark::is_some_engines(link);
+        link::find(links, name).is_ok_and(|link| !is_ours(&link))
+    }
+
+    /// The name of a link; none if it is gone.
+    fn name_of(&self, link: u32) -> Option<String> {
+        link::get(&mut self.lock().links, link).ok().map(|link| link.name)
     }
 
     /// Has the [`Watch`], if there is one, look whether connections may go the short way.
@@ -655,13 +710,6 @@ impl Firewall {
         // A panic leaves the rules as they were: they change after the kernel's.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What forwards only because of us does so no longer, unless another engine needs it.
-fn stop_forwarding(state: &mut State) -> Result<()> {
-    let needed = shut_by(&state.tables.comments()?);
-    state.shut.clear();
-    IpFamily::BOTH.into_iter().filter(|family| !needed.contains(family)).try_for_each(forwarding::stop)
 }
 
 fn lead_no_longer(state: &mut State, ports: &[Published]) -> Result<()> {
@@ -708,6 +756,25 @@ fn there(state: &mut State, name: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Error::not_found(format!("bridge {name} is not there: it is made before its rules"))),
     }
+}
+
+/// Names of bridges that are no engine's.
+fn others_bridges(state: &mut State) -> Result<Vec<String>> {
+    let State { links, rules, .. } = state;
+    let mut all =
+        link::bridges(links).map_err(|error| Error::system(format!("list bridges of the host: {error}")))?;
+    // One of ours may still be without its marks.
+    all.retain(|bridge| !rules.bridges.contains_key(&bridge.name) && !mark::is_some_engines(bridge));
+    Ok(all.into_iter().map(|bridge| bridge.name).collect())
+}
+
+/// The link is gone, or is a bridge of an engine's or a port of one. Those forward only if the host has all new links do so, and
+/// the rules of their engines decide about what comes by them.
+fn is_ours(links: &mut Socket, name: &str) -> bool {
+    let grouped = |link: &link::Link| [mark::GROUP, mark::CLOSED].contains(&link.group);
+    let Ok(found) = link::find(links, name) else { return true };
+    let master = found.master.and_then(|master| link::get(links, master).ok());
+    grouped(&found) || master.as_ref().is_some_and(grouped)
 }
 
 /// What a bridge needs; false if it is not there.

@@ -75,7 +75,8 @@ impl Judges {
 
 impl Firewall {
     /// Lets connections in by the short way for the time of a lease, of families that nobody judges, if ports are published;
-    /// says whether it is to be renewed.
+    /// says whether to look again after a [`TICK`]: while ports are published, since `iptables-legacy` tells nobody that it has
+    /// gone either.
     pub(super) fn lease(&self, judges: &mut Judges) -> bool {
         let mut state = self.lock();
         if state.round.is_none() || state.rules.published.is_empty() {
@@ -86,8 +87,9 @@ impl Firewall {
         *judges = found.unwrap_or_default();
         let free: Vec<_> =
             [IPV4, IPV6].into_iter().zip(families).filter(|(_, judged)| !judged).map(|(ip, _)| ip).collect();
-        // Who cannot be told goes the long way: in tables that somebody has taken away nothing is to be renewed.
-        state.tables.apply(&steps(&free)).is_ok() && !free.is_empty()
+        // If it fails, everything goes the long way until it is tried again.
+        let _ = state.tables.apply(&steps(&free));
+        true
     }
 
     /// From now on everything goes the long way.

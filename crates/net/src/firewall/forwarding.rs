@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, poll};
 use tare_model::error::{Error, Result};
 
-use super::{Forwarding, IpFamily};
+use super::IpFamily;
 
 const ROOT: &str = "/proc/sys/net";
 /// On, because of an engine of ours.
@@ -41,11 +41,14 @@ pub(super) enum State {
     Anyway,
 }
 
-/// A family that is forwarded because of us only, and the links by which comes what passes even so: it did before us.
+/// A family that is forwarded because of us only, and what passes even so, since it did before us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shut {
     pub(super) family: IpFamily,
+    /// Links by which it comes.
     pub(super) but: Vec<String>,
+    /// Bridges of others: what they pass on between their ports `br_netfilter` shows to the rules of what is forwarded.
+    pub(super) bridges: Vec<String>,
 }
 
 /// Engines of a network namespace switch one after another, while they hold this. It ends with its holder.
@@ -100,9 +103,9 @@ pub(super) fn passing(family: IpFamily) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Switches it on.
-pub(super) fn start(family: IpFamily, wanted: Forwarding) -> Result<()> {
-    set(family, if wanted == Forwarding::Ours { OURS } else { THEIRS })
+/// Switches it on, for us.
+pub(super) fn start(family: IpFamily) -> Result<()> {
+    set(family, OURS)
 }
 
 /// Switches it off, if it is on because of us.
@@ -135,7 +138,9 @@ fn set_ipv6(value: &str) -> Result<()> {
     let links = links(family)?;
     let before = |name: &String| {
         let own = fs::read_to_string(conf(family, name, "forwarding")).ok()?;
-        Some((name.clone(), own.trim().to_owned()))
+        // What is ours is from an engine that ended before it had put back what the switch overwrote.
+        let own = if own.trim() == OURS { OFF } else { own.trim() };
+        Some((name.clone(), own.to_owned()))
     };
     let own: Vec<_> = links.iter().filter_map(before).collect();
     // Who forwards keeps no routes that it learnt, but for links that are told twice to believe routers.

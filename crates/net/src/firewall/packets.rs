@@ -46,6 +46,7 @@ pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
             .meta_not(Meta::InputGroup, CLOSED.to_ne_bytes())
             .key(&[Part::Of(Meta::InputName)])
             .outside("internal")
+            .outside("carriers")
             .accept(),
         when().input("carriers").goto("carried"),
         when().output("bridges").goto("enters"),
@@ -53,10 +54,15 @@ pub(super) fn isolation(shut: &[Shut]) -> Vec<Step> {
     ];
     let mut forward =
         [rules(Place::Filter, "forward", forward), rules(Place::Filter, "begins", begins)].concat();
-    for Shut { family, but } in shut {
+    for Shut { family, but, bridges } in shut {
         let is = if *family == IpFamily::V4 { IPV4 } else { IPV6 };
         for link in but {
             let passes = when().family(is).meta(Meta::InputName, name(link)).accept();
+            forward.extend(rules(Place::Filter, "begins", [passes]));
+        }
+        for bridge in bridges {
+            let within = when().family(is).meta(Meta::InputName, name(bridge));
+            let passes = within.meta(Meta::OutputName, name(bridge)).accept();
             forward.extend(rules(Place::Filter, "begins", [passes]));
         }
         let links = [(Meta::InputGroup, GROUP), (Meta::OutputGroup, GROUP), (Meta::InputGroup, CLOSED)];

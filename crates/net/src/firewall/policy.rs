@@ -28,6 +28,8 @@ const ATTEMPTS: u32 = 5;
 pub(super) struct Passing {
     /// What others know our rules by.
     pub(super) owner: String,
+    /// What the rules of all engines of ours are known by.
+    pub(super) engines: Vec<String>,
     /// Bridges, in and out.
     pub(super) bridges: Vec<String>,
     /// What names of further bridges begin with; of what comes by them.
@@ -59,7 +61,8 @@ fn settle_once(socket: &mut Socket, family: Family, passing: &Passing) -> netlin
         let by_policy = |chain: &str, _: &[_]| dropping.iter().any(|name| name == chain);
         settle_chain(socket, family, passing, way, way.chain(), End::Policy, by_policy)?;
         // What others have in there is what rejects.
-        let by_rule = |_: &str, there: &[(u64, Vec<u8>)]| there.iter().any(|(_, note)| !passing.is_own(note));
+        let by_rule =
+            |_: &str, there: &[(u64, Vec<u8>)]| there.iter().any(|(_, note)| !passing.is_engines(note));
         settle_chain(socket, family, passing, way, way.rejecting_chain(family), End::Rules, by_rule)?;
     }
     Ok(())
@@ -88,7 +91,8 @@ fn settle_chain(
     }
 }
 
-/// What makes the wanted rules the last ones, or the first ones before rules that reject; nothing if they are.
+/// What makes the wanted rules the last ones, or the first ones before rules that reject; nothing if they are. Other engines'
+/// rules may be on either side of them, or two engines would take turns for ever.
 fn changes(
     chain: &str,
     end: End,
@@ -99,9 +103,11 @@ fn changes(
     let notes: Vec<_> = wanted.iter().map(|one| passing.note(one)).collect();
     let old: Vec<_> = there.iter().filter(|(_, note)| passing.is_own(note)).collect();
     let same = |((_, note), wanted): (&(u64, Vec<u8>), &Vec<u8>)| note == wanted;
+    let counts = |(_, note): &&(u64, Vec<u8>)| passing.is_own(note) || !passing.is_engines(note);
+    let counting = there.iter().filter(counts);
     let in_place = match end {
-        End::Policy => there.iter().rev().zip(notes.iter().rev()).all(same),
-        End::Rules => there.iter().zip(&notes).all(same),
+        End::Policy => counting.rev().zip(notes.iter().rev()).all(same),
+        End::Rules => counting.zip(&notes).all(same),
     };
     if old.len() == wanted.len() && in_place {
         return Vec::new();
@@ -166,13 +172,22 @@ fn names(link: &str) -> Vec<u8> {
     link.strip_suffix(ANY).map_or_else(|| name(link).into(), |prefix| prefix.as_bytes().into())
 }
 
+fn is_of(engine: &str, note: &[u8]) -> bool {
+    let mark = tables::note(&format!("{engine}: "));
+    note.get(2..).is_some_and(|text| text.starts_with(&mark[2..mark.len() - 1]))
+}
+
 // === impl Passing ===
 
 impl Passing {
     /// The rule is ours.
     fn is_own(&self, note: &[u8]) -> bool {
-        let mark = tables::note(&format!("{}: ", self.owner));
-        note.get(2..).is_some_and(|text| text.starts_with(&mark[2..mark.len() - 1]))
+        is_of(&self.owner, note)
+    }
+
+    /// The rule is ours or another engine's.
+    fn is_engines(&self, note: &[u8]) -> bool {
+        self.is_own(note) || self.engines.iter().any(|engine| is_of(engine, note))
     }
 
     fn rules(&self, way: Way) -> Vec<(Meta, String)> {

@@ -181,11 +181,26 @@ impl Ears {
     /// Reads all news there are; true if first packets to published ports no longer find their way round.
     fn hear_of_links(&mut self, firewall: &Firewall) -> bool {
         let (mut ours, mut forwarding) = (false, false);
+        let excepted = firewall.excepted();
+        let is_excepted = |name: &str| excepted.iter().flat_map(|shut| &shut.but).any(|link| link == name);
+        let is_known =
+            |name: &str| excepted.iter().all(|shut| shut.bridges.iter().any(|known| known == name));
         loop {
             let read = link::news(&mut self.links, |news| match news {
-                News::Link(name) => ours |= firewall.ends.iter().any(|end| end == name),
-                // A link of ours begins with what we have set for all.
-                News::Forwarding { link, value } => forwarding |= link.is_none() || value == 1,
+                News::Link(name) => {
+                    ours |= firewall.ends.iter().any(|end| end == name);
+                    // Another link may have its name now.
+                    forwarding |= is_excepted(name);
+                }
+                News::Bridge(name) => {
+                    forwarding |= is_excepted(name) || !is_known(name) && firewall.is_others_bridge(name);
+                }
+                // Most links begin with what we have set for all.
+                News::Forwarding { link: Some(link), value: Some(value) } if value != 1 => {
+                    let may = excepted.iter().any(|shut| !shut.but.is_empty());
+                    forwarding |= may && firewall.name_of(link).as_deref().is_some_and(is_excepted);
+                }
+                News::Forwarding { .. } => forwarding = true,
             });
             ours |= read.is_err();
             forwarding |= read.is_err();

@@ -13,6 +13,9 @@ pub(crate) const CLOSED: u32 = 29_794;
 /// What names of leaves begin with.
 const LEAF: &str = "tleaf";
 
+/// What aliases of networks' links begin with.
+const ALIAS: &str = "tare network ";
+
 /// A leaf's own name, and those of the ends of its uplink at the root and at the leaf.
 pub(super) struct Leaf {
     pub(super) bridge: String,
@@ -51,7 +54,7 @@ pub(crate) fn shaper(network: &Network) -> String {
 
 /// What the alias of a network's links says.
 pub(crate) fn alias(network: &Network) -> String {
-    format!("tare network {}", network.id)
+    format!("{ALIAS}{}", network.id)
 }
 
 /// The MAC of a network's bridge, or of its leaf of that number. That a bridge has one of its own keeps it from taking that of
@@ -69,6 +72,16 @@ pub(super) fn mac(network: &Network, leaf: Option<usize>) -> Mac {
 /// The bridge is ours: it has our MAC from its first moment, and our alias since soon after.
 pub(super) fn is_ours(link: &Link, network: &Network, leaf: Option<usize>) -> bool {
     link.kind == "bridge" && (link.alias == alias(network) || link.mac == Some(mac(network, leaf).0))
+}
+
+/// The bridge is some engine's: it has our group, before that our alias, and before that a name and a MAC of the same digits.
+pub(crate) fn is_some_engines(link: &Link) -> bool {
+    let digits = |mac: [u8; 6]| mac[1..].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let begun = |mac: [u8; 6]| mac[0] == 0x0a && link.name.starts_with(&format!("br-{}", digits(mac)));
+    [GROUP, CLOSED].contains(&link.group)
+        || link.alias.starts_with(ALIAS)
+        || link.name.starts_with(LEAF)
+        || link.mac.is_some_and(begun)
 }
 
 /// The port is an end of an uplink.

@@ -14,6 +14,9 @@ const RTM_NEWNETCONF: u16 = 80;
 
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
+const NETCONFA_FORCE_FORWARDING: u16 = 9;
+/// `NETCONFA_MC_FORWARDING`, `NETCONFA_PROXY_NEIGH`, `NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN`.
+const NETCONFA_OTHERS: [u16; 3] = [4, 5, 6];
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -48,6 +51,7 @@ const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFF_UP: u32 = 1;
 const IFF_NOARP: u32 = 0x80;
+const BRIDGE: &str = "bridge";
 /// `IF_OPER_UP` of RFC 2863.
 const OPERATIONAL: u8 = 6;
 
@@ -184,6 +188,8 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge whose port it is.
     pub master: Option<u32>,
+    /// The number of its group.
+    pub group: u32,
     /// The link that it is on; of a pair the other end, by its index in its own namespace.
     pub lower: Option<u32>,
     /// It is up.
@@ -322,7 +328,7 @@ impl Port {
 impl Kind<'_> {
     fn word(&self) -> &'static str {
         match self {
-            Self::Bridge => "bridge",
+            Self::Bridge => BRIDGE,
             Self::Veth { .. } => "veth",
             Self::Macvlan { .. } => "macvlan",
             Self::Ipvlan { .. } => "ipvlan",
@@ -378,6 +384,7 @@ impl Link {
             mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
             mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
             master: attributes.u32(IFLA_MASTER).filter(|index| *index != 0),
+            group: attributes.u32(IFLA_GROUP).unwrap_or(0),
             lower: attributes.u32(IFLA_LINK).filter(|index| *index != 0),
             up: number(8)? & IFF_UP != 0,
             operational: attributes.find(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
@@ -460,12 +467,15 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Link> {
 pub enum News<'a> {
     /// The link of that name is there, has changed, or is gone.
     Link(&'a str),
+    /// The same of a bridge.
+    Bridge(&'a str),
     /// Somebody has changed whether packets are forwarded, or a link has come.
     Forwarding {
         /// Index of the link; none: all, or those to come.
         link: Option<u32>,
-        /// The setting.
-        value: u32,
+        /// The setting, if it is told; of a link and IPv6 it is `force_forwarding`, since the other one decides about no packet
+        /// there.
+        value: Option<u32>,
     },
 }
 
@@ -488,7 +498,11 @@ pub fn monitor() -> Result<Socket> {
 pub fn news(monitor: &mut Socket, mut each: impl FnMut(News<'_>)) -> Result<()> {
     monitor.news(|message| {
         let told = match message.kind {
-            RTM_NEWLINK | RTM_DELLINK => message.attributes(FIXED).str(IFLA_IFNAME).map(News::Link),
+            RTM_NEWLINK | RTM_DELLINK => {
+                let attributes = message.attributes(FIXED);
+                let is_bridge = attributes.nested(IFLA_LINKINFO).str(IFLA_INFO_KIND) == Some(BRIDGE);
+                attributes.str(IFLA_IFNAME).map(if is_bridge { News::Bridge } else { News::Link })
+            }
             RTM_NEWNETCONF => forwarding(message),
             _ => None,
         };
@@ -502,7 +516,13 @@ fn forwarding(message: Message<'_>) -> Option<News<'static>> {
     let attributes = message.attributes(PADDED);
     // Those of all links and of links to come are negative.
     let link = attributes.u32(NETCONFA_IFINDEX).filter(|index| index.cast_signed() > 0);
-    Some(News::Forwarding { link, value: attributes.u32(NETCONFA_FORWARDING)? })
+    let is_ipv6 = message.body.first().is_some_and(|family| i32::from(*family) == libc::AF_INET6);
+    let [plain, forced] = [NETCONFA_FORWARDING, NETCONFA_FORCE_FORWARDING].map(|kind| attributes.u32(kind));
+    let says = |kind: &u16| attributes.u32(*kind).is_some();
+    let value = if is_ipv6 && link.is_some() { forced } else { plain.or(forced) };
+    // Linux tells of a changed `force_forwarding` (6.17) without its value, and of everything else with it.
+    let is_forced = is_ipv6 && plain.is_none() && !NETCONFA_OTHERS.iter().any(says);
+    (value.is_some() || is_forced).then_some(News::Forwarding { link, value })
 }
 
 /// What went through the link of that index.
@@ -543,6 +563,24 @@ pub fn names(socket: &mut Socket) -> Result<Vec<(String, u32)>> {
     let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
     request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     socket.glance(&request, |message| Link::read(message).map(|link| (link.name, link.index)))
+}
+
+/// All bridges, without their counters, each once; as [`Socket::glance`] has it: some may be missing, where there are so many that
+/// the kernel tells of them in parts.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn bridges(socket: &mut Socket) -> Result<Vec<Link>> {
+    let mut request = Request::new(RTM_GETLINK, 0, &head(0, 0, 0));
+    request.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    request.nest(IFLA_LINKINFO, |info| {
+        info.put_str(IFLA_INFO_KIND, BRIDGE);
+    });
+    let mut bridges =
+        socket.glance(&request, |message| Link::read(message).filter(|link| link.kind == BRIDGE))?;
+    bridges.sort_by_key(|bridge| bridge.index);
+    bridges.dedup_by_key(|bridge| bridge.index);
+    Ok(bridges)
 }
 
 /// The links that are ports of a bridge, without their counters, each once; as [`Socket::glance`] has it: some may be

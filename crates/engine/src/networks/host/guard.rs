@@ -82,6 +82,10 @@ impl Host {
     pub(super) fn take_over(&self, rules: Ruleset, is_needed: bool, kept: Option<OwnedFd>) -> Result<()> {
         let firewall = Firewall::open(self.settings(), kept)?;
         if !is_needed && !firewall.is_loaded()? {
+            // No reason not to start: where /proc/sys is read-only somebody else sees to it.
+            if let Err(e) = firewall.stop_what_was_left() {
+                tracing::warn!("forwarding stays as an engine before left it: {e}");
+            }
             return Ok(());
         }
         self.enforce(firewall, rules)

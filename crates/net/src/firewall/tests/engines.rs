@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tare_sys::netlink::{Protocol, Socket};
+use tare_sys::nftables::{Chain, Change, Family, Hook, TableFlags, apply, rules};
+
 use super::world::{Container, HOST, LAN, Space, World, ip4, network, settings};
-use crate::firewall::{Firewall, Settings};
+use crate::firewall::{Firewall, Settings, Watch};
 
 fn forwards(world: &World) -> [String; 2] {
     world.host.run(|| {
@@ -104,4 +107,62 @@ fn an_engine_that_begins_while_another_one_ends_has_forwarding() {
         assert_ne!(forwarded, "0", "round {round}: the engine that is left forwards nothing");
         assert_eq!(forwards(&world), ["0", "0"], "round {round}: nobody is left");
     }
+}
+
+#[test]
+fn what_forwards_for_engines_that_are_gone_with_their_tables_ends_unless_another_needs_it() {
+    let world = World::new();
+    let on = || {
+        world.host.run(|| {
+            for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                std::fs::write(format!("/proc/sys/net/{setting}"), "2").unwrap();
+            }
+        });
+    };
+    let begin = || {
+        let firewall = Arc::clone(&world.firewall);
+        world.host.run(move || firewall.stop_what_was_left().unwrap());
+    };
+    on();
+    begin();
+    assert_eq!(forwards(&world), ["0", "0"]);
+    let (second, _b) = another(&world);
+    begin();
+    assert_eq!(forwards(&world), ["2", "2"]);
+    world.host.run(move || second.remove().unwrap());
+    assert_eq!(forwards(&world), ["0", "0"]);
+}
+
+#[test]
+fn engines_do_not_take_turns_at_the_end_of_a_chain_that_drops() {
+    let world = World::new();
+    let rules = || {
+        world.host.run(|| {
+            let mut socket = Socket::open(Protocol::Netfilter).unwrap();
+            rules(&mut socket, Family::Ip, "filter", "FORWARD").unwrap()
+        })
+    };
+    world.host.run(|| {
+        let hook = Hook { kind: "filter", number: 2, priority: 0, drop: true, device: None };
+        let chain = Chain { name: "FORWARD".into(), hook: Some(hook) };
+        let changes =
+            [Change::AddTable { flags: TableFlags::NONE, note: Vec::new() }, Change::AddChain(chain)];
+        let mut socket = Socket::open(Protocol::Netfilter).unwrap();
+        apply(&mut socket, Family::Ip, "filter", &changes).unwrap();
+    });
+    world.network(1, |_| {});
+    let (second, _b) = another(&world);
+    let watches = [&world.firewall, &second].map(|firewall| {
+        let firewall = Arc::clone(firewall);
+        world.host.run(move || Watch::start(firewall, |_| {}).unwrap())
+    });
+    world.network(3, |_| {});
+    let before = rules();
+    assert_eq!(before.len(), 9, "three for each network");
+    let moved = || (rules() != before).then_some(());
+    let doubt = Duration::from_millis(300);
+    assert!(tare_kit::wait::until(doubt, moved).is_none(), "one moves its rules behind the other's");
+    drop(watches);
+    world.host.run(move || second.remove().unwrap());
+    assert_eq!(rules().len(), 6, "the other's are gone");
 }

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tare_sys::netlink::link::{self, Kind, NewLink};
+
 use super::engines::behind;
 use super::world::{HOST, LAN, Space, World, ip4};
 use crate::firewall::Watch;
@@ -140,4 +142,109 @@ fn links_that_come_to_forward_by_themselves_do() {
         write(&world.host, &format!("ipv4/conf/{link}/forwarding"), "1");
     }
     assert!(soon(|| world.lan.reaches(BEHIND, 80).is_some()));
+}
+
+#[test]
+fn what_was_taken_away_is_not_brought_back_when_forwarding_changes() {
+    let world = World::new();
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    end(&world);
+    write(&world.host, "ipv4/ip_forward", "2");
+    let is_back = || {
+        let firewall = Arc::clone(&world.firewall);
+        world.host.run(move || firewall.is_loaded().unwrap())
+    };
+    let doubt = Duration::from_millis(200);
+    assert!(tare_kit::wait::until(doubt, || is_back().then_some(())).is_none());
+}
+
+#[test]
+fn links_that_come_to_forward_ipv6_by_themselves_do() {
+    let world = World::new();
+    let _behind = behind(&world);
+    let force = "ipv6/conf/eth0/force_forwarding";
+    if !world.host.run(move || std::fs::exists(format!("/proc/sys/net/{force}")).unwrap()) {
+        return;
+    }
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    let passes = |link: &str| world.firewall.lock().shut.iter().any(|shut| shut.but.contains(&link.into()));
+    assert!(!passes("eth0"));
+    write(&world.host, force, "1");
+    assert!(soon(|| passes("eth0")));
+    write(&world.host, force, "0");
+    assert!(soon(|| !passes("eth0")));
+}
+
+/// Two guests on a bridge of the host's own, of which the second has .2 of that network.
+fn guests(world: &World, bridge: &'static str, network: u8) -> [Space; 2] {
+    world.host.route(move |socket| {
+        link::create(socket, &NewLink { up: true, ..NewLink::new(bridge, Some(Kind::Bridge)) }).unwrap();
+    });
+    [1, 2].map(|number| {
+        let guest = Space::new();
+        world.host.link(&format!("vnet{network}-{number}"), Some(bridge), &guest, "eth0", None);
+        guest.configure("eth0", &[(ip4(network, number), 24)], &[]);
+        guest.serve(80);
+        guest
+    })
+}
+
+#[test]
+fn bridges_of_others_pass_on_frames_that_are_shown_to_the_rules() {
+    let world = World::new();
+    // Where there is no such setting, frames are not shown.
+    world.host.run(|| drop(std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")));
+    let [a, _b] = guests(&world, "virbr0", 102);
+    assert!(a.reaches("172.30.102.2", 80).is_some(), "before");
+    world.network(1, |_| {});
+    assert!(a.reaches("172.30.102.2", 80).is_some(), "with us");
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    let [c, _d] = guests(&world, "virbr1", 103);
+    assert!(soon(|| c.reaches("172.30.103.2", 80).is_some()), "of a bridge that came later");
+}
+
+#[test]
+fn a_link_does_not_pass_because_another_of_its_name_did() {
+    let world = World::new();
+    let _stranger = stranger(&world);
+    write(&world.host, "ipv4/conf/eth2/forwarding", "1");
+    world.network(1, |_| {});
+    let firewall = Arc::clone(&world.firewall);
+    let _watch = world.host.run(move || Watch::start(firewall, |_| {}).unwrap());
+    let passes = || world.firewall.lock().shut.iter().any(|shut| shut.but.contains(&"eth2".into()));
+    assert!(passes());
+    world.host.program("ip", &["link", "delete", "eth2"]);
+    let _another = stranger(&world);
+    assert!(soon(|| !passes()));
+}
+
+#[test]
+fn links_of_containers_are_no_links_that_forward_by_themselves() {
+    let world = World::new();
+    write(&world.host, "ipv4/conf/default/forwarding", "1");
+    world.network(1, |_| {});
+    let _a = world.container(1, 2);
+    assert_eq!(read(&world.host, "ipv4/conf/v1-2/forwarding"), "1");
+    let firewall = Arc::clone(&world.firewall);
+    world.host.run(move || firewall.restore().unwrap());
+    let passing: Vec<_> = world.firewall.lock().shut.iter().flat_map(|shut| shut.but.clone()).collect();
+    let ours = |name: &&String| name.starts_with("br-") || name.starts_with("v1");
+    assert_eq!(passing.iter().filter(ours).count(), 0, "{passing:?}");
+}
+
+#[test]
+fn what_an_engine_left_half_done_is_no_links_own_setting() {
+    let world = World::new();
+    world.network(1, |_| {});
+    // Killed right after it had switched all of them.
+    write(&world.host, "ipv6/conf/eth0/forwarding", "2");
+    write(&world.host, "ipv6/conf/default/forwarding", "2");
+    end(&world);
+    let left = ["eth0", "default"].map(|link| read(&world.host, &format!("ipv6/conf/{link}/forwarding")));
+    assert_eq!(left, ["0", "0"]);
 }

@@ -76,7 +76,10 @@ fn the_address_of_a_link_follows_from_its_mac() {
 #[test]
 fn the_comment_says_for_whom_forwarding_is_shut() {
     for shut in [&[][..], &[IpFamily::V4], &[IpFamily::V6], &[IpFamily::V4, IpFamily::V6]] {
-        let ours: Vec<_> = shut.iter().map(|family| Shut { family: *family, but: Vec::new() }).collect();
+        let ours: Vec<_> = shut
+            .iter()
+            .map(|family| Shut { family: *family, but: Vec::new(), bridges: Vec::new() })
+            .collect();
         assert_eq!(shut_by(&[("tare".into(), comment(&ours))]), shut);
     }
     let others = [("host".into(), "IPv4 is forwarded for them only".into())];
