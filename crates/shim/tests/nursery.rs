@@ -50,6 +50,7 @@ fn run_all(args: &[String]) {
         a_clean_up_removes_directories_and_reports_what_it_cannot
         a_failed_launch_is_answered_with_its_kind
         a_shim_that_was_made_ready_serves_one_start_and_ends_without_one
+        a_shim_that_dies_before_its_start_is_replaced
         connecting_where_no_shim_is_fails_clearly
         many_starts_at_once_all_succeed
         an_idle_shim_is_small
@@ -321,6 +322,40 @@ async fn a_shim_that_was_made_ready_serves_one_start_and_ends_without_one() {
     others_are(1).await;
     drop(ready);
     others_are(0).await;
+}
+
+async fn a_shim_that_dies_before_its_start_is_replaced() {
+    let house = House::new();
+    let nursery = house.nursery.pid().await.expect("runs");
+    let children = || fs::read_to_string(format!("/proc/{nursery}/task/{nursery}/children")).expect("reads");
+    for is_noticed in [true, false] {
+        let ready = house.nursery.ready().await.expect("forks");
+        while children().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        // It has said hello.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        kill(children().trim().parse().expect("one child"));
+        while !children().is_empty() {
+            // The other tasks are not to run meanwhile.
+            std::thread::yield_now();
+        }
+        if is_noticed {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let (mut peer, theirs) = Peer::pair();
+        let request = house.request(1, "echo served");
+        let (_control, mut events, _) = house
+            .nursery
+            .start(Some(ready), request, vec![theirs], None)
+            .await
+            .expect("starts under another");
+        assert_eq!(peer.frames().0, "served\n");
+        while events.next().await.is_some() {}
+        while !children().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
 }
 
 async fn connecting_where_no_shim_is_fails_clearly() {
