@@ -21,9 +21,15 @@ impl Context {
         let asked = std::env::var("DOCKER_API_VERSION").ok().filter(|v| !v.is_empty());
         let version = asked.as_deref().map_or(DEFAULT_VERSION, |v| v.trim_start_matches('v'));
         let mut client = Client::new(&self.endpoint.socket, version);
-        // A daemon of ours has the versions that we have; asking it would cost every command a turn.
-        let connected =
-            if self.endpoint.is_tared || asked.is_some() { client.probe() } else { client.negotiate() };
+        let connected = match (asked, self.endpoint.is_tared) {
+            (Some(_), _) => client.probe(),
+            // A daemon of ours has the versions that we have; asking it would cost every command a turn.
+            (None, true) => {
+                client.assume_version();
+                client.probe()
+            }
+            (None, false) => client.negotiate(),
+        };
         match connected {
             Ok(()) => Ok(client),
             Err(e) if e.kind() == ErrorKind::NotListening && self.endpoint.ours => {

@@ -50,10 +50,12 @@ fn run_all(args: &[String]) {
         a_clean_up_removes_directories_and_reports_what_it_cannot
         a_failed_launch_is_answered_with_its_kind
         a_shim_that_was_made_ready_serves_one_start_and_ends_without_one
+        a_shim_that_dies_before_its_start_is_replaced
         connecting_where_no_shim_is_fails_clearly
         many_starts_at_once_all_succeed
         an_idle_shim_is_small
         the_cgroup_is_gone_with_the_last_of_its_processes
+        nobody_waits_for_the_end_of_monitors_that_live_on
         the_cgroup_is_gone_soon_after_a_monitor_that_takes_its_time_to_end
     ];
     let wanted = |name: &str| args.iter().all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
@@ -323,6 +325,40 @@ async fn a_shim_that_was_made_ready_serves_one_start_and_ends_without_one() {
     others_are(0).await;
 }
 
+async fn a_shim_that_dies_before_its_start_is_replaced() {
+    let house = House::new();
+    let nursery = house.nursery.pid().await.expect("runs");
+    let children = || fs::read_to_string(format!("/proc/{nursery}/task/{nursery}/children")).expect("reads");
+    for is_noticed in [true, false] {
+        let ready = house.nursery.ready().await.expect("forks");
+        while children().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        // It has said hello.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        kill(children().trim().parse().expect("one child"));
+        while !children().is_empty() {
+            // The other tasks are not to run meanwhile.
+            std::thread::yield_now();
+        }
+        if is_noticed {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let (mut peer, theirs) = Peer::pair();
+        let request = house.request(1, "echo served");
+        let (_control, mut events, _) = house
+            .nursery
+            .start(Some(ready), request, vec![theirs], None)
+            .await
+            .expect("starts under another");
+        assert_eq!(peer.frames().0, "served\n");
+        while events.next().await.is_some() {}
+        while !children().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+}
+
 async fn connecting_where_no_shim_is_fails_clearly() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("shim.sock");
@@ -387,6 +423,36 @@ async fn the_cgroup_is_gone_with_the_last_of_its_processes() {
     kill(pid);
     kit::wait_readable(std::os::fd::AsFd::as_fd(&pidfd), "the shim's end");
     assert_eq!(groups(&name), Vec::<PathBuf>::new());
+    drop(dir);
+}
+
+async fn nobody_waits_for_the_end_of_monitors_that_live_on() {
+    let house = House::new();
+    let (mut tenant, _peer) = house.start(1, "exec sleep 1000").await;
+    let House { nursery, name, dir } = house;
+    let session = nursery.pid().await.expect("runs").to_string();
+    let is_left = || {
+        let all = fs::read_dir("/proc").expect("reads").flatten();
+        let mut stats = all.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+        let of = |stat: &str| stat.rsplit(')').next()?.split_whitespace().nth(3).map(str::to_owned);
+        stats.any(|stat| of(&stat).as_deref() == Some(&session))
+    };
+    // This sandbox leaves it where the shim is.
+    groups(&name).iter().for_each(|group| {
+        let above = group.parent().expect("a hierarchy").join("cgroup.procs");
+        fs::write(above, tenant.pid.to_string()).expect("moves");
+    });
+    let before = std::time::Instant::now();
+    drop(nursery);
+    while is_left() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(before.elapsed() < std::time::Duration::from_secs(2), "{:?}", before.elapsed());
+    assert!(!groups(&name).is_empty());
+    tenant.kill().await;
+    while !groups(&name).is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     drop(dir);
 }
 

@@ -21,6 +21,8 @@ use crate::merged::MergedDir;
 use crate::parts;
 use crate::rows::Durability;
 
+/// Most lower layers that an overlay has.
+const LOWERS_MAX: usize = 500;
 /// Longest file whose text is looked at.
 const LONGEST_TEXT: u64 = 1 << 20;
 /// The upper layer until it is whole.
@@ -92,7 +94,8 @@ impl Store {
             self.make_upper(&dir, source, &lowers).map_err(|e| e.context(what()))?;
         }
         dir.ensure_dir("work", 0o700).while_(what)?;
-        if let RootSource::Image(_) = source {
+        // The kernel takes no more.
+        if matches!(source, RootSource::Image(_)) && lowers.len() < LOWERS_MAX {
             lowers.push(self.layout.path.join("places"));
         }
         let base = self.container_dir(id);

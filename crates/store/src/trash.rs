@@ -43,9 +43,14 @@ impl Trash {
         let stop = Arc::new(AtomicBool::new(false));
         let (layout, stopped) = (Arc::clone(layout), Arc::clone(&stop));
         let work = move || loop {
-            empty(&layout.trash, &stopped);
-            if woken.recv().is_err() || !lull(&woken) {
+            empty(&layout.trash, &|| stopped.load(Ordering::Relaxed));
+            if woken.recv().is_err() {
                 return;
+            }
+            if !lull(&woken) {
+                // The engine ends: what goes at once goes now, the rest at the next start.
+                let end = Instant::now() + LULL;
+                return empty(&layout.trash, &|| Instant::now() >= end);
             }
         };
         let worker = std::thread::Builder::new()
@@ -88,7 +93,7 @@ fn lull(woken: &Receiver<()>) -> bool {
 }
 
 /// Removes everything in `trash`. What cannot be removed stays for the next time.
-pub(crate) fn empty(trash: &Dir, stop: &AtomicBool) {
+pub(crate) fn empty(trash: &Dir, stop: &dyn Fn() -> bool) {
     let mut emptier = Emptier { trash, stop, removed: 0 };
     // Deep parts come up while we work, so go on until a whole round removes nothing.
     loop {
@@ -98,7 +103,7 @@ pub(crate) fn empty(trash: &Dir, stop: &AtomicBool) {
             // The others can go even if this one cannot.
             let _ = emptier.remove(&name, kind);
         }
-        if emptier.removed == before || stop.load(Ordering::Relaxed) {
+        if emptier.removed == before || stop() {
             return;
         }
     }
@@ -106,7 +111,7 @@ pub(crate) fn empty(trash: &Dir, stop: &AtomicBool) {
 
 struct Emptier<'a> {
     trash: &'a Dir,
-    stop: &'a AtomicBool,
+    stop: &'a dyn Fn() -> bool,
     removed: u64,
 }
 
@@ -129,7 +134,7 @@ impl Emptier<'_> {
         loop {
             let full = levels.len() >= OPEN_MAX;
             let Some(level) = levels.last_mut() else { break };
-            if self.stop.load(Ordering::Relaxed) {
+            if (self.stop)() {
                 return Ok(());
             }
             let Some(entry) = level.entries.next() else {
@@ -221,7 +226,7 @@ mod tests {
     }
 
     fn run(trash: &Dir) -> usize {
-        empty(trash, &AtomicBool::new(false));
+        empty(trash, &|| false);
         trash.entries().expect("lists").count()
     }
 
@@ -264,6 +269,21 @@ mod tests {
             ioctl_setflags(fd, flag).expect("a file system with flags");
         }
         assert_eq!(run(&trash), 0);
+    }
+
+    #[test]
+    fn what_was_thrown_away_last_goes_before_the_engine_ends() {
+        let scratch = tempfile::tempdir_in("/var/tmp").expect("scratch on a disk");
+        let layout = Arc::new(Layout::open(scratch.path()).expect("opens"));
+        layout.trash.ensure_dir("earlier", 0o755).expect("directory");
+        let trash = Trash::start(&layout).expect("starts");
+        while layout.trash.entries().expect("lists").count() > 0 {
+            std::thread::yield_now();
+        }
+        layout.trash.ensure_dir("item", 0o755).expect("directory").create_file("file", 0o600).expect("file");
+        trash.wake();
+        drop(trash);
+        assert_eq!(layout.trash.entries().expect("lists").count(), 0);
     }
 
     #[test]

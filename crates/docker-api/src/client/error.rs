@@ -79,6 +79,12 @@ impl ClientError {
         }
     }
 
+    /// The daemon does not have the API version that the request was for.
+    pub(super) fn is_for_version(&self) -> bool {
+        let too_new = |message: &str| message.contains("client version") && message.contains("is too new");
+        self.kind() == ErrorKind::Api(400) && self.api_message().is_some_and(too_new)
+    }
+
     /// The daemon's own message, if it was the daemon that refused.
     pub fn api_message(&self) -> Option<&str> {
         match &self.inner {

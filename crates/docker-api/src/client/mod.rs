@@ -11,7 +11,8 @@
 //! - `stdcopy`: the frames inside it, stdout and stderr told apart, a state machine without I/O.
 //! - `error`: what can go wrong, with the words Docker's users know.
 //!
-//! Nothing here retries: a kept connection is looked at before it is used again, so a request is sent at most once.
+//! A kept connection is looked at before it is used again, so a request is sent at most once. Only one that was refused for its
+//! API version, which a daemon does before all else, is sent a second time ([`Client::assume_version`]).
 
 mod body;
 mod chunked;
@@ -46,6 +47,8 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 pub struct Client {
     socket: PathBuf,
     prefix: String,
+    /// The version was assumed, and nobody has said yet that the daemon has it.
+    assumed: bool,
     idle: Vec<Connection>,
 }
 
@@ -70,12 +73,17 @@ pub struct Response {
 impl Client {
     /// A client of the daemon behind `socket` that speaks API `version` (such as `1.51`). Connects when first used.
     pub fn new(socket: impl Into<PathBuf>, version: &str) -> Self {
-        Self { socket: socket.into(), prefix: format!("/v{version}"), idle: Vec::new() }
+        Self { socket: socket.into(), prefix: format!("/v{version}"), assumed: false, idle: Vec::new() }
     }
 
     /// The daemon's socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Takes it that the daemon has our version. One that refuses a request for it is asked after all, once.
+    pub fn assume_version(&mut self) {
+        self.assumed = true;
     }
 
     /// Makes sure that somebody listens: opens a connection and keeps it for the first request.
@@ -119,7 +127,22 @@ impl Client {
 
     /// Sends `request` and reads the head of the answer; an error status becomes an error here.
     pub fn send(&mut self, request: Request<'_>) -> Result<Response> {
-        self.begin(request)?.response()
+        let again = self.if_refused(&request);
+        match self.begin(request)?.response() {
+            Err(e) if e.is_for_version() => self.ask_again(e, again),
+            answer => answer,
+        }
+    }
+
+    /// What is sent when `request` was refused for its version.
+    fn if_refused(&mut self, request: &Request<'_>) -> Option<Request<'static>> {
+        std::mem::take(&mut self.assumed).then(|| request.again()).flatten()
+    }
+
+    fn ask_again(&mut self, refusal: ClientError, again: Option<Request<'_>>) -> Result<Response> {
+        let Some(again) = again else { return Err(refusal) };
+        self.negotiate()?;
+        self.begin(again)?.response()
     }
 
     /// Sends `request` and decodes the JSON answer; the connection is kept.
@@ -132,12 +155,16 @@ impl Client {
     /// As [`Client::json`], and opens `more` connections for later requests while the daemon works on this one. One that cannot
     /// be opened is missed when it is needed.
     pub fn json_and_connect<T: DeserializeOwned>(&mut self, request: Request<'_>, more: usize) -> Result<T> {
+        let again = self.if_refused(&request);
         let pending = self.begin(request)?;
         let what = pending.what.clone();
         // The first to be opened is the first to be used.
         let further: Vec<_> = (0..more).map_while(|_| Connection::open(&self.socket).ok()).collect();
         self.idle.extend(further.into_iter().rev());
-        let mut response = pending.response()?;
+        let mut response = match pending.response() {
+            Err(e) if e.is_for_version() => self.ask_again(e, again)?,
+            answer => answer?,
+        };
         let bytes = response.read_body()?;
         self.reclaim(response);
         serde_json::from_slice(&bytes).map_err(|e| ClientError::decode(what, &e))
@@ -160,7 +187,14 @@ impl Client {
 
     /// Sends `request`, which must have asked for an upgrade, and takes the connection over as a byte stream.
     pub fn hijack(&mut self, request: Request<'_>) -> Result<Hijacked> {
-        self.begin(request)?.hijack()
+        let again = self.if_refused(&request);
+        match (self.begin(request)?.hijack(), again) {
+            (Err(e), Some(again)) if e.is_for_version() => {
+                self.negotiate()?;
+                self.begin(again)?.hijack()
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// Keeps the connection of an answer that was read to its end.

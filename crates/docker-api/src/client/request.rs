@@ -99,6 +99,17 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// The same once more, if its body can be had twice.
+    pub(super) fn again(&self) -> Option<Request<'static>> {
+        let payload = match &self.payload {
+            Payload::Empty => Payload::Empty,
+            Payload::Json(bytes) => Payload::Json(bytes.clone()),
+            Payload::Stream(_) => return None,
+        };
+        let (path, query) = (self.path.clone(), self.query.clone());
+        Some(Request { method: self.method, path, query, upgrade: self.upgrade, payload })
+    }
+
     /// `METHOD /path`, for error texts.
     pub fn describe(&self) -> String {
         format!("{} {}", self.method.as_str(), self.path)

@@ -387,3 +387,25 @@ fn an_older_daemon_is_spoken_to_in_its_version_and_a_newer_one_in_ours() {
         assert!(seen[1].starts_with(&format!("GET /{asked}/info ")), "{said}: {}", seen[1]);
     }
 }
+
+#[test]
+fn a_daemon_that_refuses_the_version_it_was_taken_to_have_is_asked_once() {
+    const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 90\r\nConnection: close\r\n\r\n\
+        {\"message\":\"client version 1.51 is too new. Maximum supported API version is 1.41: older\"}";
+    const PONG: &[u8] =
+        b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK";
+    const DONE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+    let server = Server::start(vec![answer(REFUSAL), answer(PONG), answer(DONE)]);
+    let mut client = server.client();
+    client.assume_version();
+    let body = serde_json::json!({"Image": "x"});
+    client.done(Request::post("/containers/create").json(&body).expect("JSON")).expect("an answer");
+    let seen = server.seen();
+    assert!(seen[0].starts_with("POST /v1.51/containers/create "), "{}", seen[0]);
+    assert!(seen[1].starts_with("GET /_ping "), "{}", seen[1]);
+    assert!(seen[2].starts_with("POST /v1.41/containers/create "), "{}", seen[2]);
+    assert_eq!(seen[0].split("\r\n\r\n").nth(1), seen[2].split("\r\n\r\n").nth(1));
+    let server = Server::start(vec![answer(REFUSAL)]);
+    let refused = server.client().done(Request::get("/info")).expect_err("a version that was asked for");
+    assert_eq!(refused.kind(), ErrorKind::Api(400));
+}

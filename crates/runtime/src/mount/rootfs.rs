@@ -6,11 +6,12 @@
 //! With ids mapped, its layers are mapped copies, and the overlay over them is made with the file ids of the container's
 //! root: to the kernel, whatever the overlay does on disk is done by that root, which is root on disk.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsopen, mount, move_mount,
@@ -211,11 +212,12 @@ pub(crate) fn assemble_mapped(
             Some(copies) => copies,
             None => Copies::one_of_each(lowers, upper, work, userns)?,
         };
-        let made = copies.overlay(owner, manner);
-        later.keep(copies.mounts);
-        match made {
+        match copies.overlay(owner, manner) {
             Err(error) if error.errno() == Some(Errno::INVAL) => {}
-            made => return Ok(vec![Piece::whole(made?)]),
+            made => {
+                later.keep(copies.mounts);
+                return Ok(vec![Piece::whole(made?)]);
+            }
         }
     }
     let copies = Copies::one_of_each(lowers, upper, work, userns)?;
@@ -233,14 +235,19 @@ struct Copies {
 }
 
 impl Copies {
-    /// One of the mount that all layers are on, if that is one: a copy costs two system calls to make, and a grace period of
-    /// the kernel's to drop.
+    /// One of the mount that all layers are on, if that is one and all can be reached by it: a copy costs two system calls to
+    /// make, and a grace period of the kernel's to drop.
     fn one_of_all(
         lowers: &[PathBuf],
         upper: &Path,
         work: &Path,
         userns: BorrowedFd<'_>,
     ) -> Result<Option<Self>> {
+        // The kernel takes a backslash in the name of a layer for an escape.
+        let is_plain = |path: &Path| path.to_str().is_some_and(|path| !path.contains('\\'));
+        if !lowers.iter().map(PathBuf::as_path).chain([upper, work]).all(is_plain) {
+            return Ok(None);
+        }
         let Some(above) = above_all(lowers, upper, work)? else { return Ok(None) };
         let mount = mapped(above, userns)?;
         let top = proc_path(mount.as_fd());
@@ -305,20 +312,26 @@ fn mapped(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(copy)
 }
 
-/// The nearest directory that all layers lie below, if no other mount lies between.
+/// The nearest directory that all layers lie below, if no other mount lies between, no symlink, and no directory of anybody but
+/// root: in a mapped copy nobody has a right to one whose owner is not mapped, and a symlink may lead out of it.
 fn above_all<'a>(lowers: &[PathBuf], upper: &'a Path, work: &Path) -> Result<Option<&'a Path>> {
     let all = || lowers.iter().map(PathBuf::as_path).chain([upper, work]);
     let Some(above) = upper.ancestors().skip(1).find(|dir| all().all(|path| is_below(path, dir))) else {
         return Ok(None);
     };
-    let of = |path: &Path| {
-        let known = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
-            .call(|| format!("statx({path:?}, STATX_MNT_ID)"))?;
-        Ok::<_, Error>((known.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(known.stx_mnt_id))
-    };
-    let Some(mount) = of(above)? else { return Ok(None) };
-    for path in all() {
-        if of(path)? != Some(mount) {
+    let (layers, mut ways) = (all().collect::<BTreeSet<_>>(), BTreeSet::from([above]));
+    for layer in &layers {
+        ways.extend(layer.ancestors().skip(1).take_while(|dir| *dir != above));
+    }
+    let mut mount = None;
+    for path in layers.iter().chain(&ways) {
+        let follow = if *path == above { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let wanted = StatxFlags::MNT_ID | StatxFlags::TYPE | StatxFlags::UID | StatxFlags::GID;
+        let known = statx(CWD, *path, follow, wanted).call(|| format!("statx({path:?}, STATX_MNT_ID)"))?;
+        let is_here = known.stx_mask & StatxFlags::MNT_ID.bits() != 0
+            && *mount.get_or_insert(known.stx_mnt_id) == known.stx_mnt_id
+            && FileType::from_raw_mode(known.stx_mode.into()) == FileType::Directory;
+        if !is_here || (ways.contains(path) && (known.stx_uid, known.stx_gid) != (0, 0)) {
             return Ok(None);
         }
     }
@@ -455,9 +468,29 @@ mod tests {
         let above = |lowers: &[PathBuf]| above_all(lowers, &upper, &work).unwrap().map(Path::to_owned);
         let found = (above(&layers), above(&[PathBuf::from("/proc")]), above(&[PathBuf::from("/")]));
         let near = above(&[own.join("upper")]);
+        std::os::unix::fs::symlink(root.join("layers"), root.join("link")).unwrap();
+        let link = above(&[root.join("link/a")]);
+        let shut = |uid, gid| {
+            std::os::unix::fs::chown(root.join("layers"), uid, gid).unwrap();
+            above(&layers)
+        };
+        let others = rustix::process::geteuid()
+            .is_root()
+            .then(|| [shut(Some(200_001), None), shut(Some(0), Some(200_001))]);
         std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(found, (Some(root), None, None), "another mount, and a layer that the others are in");
-        assert_eq!(near, Some(own));
+        let is_root = rustix::process::geteuid().is_root() && rustix::process::getegid().is_root();
+        assert_eq!(
+            found,
+            (is_root.then_some(root), None, None),
+            "another mount, and a layer that the others are in"
+        );
+        assert_eq!(near, is_root.then_some(own));
+        assert_eq!(link, None, "a symlink on the way");
+        assert_eq!(
+            others.into_iter().flatten().flatten().next(),
+            None,
+            "a directory of somebody else on the way"
+        );
     }
 
     #[test]

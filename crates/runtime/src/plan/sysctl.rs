@@ -30,13 +30,16 @@ const IPC: [&str; 8] = [
     "kernel/shm_rmid_forced",
 ];
 
-/// What is to be written, in the order of names.
+/// Writing it sets `forwarding` and `accept_redirects` of every interface, too.
+const FORWARD: &str = "net/ipv4/ip_forward";
+
+/// What is to be written, in the order of names, but first what would undo others.
 pub(crate) fn plan(asked: Option<&HashMap<String, String>>, namespaces: &Layout) -> Result<Vec<Sysctl>> {
     let mut planned = Vec::new();
     for (key, value) in asked.into_iter().flatten() {
         planned.push(one(key, value, namespaces)?);
     }
-    planned.sort_by(|a, b| a.path.cmp(&b.path));
+    planned.sort_by(|a, b| (a.path != FORWARD, &a.path).cmp(&(b.path != FORWARD, &b.path)));
     Ok(planned)
 }
 
@@ -119,6 +122,26 @@ mod tests {
         ] {
             assert_eq!(planned(key, "1", &own()).as_deref(), Ok(want), "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_one_interface_comes_after_what_is_said_of_all() {
+        let names = [
+            "kernel.shmmax",
+            "net.ipv4.ip_forward",
+            "net.ipv4.conf.lo.forwarding",
+            "net.ipv4.conf.all.forwarding",
+        ];
+        let asked = names.map(|name| (name.to_owned(), "1".to_owned())).into();
+        let order: Vec<String> =
+            plan(Some(&asked), &own()).unwrap().into_iter().map(|one| one.path).collect();
+        let wanted = [
+            "net/ipv4/ip_forward",
+            "kernel/shmmax",
+            "net/ipv4/conf/all/forwarding",
+            "net/ipv4/conf/lo/forwarding",
+        ];
+        assert_eq!(order, wanted);
     }
 
     #[test]

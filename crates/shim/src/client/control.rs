@@ -261,7 +261,17 @@ impl Control {
     }
 
     /// Sends `packet`, a request with `id`, and waits for its reply.
-    pub(super) async fn send(&self, id: u64, packet: &Outgoing) -> Result<Reply> {
+    async fn send(&self, id: u64, packet: &Outgoing) -> Result<Reply> {
+        let reply = self.submit(id, packet).await?;
+        self.reply(reply).await
+    }
+
+    /// Sends `packet`, a request with `id`, and gives what its reply comes by. The shim has not seen one that fails here.
+    pub(super) async fn submit(
+        &self,
+        id: u64,
+        packet: &Outgoing,
+    ) -> Result<oneshot::Receiver<Result<Reply>>> {
         let (sender, reply) = oneshot::channel();
         {
             let mut state = self.link().state();
@@ -274,6 +284,11 @@ impl Control {
             self.link().state().waiting.remove(&id);
             return Err(gone(&e));
         }
+        Ok(reply)
+    }
+
+    /// Waits for what [`Control::submit`] gave.
+    pub(super) async fn reply(&self, reply: oneshot::Receiver<Result<Reply>>) -> Result<Reply> {
         reply.await.unwrap_or_else(|_| Err(self.link().closed()))
     }
 

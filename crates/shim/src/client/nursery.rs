@@ -112,13 +112,20 @@ impl Nursery {
                 None => self.ready().await?,
             };
             control.fresh_id();
-            match control.send(request.id, &packet).await {
+            let (sent, answer) = match control.submit(request.id, &packet).await {
+                Ok(reply) => (true, control.reply(reply).await),
+                Err(e) => (false, Err(e)),
+            };
+            match answer {
                 Ok((Answer::Started(started), _)) => return Ok((control, events, started)),
                 Ok((other, _)) => {
                     return Err(Error::unsupported(format!("the shim answered Start with {other:?}")));
                 }
-                Err(e) if e.kind() != ErrorKind::Unavailable || hello.await.is_ok() => return Err(e),
-                // No shim has seen the request, so it is safe to repeat: the nursery died before it forked, or could not.
+                Err(e) if e.kind() != ErrorKind::Unavailable || (sent && hello.await.is_ok()) => {
+                    return Err(e);
+                }
+                // No shim has seen the request, so it is safe to repeat: the nursery died before it forked, or could not, or
+                // what it forked was gone when the request was to be sent.
                 Err(e) => match refused.try_recv() {
                     Ok(Err(refusal)) if refusal.kind() != ErrorKind::Unavailable => return Err(refusal),
                     _ => last = Some(e),
@@ -127,7 +134,7 @@ impl Nursery {
         }
         Err(last
             .unwrap_or_else(|| Error::system("no attempt was made"))
-            .context("the nursery died each time"))
+            .context("the nursery or its shim died each time"))
     }
 
     /// Kills what a dead shim left of `container`, removes its cgroups and the directories `remove`. Idempotent.

@@ -74,7 +74,8 @@ impl Writer {
     /// Opens the log for a run that begins at `time`, behind what earlier runs left.
     ///
     /// # Errors
-    /// The directory or the last file of the log cannot be opened for writing.
+    /// The directory cannot be opened, or the last file of the log for reading and writing. Where there is none, that of the
+    /// driver `local` is made at the first write: if that cannot be, the bytes count as dropped.
     pub fn open(settings: &LogSettings, time: u64) -> Result<Self> {
         let open = |prefix, whole: append::IsWhole| {
             let late = prefix == local::PREFIX;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::process::{Pid, getpid, getppid};
 use tare_model::{Error, Result};
 use tare_sys::fd::install_stdio;
 use tare_sys::pidfd;
@@ -107,8 +108,9 @@ impl Cgroup {
             let _ = move_to(place.root.clone()).or_else(|_| move_to(place.root.join(&self.origin)));
         }
         let mut left: Vec<&Place> = self.places.iter().chain(&self.containers).collect();
-        remove(&mut left, SHORT);
+        remove(&mut left, SHORT, None);
         left.extend(&self.daemon);
+        let parent = getpid();
         // A daemon that ends in good order waits for its nursery: another process waits for the daemon, and for monitors
         // that were ending when this process was still there to put out the light.
         if !left.is_empty() && matches!(fork(Namespaces::NONE, None), Ok(Forked::Child)) {
@@ -117,7 +119,7 @@ impl Cgroup {
                 .write(true)
                 .open("/dev/null")
                 .map(|null| install_stdio([null.as_fd(), null.as_fd(), null.as_fd()]));
-            remove(&mut left, LONG);
+            remove(&mut left, LONG, Some(parent));
             exit_now(0);
         }
     }
@@ -157,6 +159,8 @@ enum Removal {
     Done,
     /// Somebody is in it: these, as far as they tell their end.
     Waits(Vec<OwnedFd>),
+    /// None but monitors that have not come to their end are in it.
+    Lives(Vec<OwnedFd>),
 }
 
 impl Place {
@@ -170,14 +174,20 @@ impl Place {
     /// Who keeps the group, if they may just be ending.
     fn members(&self) -> Removal {
         let text = fs::read_to_string(self.group().join("cgroup.procs")).unwrap_or_default();
-        if text.lines().count() > FEW || self.has_groups() {
+        // This process, where it may not leave the group, does not wait for itself.
+        let own = getpid().to_string();
+        let others: Vec<&str> = text.lines().filter(|line| *line != own).collect();
+        let is_alone = others.is_empty() && !text.is_empty();
+        if is_alone || others.len() > FEW || self.has_groups() {
             return Removal::Done;
         }
         // A process that has ended counts as a member until the kernel has switched away from it, which nothing tells. It
         // may have no number any more.
-        let pids = text.lines().filter_map(|line| line.parse().ok());
+        let pids = others.iter().filter_map(|line| line.parse().ok());
         let opened = pids.filter_map(|pid| pidfd::open(pid).ok());
-        Removal::Waits(opened.filter(|process| pidfd::tells_end(process.as_fd())).collect())
+        let processes = opened.filter(|process| pidfd::tells_end(process.as_fd())).collect();
+        let lives = !others.is_empty() && others.iter().all(|pid| is_living_monitor(pid));
+        if lives { Removal::Lives(processes) } else { Removal::Waits(processes) }
     }
 
     /// Whether there are groups in the group.
@@ -187,16 +197,31 @@ impl Place {
     }
 }
 
+/// Whether the process is a shim that has yet to look whether its nursery is gone.
+fn is_living_monitor(pid: &str) -> bool {
+    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_ascii_end() == super::SHIM.to_bytes())
+}
+
 /// Removes the groups, and waits for that until their members have ended, but no longer than `patience`. Those that stay are
-/// in `left` then.
-fn remove(left: &mut Vec<&Place>, patience: Duration) {
+/// in `left` then. Once `parent` is not this process' parent any more, a group of living monitors is left to them: each looks
+/// for its nursery after it has changed its name.
+fn remove(left: &mut Vec<&Place>, patience: Duration, parent: Option<Pid>) {
     let end = Instant::now() + patience;
     loop {
+        // Asked before the names are read.
+        let is_gone = parent.is_some() && getppid() != parent;
         let mut members = Vec::new();
+        let mut soon = false;
         left.retain(|place| match place.remove() {
             Removal::Done => false,
+            Removal::Lives(_) if is_gone => false,
             Removal::Waits(processes) => {
                 members.extend(processes);
+                true
+            }
+            Removal::Lives(processes) => {
+                members.extend(processes);
+                soon = parent.is_some();
                 true
             }
         });
@@ -204,7 +229,7 @@ fn remove(left: &mut Vec<&Place>, patience: Duration) {
         if left.is_empty() || remaining.is_zero() {
             return;
         }
-        let wait = remaining.min(if members.is_empty() { MOMENT } else { WHILE });
+        let wait = remaining.min(if members.is_empty() || soon { MOMENT } else { WHILE });
         let mut ends: Vec<PollFd<'_>> =
             members.iter().map(|process| PollFd::new(process, PollFlags::IN)).collect();
         // One that has ended and still counts does not let `poll` wait.

@@ -37,6 +37,10 @@ use cgroup::Cgroup;
 /// Marks the second execution.
 const SEALED: &str = "--sealed";
 
+/// The name of a shim, by which others tell that it lives, and from its end on, before it looks whether its nursery does.
+const SHIM: &CStr = c"tare-shim";
+const ENDING_SHIM: &CStr = c"tare-shim-end";
+
 /// Runs the program `tare-shim nursery` with the arguments after that word. Returns when it, or the shim or cleanup that
 /// was forked from it, has nothing more to do. `sandbox` gets the path of the program, which `/proc/self/exe` does not
 /// tell any more.
@@ -109,8 +113,9 @@ fn run(socket: OwnedFd, cgroup: Cgroup, sandbox: &dyn Sandbox) -> Result<()> {
             Ok(())
         }
         Role::Shim(control) => {
-            become_child(c"tare-shim")?;
+            become_child(SHIM)?;
             Supervisor::new(control, sandbox)?.run()?;
+            set_name(ENDING_SHIM);
             if rustix::process::getppid() != nursery {
                 // The nursery is gone, perhaps for ever: the last one out puts out the light.
                 cgroup.leave();
@@ -187,7 +192,7 @@ fn become_child(name: &CStr) -> Result<()> {
 }
 
 fn set_name(name: &CStr) {
-    // Only for people who read `ps`.
+    // Where it cannot be set, those who would read it wait for longer.
     let _ = rustix::thread::set_name(name);
 }
 
