@@ -171,8 +171,8 @@ impl Driver {
         let (name, network) = self.core.networks.name_and_id(key)?;
         let mut after = self.me.made.fixed.config.clone();
         let own = plan::memberships(&after)?;
+        self.may_come(&own, &name)?;
         if own.is_empty() {
-            self.may_come(&after.namespaces.network, &name)?;
             after.namespaces.network = plan::mode(&name);
         }
         let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
@@ -202,12 +202,16 @@ impl Driver {
         Ok(())
     }
 
-    /// Who is on no network may come to one, unless somebody else's is shared. What runs needs to have been on one at its start.
-    fn may_come(&self, mode: &NetworkMode, network: &str) -> Result<()> {
-        let why = match mode {
-            NetworkMode::None if !self.status.is_live() || self.attached.is_some() => return Ok(()),
-            NetworkMode::None => "it was started without any; stop it, connect it, and start it again",
-            _ => "it shares the network of the host or of another container",
+    /// Who is on no network may come to one, unless somebody else's is shared. What runs needs to have been on one at its start,
+    /// which an engine without a default network spares those who name none.
+    fn may_come(&self, own: &[(String, EndpointConfig)], network: &str) -> Result<()> {
+        let mode = &self.me.made.fixed.config.namespaces.network;
+        let why = if own.is_empty() && *mode != NetworkMode::None {
+            "it shares the network of the host or of another container"
+        } else if self.status.is_live() && self.attached.is_none() {
+            "it was started without any; stop it, connect it, and start it again"
+        } else {
+            return Ok(());
         };
         let name = &self.me.name;
         Err(forbidden(format!("container {name} cannot be connected to network {network}: {why}")))
