@@ -20,7 +20,7 @@ use super::faults::FaultChange;
 use crate::api::event::Action;
 use crate::api::network::{EndpointView, NetworkingView, PortChange};
 use crate::api::view::Fixed;
-use crate::networks::{Attached, Party, connect_means, plan};
+use crate::networks::{Attached, Party, bindings, connect_means, plan};
 
 /// Name of the note in the container's run directory.
 const NOTE: &str = "network";
@@ -237,10 +237,11 @@ impl Driver {
     /// Makes what it came to last; the first network brings its ports along.
     async fn stay(&mut self, before: &Attached, after: ContainerConfig) -> Result<()> {
         let now = self.attached.clone().unwrap_or_default();
-        if before.joins.is_empty() && !after.networking.ports.is_empty() {
+        let party = Party { config: &after, ..self.me.party() };
+        let add = if before.joins.is_empty() { bindings(party)? } else { Vec::new() };
+        if !add.is_empty() {
             let networks = Arc::clone(&self.core.networks);
-            let party = Party { config: &after, ..self.me.party() };
-            let ports = PortChange { add: after.networking.ports.clone(), ..PortChange::default() };
+            let ports = PortChange { add, ..PortChange::default() };
             self.attached = Some(networks.change_ports(party, &now, &ports).await?);
         }
         if let Some(attached) = &self.attached {
