@@ -32,6 +32,7 @@ pub(crate) mod user;
 
 pub(crate) use attached::{Attached, Attachment, Party, Resolver};
 pub(crate) use connect::means as connect_means;
+pub(crate) use ports::bindings;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

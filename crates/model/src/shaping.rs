@@ -142,12 +142,18 @@ impl Shaping {
 impl FromStr for Reshaping {
     type Err = Error;
 
-    /// `in=RATE,out=RATE,burst=BYTES`, of which any may be absent; `none` in place of a value takes a limit away.
+    /// `in=RATE,out=RATE,burst=BYTES`, of which any may be absent; `none` in place of a value takes a limit away, and in place of
+    /// everything all of them.
     fn from_str(text: &str) -> Result<Self> {
+        if text == "none" {
+            return Ok(Self { inward: Some(0), outward: Some(0), burst: Some(0), share: None });
+        }
         let mut change = Self::default();
         for part in text.split(',') {
             let wrong = || {
-                Error::invalid(format!("invalid network rate {text:?}: want in=RATE,out=RATE,burst=BYTES"))
+                Error::invalid(format!(
+                    "invalid network rate {text:?}: want in=RATE,out=RATE,burst=BYTES, or none"
+                ))
             };
             let (name, value) = part.split_once('=').ok_or_else(wrong)?;
             let place = match name {
@@ -242,6 +248,10 @@ mod tests {
         let change: Reshaping = "out=none".parse().expect("valid");
         shaping.change(&change).expect("valid");
         assert_eq!(shaping, Shaping { rates: "in=1MB".parse().expect("valid"), share: Some(20) });
+        let mut all =
+            Shaping { rates: "in=1MB,out=2MB,burst=64KiB".parse().expect("valid"), share: Some(20) };
+        all.change(&"none".parse().expect("valid")).expect("valid");
+        assert_eq!(all, Shaping { rates: Rates::default(), share: Some(20) });
         let too_much = Reshaping { share: Some(MOST_SHARE + 1), ..Reshaping::default() };
         assert!(shaping.change(&too_much).is_err());
     }

@@ -190,8 +190,13 @@ impl Tree {
         let done = self.settle(host, what.network);
         if done.is_err() {
             match before {
-                Some(before) => drop(self.members.insert(what.endpoint.to_owned(), before)),
-                None => drop(self.members.remove(what.endpoint)),
+                // Which of its hooks are there now is still known by what was seated.
+                Some(before) => self.seat_again(what.endpoint, before),
+                None => {
+                    self.members.remove(what.endpoint);
+                    // It may lead to a class in one direction already. The first error is the one to tell.
+                    let _ = kernel::unhook(host, what.end);
+                }
             }
             self.abandon(host, what.network);
         }
@@ -208,6 +213,12 @@ impl Tree {
         let member = Member { slot, end: what.end, shaping: *what.shaping, hooked };
         self.members.insert(what.endpoint.to_owned(), member);
         Ok(())
+    }
+
+    fn seat_again(&mut self, endpoint: &str, before: Member) {
+        let known = self.members.get(endpoint).filter(|member| member.end == before.end);
+        let hooked = known.map_or(before.hooked, |member| member.hooked);
+        self.members.insert(endpoint.to_owned(), Member { hooked, ..before });
     }
 
     /// Brings the kernel to where the members are.

@@ -20,7 +20,7 @@ use super::faults::FaultChange;
 use crate::api::event::Action;
 use crate::api::network::{EndpointView, NetworkingView, PortChange};
 use crate::api::view::Fixed;
-use crate::networks::{Attached, Party, connect_means, plan};
+use crate::networks::{Attached, Party, bindings, connect_means, plan};
 
 /// Name of the note in the container's run directory.
 const NOTE: &str = "network";
@@ -171,8 +171,8 @@ impl Driver {
         let (name, network) = self.core.networks.name_and_id(key)?;
         let mut after = self.me.made.fixed.config.clone();
         let own = plan::memberships(&after)?;
+        self.may_come(&own, &name)?;
         if own.is_empty() {
-            self.may_come(&after.namespaces.network, &name)?;
             after.namespaces.network = plan::mode(&name);
         }
         let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
@@ -186,62 +186,68 @@ impl Driver {
         let known = known.unwrap_or(&name).clone();
         after.networking.endpoints.retain(|key, _| !is_same(key));
         after.networking.endpoints.insert(known, config.clone());
-        let came = match self.attached.clone().filter(|_| self.status.is_live()) {
-            Some(before) => Some(self.come(&before, &after, &name, &config).await?),
-            None => None,
+        let kept = match self.attached.clone().filter(|_| self.status.is_live()) {
+            Some(before) => {
+                self.come(&before, &after, &name, &config).await?;
+                let stays = self.stay(&before, after).await;
+                if stays.is_err() {
+                    self.leave_again(&name).await;
+                }
+                stays
+            }
+            None => self.keep_config(after).await,
         };
-        let mut kept = Ok(());
-        if let Some(attached) = &came {
-            self.attached = Some(attached.clone());
-            self.give_to_keep().await;
-            kept = self.show(attached);
-        }
-        if kept.is_ok() {
-            kept = self.keep_config(after).await;
-        }
-        if let (true, Some(attached)) = (kept.is_err(), came) {
-            self.leave_again(&name, attached).await;
-        }
         kept?;
         self.tell_network(Action::NetworkConnect, &name, network.as_str());
         Ok(())
     }
 
-    /// Who is on no network may come to one, unless somebody else's is shared. What runs needs to have been on one at its start.
-    fn may_come(&self, mode: &NetworkMode, network: &str) -> Result<()> {
-        let why = match mode {
-            NetworkMode::None if !self.status.is_live() || self.attached.is_some() => return Ok(()),
-            NetworkMode::None => "it was started without any; stop it, connect it, and start it again",
-            _ => "it shares the network of the host or of another container",
+    /// Who is on no network may come to one, unless somebody else's is shared. What runs needs to have been on one at its start,
+    /// which an engine without a default network spares those who name none.
+    fn may_come(&self, own: &[(String, EndpointConfig)], network: &str) -> Result<()> {
+        let mode = &self.me.made.fixed.config.namespaces.network;
+        let why = if own.is_empty() && *mode != NetworkMode::None {
+            "it shares the network of the host or of another container"
+        } else if self.status.is_live() && self.attached.is_none() {
+            "it was started without any; stop it, connect it, and start it again"
+        } else {
+            return Ok(());
         };
         let name = &self.me.name;
         Err(forbidden(format!("container {name} cannot be connected to network {network}: {why}")))
     }
 
-    /// Puts it on one more network while it runs; the first one brings its ports along.
+    /// Puts it on one more network while it runs.
     async fn come(
-        &self,
+        &mut self,
         before: &Attached,
         after: &ContainerConfig,
         network: &str,
         config: &EndpointConfig,
-    ) -> Result<Attached> {
+    ) -> Result<()> {
         let networks = Arc::clone(&self.core.networks);
         let party = Party { config: after, ..self.me.party() };
         let sockets = self.monitor()?.network().await?;
-        let attached = networks.connect(party, before, network, config, sockets).await?;
-        if !before.joins.is_empty() || after.networking.ports.is_empty() {
-            return Ok(attached);
+        // From here on it has it, whatever fails.
+        self.attached = Some(networks.connect(party, before, network, config, sockets).await?);
+        self.give_to_keep().await;
+        Ok(())
+    }
+
+    /// Makes what it came to last; the first network brings its ports along.
+    async fn stay(&mut self, before: &Attached, after: ContainerConfig) -> Result<()> {
+        let now = self.attached.clone().unwrap_or_default();
+        let party = Party { config: &after, ..self.me.party() };
+        let add = if before.joins.is_empty() { bindings(party)? } else { Vec::new() };
+        if !add.is_empty() {
+            let networks = Arc::clone(&self.core.networks);
+            let ports = PortChange { add, ..PortChange::default() };
+            self.attached = Some(networks.change_ports(party, &now, &ports).await?);
         }
-        let ports = PortChange { add: after.networking.ports.clone(), ..PortChange::default() };
-        match networks.change_ports(party, &attached, &ports).await {
-            Ok(attached) => Ok(attached),
-            Err(e) => {
-                let sockets = self.monitor()?.network().await?;
-                networks.disconnect(party, &attached, network, sockets).await?;
-                Err(e)
-            }
+        if let Some(attached) = &self.attached {
+            self.show(attached)?;
         }
+        self.keep_config(after).await
     }
 
     /// What isolates it is to outlive the engine. Its start may have been before there was any such thing.
@@ -259,23 +265,25 @@ impl Driver {
         super::prepare::name_files(&self.core, &self.me, Some(attached))
     }
 
-    /// What it was connected to could not be written down: it is off it again. What fails here is told in the log, since the
-    /// first error is the one to tell.
-    async fn leave_again(&mut self, name: &str, attached: Attached) {
-        let left = match self.monitor() {
+    /// What it came to could not be made to last: it is off it again, or noted to be on it. What fails here is told in the log,
+    /// since the first error is the one to tell.
+    async fn leave_again(&mut self, name: &str) {
+        let Some(attached) = self.attached.clone() else { return };
+        let sockets = match self.monitor() {
             Ok(monitor) => monitor.network().await,
             Err(e) => Err(e),
         };
         let networks = Arc::clone(&self.core.networks);
-        let left = match left {
+        let left = match sockets {
             Ok(sockets) => networks.disconnect(self.me.party(), &attached, name, sockets).await,
             Err(e) => Err(e),
         };
-        let shown = left.and_then(|before| {
-            self.attached = Some(before.clone());
-            self.show(&before)
-        });
-        if let Err(e) = shown {
+        let (is_off, now) = match left {
+            Ok(before) => (Ok(()), before),
+            Err(e) => (Err(e), attached),
+        };
+        self.attached = Some(now.clone());
+        for e in [is_off, self.show(&now)].into_iter().filter_map(Result::err) {
             tracing::error!(container = self.me.id.as_str(), "take it off network {name} again: {e}");
         }
     }
@@ -285,16 +293,18 @@ impl Driver {
         let mut networking = self.networking().clone();
         let own = plan::memberships(&self.me.made.fixed.config)?;
         let is_same = |key: &str| self.core.networks.name_and_id(key).is_ok_and(|(_, id)| id == network);
-        let Some(at) = own.iter().position(|(key, _)| is_same(key)) else {
+        let at = own.iter().position(|(key, _)| is_same(key));
+        // It may be off it already, if that could not be written down the last time, or on it still, if it could not be taken off
+        // what it failed to come to.
+        let is_on = |attached: &Attached| attached.joins.iter().any(|join| join.endpoint.network == network);
+        let live = self.attached.clone().filter(|_| self.status.is_live());
+        if at.is_none() && !live.as_ref().is_some_and(is_on) {
             if force {
                 return Ok(());
             }
             let not = format!("container {} is not connected to network {name}", self.me.name);
             return Err(forbidden(not));
-        };
-        // It may be off it already, if that could not be written down the last time.
-        let is_on = |attached: &Attached| attached.joins.iter().any(|join| join.endpoint.network == network);
-        let live = self.attached.clone().filter(|_| self.status.is_live());
+        }
         if let Some(attached) = live.clone().filter(is_on) {
             let sockets = self.monitor()?.network().await?;
             let networks = Arc::clone(&self.core.networks);
@@ -309,7 +319,7 @@ impl Driver {
         networking.endpoints.retain(|key, _| !is_same(key));
         let mut config = self.me.made.fixed.config.clone();
         config.networking = networking;
-        if at == 0 {
+        if at == Some(0) {
             plan::forget_first(&mut config);
         }
         self.keep_config(config).await?;

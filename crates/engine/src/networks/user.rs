@@ -57,8 +57,14 @@ pub(crate) struct User {
     pasta: PathBuf,
     socket: PathBuf,
     table: String,
+    /// Held for a moment only: those ask for it too who must not wait.
     world: Mutex<Option<Arc<World>>>,
-    /// What the keeper forwards; it holds these ports.
+    /// Held while a keeper begins or ends, which takes its time. Before `forwarding`.
+    making: Mutex<()>,
+    /// Held while the keeper is told of ports, so that what it forwards and what we know of that are the same when it gets a
+    /// successor.
+    forwarding: Mutex<()>,
+    /// What the keeper forwards; it holds these ports. Held for a moment only.
     forwarded: Mutex<HashMap<(Protocol, SocketAddr), Forwarded>>,
 }
 
@@ -97,6 +103,8 @@ impl User {
             socket,
             table,
             world: Mutex::default(),
+            making: Mutex::default(),
+            forwarding: Mutex::default(),
             forwarded: Mutex::default(),
         });
         if let Ok(keeper) = call::connect(&user.socket) {
@@ -114,19 +122,22 @@ impl User {
         let forwarded =
             forwarded.into_iter().map(|one| (place(&one), Forwarded { published: one, socket: None }));
         lock(&self.forwarded).extend(forwarded);
-        self.watch(&world)?;
+        self.watch(&world);
         *lock(&self.world) = Some(Arc::new(world));
         Ok(())
     }
 
-    /// Gives the keeper a successor if it is killed. One that ends because it was told to leaves no world.
-    fn watch(&self, world: &World) -> Result<()> {
-        let failed = |e: io::Error| Error::system(format!("watch the keeper of the network: {e}"));
-        let keeper = UnixStream::from(lock(&world.keeper).try_clone().map_err(failed)?);
-        keeper.set_nonblocking(true).map_err(failed)?;
+    /// Gives the keeper a successor if it is killed. One that ends because it was told to leaves no world. Where this cannot be
+    /// done, the next who needs the network finds out.
+    fn watch(&self, world: &World) {
+        let keeper = lock(&world.keeper).try_clone().map(UnixStream::from);
+        let keeper = keeper.and_then(|keeper| keeper.set_nonblocking(true).map(|()| keeper));
+        let keeper = match keeper {
+            Ok(keeper) => keeper,
+            Err(e) => return tracing::error!("watch the keeper of the network: {e}"),
+        };
         let user = Weak::clone(&self.me);
         self.runtime.spawn(async move {
-            // Without it the next who needs the network finds out.
             let Ok(keeper) = tokio::net::UnixStream::from_std(keeper) else { return };
             let _ = keeper.readable().await;
             drop(keeper);
@@ -141,26 +152,25 @@ impl User {
                 .inspect_err(|e| tracing::error!("start a keeper of the network: {e}"));
             }
         });
-        Ok(())
     }
 
     fn end_keeper(&self) -> Result<()> {
         call::call(&self.socket, &Call::End, None).map(drop)
     }
 
-    /// The shared namespace, made if there is none.
+    /// The shared namespace, made if there is none. May take as long as pasta does.
     fn world(&self) -> Result<Arc<World>> {
-        let mut world = lock(&self.world);
-        if let Some(world) = world.as_ref() {
+        let _one = lock(&self.making);
+        if let Some(world) = self.known() {
             if !world.is_alive() {
-                self.succeed(world)?;
+                self.succeed(&world)?;
             }
-            return Ok(Arc::clone(world));
+            return Ok(world);
         }
         lock(&self.forwarded).clear();
         let made = Arc::new(World::of(self.keeper(None)?, self.table.clone())?);
-        self.watch(&made)?;
-        *world = Some(Arc::clone(&made));
+        self.watch(&made);
+        *lock(&self.world) = Some(Arc::clone(&made));
         Ok(made)
     }
 
@@ -171,30 +181,34 @@ impl User {
             .map_err(|e| Error::system(format!("connect({}): {e}", self.socket.display())))
     }
 
-    /// Another keeper for a namespace whose own was killed. All that is in there is as before.
+    /// Another keeper for a namespace whose own was killed. All that is in there is as before. The caller has `making`.
     fn succeed(&self, world: &World) -> Result<()> {
-        *lock(&world.keeper) = self.keeper(Some(world.namespace.as_fd()))?;
+        // What the one before answered is known by now, and what this one is told is not told it twice.
+        let _ports = lock(&self.forwarding);
+        let keeper = self.keeper(Some(world.namespace.as_fd()))?;
+        *lock(&world.keeper) = keeper;
         tracing::error!(
             "the keeper of the network has ended, and another is in its place: connections through published ports and \
              with the outside were cut"
         );
-        self.watch(world)?;
         let lost: Vec<Forwarded> = lock(&self.forwarded).drain().map(|(_, one)| one).collect();
         for Forwarded { published, socket } in lost {
-            if let Err(e) = self.forward(std::slice::from_ref(&published), vec![socket]) {
+            if let Err(e) = self.tell(&published, socket) {
                 tracing::error!("{e}: its container has to be restarted");
             }
         }
+        self.watch(world);
         Ok(())
     }
 
     /// The world of a keeper that was killed, as an engine was; of its namespace there is only what a monitor has kept.
     fn inherit(&self, kept: &OwnedFd) -> Result<Arc<World>> {
+        let _one = lock(&self.making);
         let namespace = netlink::namespace_of(kept.as_fd())
             .map_err(|e| Error::system(format!("ioctl(what a monitor has kept, SIOCGSKNS): {e}")))?;
         let made = Arc::new(World::of(self.keeper(Some(namespace.as_fd()))?, self.table.clone())?);
         tracing::error!("the keeper of the network had ended, and another is in its place");
-        self.watch(&made)?;
+        self.watch(&made);
         *lock(&self.world) = Some(Arc::clone(&made));
         Ok(made)
     }
@@ -209,16 +223,20 @@ impl User {
     }
 
     fn forward(&self, published: &[Published], held: Vec<Option<OwnedFd>>) -> Result<()> {
-        for (one, socket) in published.iter().zip(held) {
-            let (protocol, address) = place(one);
-            let failed = |e| Error::system(format!("Bind for {address}/{protocol} failed: {e}"));
-            // Nobody has one where the keeper had it from an engine before us: it listens, or has closed it since.
-            let socket = socket.map_or_else(|| self.hold(protocol, address), |socket| Ok(Some(socket)));
-            let Some(socket) = socket.map_err(failed)? else { continue };
-            call::call(&self.socket, &Call::Publish(one.clone()), Some(socket.as_fd()))?;
-            let forwarded = Forwarded { published: one.clone(), socket: Some(socket) };
-            lock(&self.forwarded).insert((protocol, address), forwarded);
-        }
+        let _ports = lock(&self.forwarding);
+        published.iter().zip(held).try_for_each(|(one, socket)| self.tell(one, socket))
+    }
+
+    /// Tells the keeper of a port. The caller has `forwarding`.
+    fn tell(&self, one: &Published, socket: Option<OwnedFd>) -> Result<()> {
+        let (protocol, address) = place(one);
+        let failed = |e| Error::system(format!("Bind for {address}/{protocol} failed: {e}"));
+        // Nobody has one where the keeper had it from an engine before us: it listens, or has closed it since.
+        let socket = socket.map_or_else(|| self.hold(protocol, address), |socket| Ok(Some(socket)));
+        let Some(socket) = socket.map_err(failed)? else { return Ok(()) };
+        call::call(&self.socket, &Call::Publish(one.clone()), Some(socket.as_fd()))?;
+        let forwarded = Forwarded { published: one.clone(), socket: Some(socket) };
+        lock(&self.forwarded).insert((protocol, address), forwarded);
         Ok(())
     }
 }
@@ -311,6 +329,7 @@ impl Fabric for User {
             self.world()?;
         }
         let mut first = self.if_known(|host| host.unpublish(published));
+        let _ports = lock(&self.forwarding);
         for one in published {
             if lock(&self.forwarded).remove(&place(one)).is_some() {
                 first = first.and(call::call(&self.socket, &Call::Unpublish(one.clone()), None).map(drop));
@@ -342,12 +361,14 @@ impl Fabric for User {
                 return Ok(());
             }
         };
+        let ports = lock(&self.forwarding);
         for one in call::call(&self.socket, &Call::List, None)? {
             if !published.contains(&one) {
                 call::call(&self.socket, &Call::Unpublish(one.clone()), None)?;
                 lock(&self.forwarded).remove(&place(&one));
             }
         }
+        drop(ports);
         world.inside(|host| host.restore(networks, joins, (published, Vec::new()), kept))?;
         lock(&world.made).extend(networks.iter().map(|network| network.id.clone()));
         for (one, socket) in published.iter().zip(held) {
@@ -387,6 +408,7 @@ impl Fabric for User {
 
     /// All that there is goes with the namespace.
     fn retire(&self, _: &[Arc<Network>]) {
+        let _one = lock(&self.making);
         let world = lock(&self.world).take();
         lock(&self.forwarded).clear();
         if world.is_some_and(|world| world.is_alive())
@@ -422,7 +444,7 @@ impl World {
         let keeper = lock(&self.keeper);
         let mut fds = [PollFd::new(&*keeper, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&at_once)) == Ok(0)
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once))) == Ok(0)
     }
 
     fn ensure(&self, network: &Network) -> Result<()> {

@@ -391,3 +391,17 @@ fn ends_leave_no_class_and_networks_no_device() {
         assert!(link::find(&mut host(), &mark::shaper(&net.network)).is_err());
     });
 }
+
+#[test]
+fn who_is_refused_a_limit_is_led_nowhere() {
+    alone(|| {
+        let (shaper, mut net) = (Shaper::default(), Net::new(1, config("web")));
+        let one = Peer::new(&mut net, 1);
+        let shaping = Shaping { rates: "in=1MB,out=1MB".parse().unwrap(), share: None };
+        // Behind it comes what the kernel refuses, as there is no such link.
+        let none = Member { slot: 7, end: u32::MAX, shaping, hooked: [false; 2] };
+        lock(&shaper.tree(&net.network.id)).members.insert("~".into(), none);
+        shaper.shape(&mut host(), &one.shaped(&net, &shaping)).unwrap_err();
+        host().call(traffic::hooks(one.end)).expect("it has no hooks");
+    });
+}

@@ -24,6 +24,20 @@ fn address(engine: &Engine, container: &str, network: &str) -> String {
 }
 
 #[test]
+fn who_runs_without_networks_where_there_is_no_default_one_is_not_said_to_come_to_one() {
+    if !ours() {
+        return;
+    }
+    // Of the machine's own network an engine of tests has no default one.
+    let engine = Engine::start();
+    engine.tare(["run", "-d", "--name", "web", BUSYBOX, "sleep", "1000"]).ok();
+    engine.tare(["network", "create", "front"]).ok();
+    let refused = engine.tare(["network", "connect", "front", "web"]).fails(1);
+    assert!(refused.contains("started without any; stop it, connect it"), "{refused}");
+    assert_eq!(engine.inspect("web")["NetworkSettings"]["Networks"].get("front"), None);
+}
+
+#[test]
 fn the_host_is_reached_by_the_name_that_was_given_to_its_gateway() {
     let engine = Engine::apart();
     engine.tare(["network", "create", "--subnet", "10.66.0.0/24", "--ipv6=false", "front"]).ok();

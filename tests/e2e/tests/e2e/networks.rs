@@ -149,6 +149,18 @@ fn ports_without_a_number_and_ranges_get_free_ones() {
 }
 
 #[test]
+fn exposed_ports_are_published_again_by_who_comes_back() {
+    let engine = Engine::apart();
+    web(&engine, "web", &["-P", "--expose", "80"]);
+    engine.tare(["network", "disconnect", "bridge", "web"]).ok();
+    assert_eq!(format(&engine, &["port", "web"]), "");
+    engine.tare(["network", "connect", "bridge", "web"]).ok();
+    let shown = format(&engine, &["port", "web", "80/tcp"]);
+    let port = lines(&shown)[0].rsplit_once(':').expect("a port").1.to_owned();
+    assert_eq!(reached(|| from_outside(&engine, &format!("http://127.0.0.1:{port}/"))), "web");
+}
+
+#[test]
 fn ports_are_published_and_taken_back_live() {
     if !ours() {
         return;

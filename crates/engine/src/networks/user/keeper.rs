@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::{fs, thread};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tare_model::{Error, Result};
 use tare_sys::netlink::{self, Socket, link};
@@ -36,6 +37,9 @@ pub const WORD: &str = "network-keeper";
 
 /// The argument of a keeper that is given its namespace.
 const GIVEN: &str = "given";
+
+/// Seconds that a keeper may take to be ready or say why not; it waits ten for pasta.
+const PATIENCE: i64 = 30;
 
 /// A call, whose it is, and how to answer.
 type Asked = (Call, Option<OwnedFd>, UnixStream);
@@ -62,12 +66,26 @@ pub(super) fn spawn(
         .map_err(failed)?;
     let mut said = String::new();
     if let Some(stdout) = child.stdout.take() {
+        if !speaks(&stdout) {
+            // It has ended already, or has to.
+            let _ = (child.kill(), child.wait());
+            let silent =
+                format!("{} {WORD} has not said for {PATIENCE} s whether it is ready", program.display());
+            return Err(Error::system(silent));
+        }
         BufReader::new(stdout).read_line(&mut said).map_err(failed)?;
     }
     let reap = move || drop(child.wait());
     thread::Builder::new().name("reaper".into()).spawn(reap).map_err(failed)?;
     serde_json::from_str(&said)
         .unwrap_or_else(|_| Err(Error::system(format!("{} {WORD} ended without a word", program.display()))))
+}
+
+/// Whether it says something in time. What it says is one line, written at once.
+fn speaks(stdout: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(stdout, PollFlags::IN)];
+    let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))) != Ok(0)
 }
 
 /// Is the keeper, with the arguments after [`WORD`]. Returns when it has been told to end.
