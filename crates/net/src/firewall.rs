@@ -83,7 +83,7 @@ use loopback::Loopback;
 pub use rules::{Admitted, Bridge, Ruleset, Subnet};
 pub use tables::Hold;
 use tables::{Refused, Tables};
-pub use watch::{Repair, Watch};
+pub use watch::{Cause, Repair, Watch};
 use zone::Zones;
 
 /// How comments of all engines' tables begin.

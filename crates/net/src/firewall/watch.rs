@@ -19,13 +19,24 @@ use super::{Firewall, Hold};
 /// After how long a failed repair is tried again.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// What became of tables that somebody else had changed.
+/// What became of tables that were not, or may not have been, as they should be.
 #[derive(Debug)]
 pub enum Repair {
     /// They are as they should be, so long after the news were read.
-    Done(Duration),
+    Done(Cause, Duration),
     /// They are not; it is tried again ten times a second.
     Failed(Error),
+}
+
+/// Why tables are loaded anew; of several, the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// What they need beside them was not as it should be: links, forwarding, chains of the host's that drop by policy.
+    Beside,
+    /// News were lost, and somebody could have changed them.
+    Lost,
+    /// Somebody else changed them.
+    Changed,
 }
 
 /// Watches until it is dropped.
@@ -85,9 +96,9 @@ impl Drop for Watch {
 }
 
 fn run(firewall: &Firewall, mut ears: Ears, report: impl Fn(Repair)) {
-    let (mut broken, mut leased) = (false, None);
+    let (mut broken, mut leased) = (None, None);
     loop {
-        let timeout = if broken { Some(AGAIN) } else { leased.map(until) };
+        let timeout = if broken.is_some() { Some(AGAIN) } else { leased.map(until) };
         let Some([rules, links, stirred]) = ears.wait(firewall, timeout.as_ref()) else { break };
         let read = Instant::now();
         let mut look = stirred || leased.is_some_and(|since| since.elapsed() >= TICK);
@@ -97,21 +108,21 @@ fn run(firewall: &Firewall, mut ears: Ears, report: impl Fn(Repair)) {
         }
         if rules {
             let heard = ears.hear_of_rules(firewall);
-            broken |= heard.is_broken;
+            broken = broken.max(heard.broken);
             look |= heard.may_judge;
         }
-        if links {
-            broken |= ears.hear_of_links(firewall);
+        if links && ears.hear_of_links(firewall) {
+            broken = broken.max(Some(Cause::Beside));
         }
         // At once: what somebody has laid down on input is to hold.
         if look {
             leased = firewall.lease(&mut ears.judges).then_some(read);
         }
-        if broken {
+        if let Some(cause) = broken {
             match firewall.restore() {
                 Ok(()) => {
-                    broken = false;
-                    report(Repair::Done(read.elapsed()));
+                    broken = None;
+                    report(Repair::Done(cause, read.elapsed()));
                 }
                 Err(error) => report(Repair::Failed(error)),
             }
@@ -139,9 +150,8 @@ struct Ears {
 /// What became of rules.
 #[derive(Default)]
 struct Heard {
-    /// Somebody else changed a table of ours, or some news were lost and somebody could have. Tables with an owner nobody
-    /// else can change.
-    is_broken: bool,
+    /// Our tables are to be loaded anew. Tables with an owner nobody else can change, so that lost news are none of them.
+    broken: Option<Cause>,
     /// Others may have come to decide about what comes to the host, or have gone.
     may_judge: bool,
 }
@@ -156,13 +166,17 @@ impl Ears {
             let mut zones = false;
             let judges = &self.judges;
             let read = self.monitor.wait(|news| {
-                heard.is_broken |= firewall.concerns(news);
+                if firewall.concerns(news) {
+                    heard.broken = Some(Cause::Changed);
+                }
                 heard.may_judge |= judges.may_change(news);
                 policy |= Firewall::is_policy(news);
                 zones |= Firewall::is_firewalld(news);
             });
             let lost = read.is_err();
-            heard.is_broken |= lost && firewall.hold() != Hold::Lasting;
+            if lost && firewall.hold() != Hold::Lasting {
+                heard.broken = heard.broken.max(Some(Cause::Lost));
+            }
             heard.may_judge |= lost;
             policy |= lost;
             zones |= lost;
@@ -172,7 +186,9 @@ impl Ears {
             }
             if !self.has_more(firewall, [true, false, false]) {
                 // What fails here is tried again with everything else.
-                heard.is_broken |= policy && firewall.settle().is_err();
+                if policy && firewall.settle().is_err() {
+                    heard.broken = heard.broken.max(Some(Cause::Beside));
+                }
                 return heard;
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tare_model::network::Driver;
 use tare_model::{Error, Result};
-use tare_net::firewall::{Admitted, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
+use tare_net::firewall::{Admitted, Cause, Firewall, Forwarding, Repair, Ruleset, Settings, Watch};
 
 use super::inside::addresses;
 use super::{Host, Join, lock};
@@ -58,8 +58,14 @@ impl Host {
         }
         self.tell_unled(&firewall);
         let report = |repair: Repair| match repair {
-            Repair::Done(after) => tracing::warn!(
+            Repair::Done(Cause::Changed, after) => tracing::warn!(
                 "somebody changed this engine's firewall tables; they are as before after {after:?}"
+            ),
+            Repair::Done(Cause::Lost, after) => tracing::info!(
+                "the kernel had more news of firewalls than were read: this engine's tables were loaded anew in {after:?}"
+            ),
+            Repair::Done(Cause::Beside, after) => tracing::info!(
+                "links or settings that this engine's firewall needs were changed; they are as before after {after:?}"
             ),
             Repair::Failed(e) => tracing::error!("this engine's firewall tables cannot be restored: {e}"),
         };

@@ -45,7 +45,7 @@ fn held(hold: Hold) -> Option<World> {
 fn watch(world: &World, repaired: &Arc<AtomicU32>) -> Watch {
     let (firewall, repaired) = (Arc::clone(&world.firewall), Arc::clone(repaired));
     let report = move |repair| match repair {
-        Repair::Done(_) => drop(repaired.fetch_add(1, Ordering::Relaxed)),
+        Repair::Done(..) => drop(repaired.fetch_add(1, Ordering::Relaxed)),
         Repair::Failed(error) => panic!("{error}"),
     };
     world.host.run(move || Watch::start(firewall, report).unwrap())
