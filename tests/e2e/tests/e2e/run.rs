@@ -374,6 +374,22 @@ fn a_plain_directory_is_a_root() {
     assert_eq!(fs::read_to_string(format!("{root}/made")).unwrap(), "new\n");
 }
 
+/// Somebody whose id is not among the container's: no capability reaches what is theirs through a mapped mount.
+#[test]
+fn a_directory_that_somebody_else_keeps_shut_is_a_root() {
+    if !ours() {
+        return;
+    }
+    let engine = Engine::empty();
+    let home = engine.path("home");
+    let root = format!("{home}/plain");
+    tare_kit::image::unpack_busybox(root.as_ref());
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&home, Some(200_001), Some(200_001)).unwrap();
+    let words = ["run", "--rm", "--network", "none", "--rootfs", &root, "--", "echo", "there"];
+    assert_eq!(engine.tare(words).ok(), "there");
+}
+
 #[test]
 fn flags_that_are_not_there_yet_are_refused_by_name() {
     if !ours() {
