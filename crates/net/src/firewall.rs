@@ -41,6 +41,7 @@
 //! Read `rules.rs`, `packets.rs`, `frames.rs`, then `element.rs`, `tables.rs`.
 
 mod base;
+mod check;
 mod direct;
 mod element;
 mod flows;
@@ -53,6 +54,7 @@ mod policy;
 mod round;
 mod rule;
 mod rules;
+mod shut;
 mod sysctl;
 mod tables;
 mod watch;
@@ -61,12 +63,11 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ipnet::IpNet;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use tare_model::error::{Error, Result};
@@ -76,11 +77,13 @@ use tare_sys::nftables::News;
 
 use crate::link::mark;
 
+use check::{check_bridge, check_published, clash, taken};
 use element::{Member, Place, Step, add, delete, of_admitted, of_bridge, of_published, of_ruleset};
 use forwarding::{Shut, Turn};
 use keep::Keep;
 use loopback::Loopback;
 pub use rules::{Admitted, Bridge, Ruleset, Subnet};
+use shut::comment;
 pub use tables::Hold;
 use tables::{Refused, Tables};
 pub use watch::{Cause, Repair, Watch};
@@ -456,28 +459,6 @@ impl Firewall {
         settled.and(deleted).and(removed).and(unled).and(stopped)
     }
 
-    /// What is forwarded because of engines that are gone without a word, and whose tables somebody has taken away since, is so
-    /// no longer. For whoever has nothing to load.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn stop_what_was_left(&self) -> Result<()> {
-        let mut state = self.lock();
-        let _turn = Turn::take();
-        self.stop_forwarding(&mut state)
-    }
-
-    /// What forwards only because of us does so no longer, unless another engine needs it. The caller has the [`Turn`].
-    fn stop_forwarding(&self, state: &mut State) -> Result<()> {
-        let mut others = state.tables.comments()?;
-        others.retain(|(table, _)| !self.names.contains(table));
-        let needed = shut_by(&others);
-        state.shut.clear();
-        let stopped =
-            IpFamily::BOTH.into_iter().filter(|family| !needed.contains(family)).map(forwarding::stop);
-        stopped.fold(Ok(()), Result::and)
-    }
-
     /// Where firewalld runs, it lets packets out of our bridges. What it answers is [`Firewall::confined`]'s.
     fn let_out(&self) {
         self.tell_firewalld([]);
@@ -612,77 +593,6 @@ impl Firewall {
         self.settle_in(state)
     }
 
-    /// Families that our bridges need forwarded.
-    fn needed(&self, state: &State) -> Vec<IpFamily> {
-        if self.settings.forwarding == Forwarding::Leave {
-            return Vec::new();
-        }
-        let outward = state.rules.bridges.values().filter(|bridge| !bridge.internal);
-        let nets: Vec<IpNet> = outward.flat_map(|bridge| &bridge.subnets).map(|subnet| subnet.net).collect();
-        let is_needed = |family: &IpFamily| {
-            nets.iter().any(|net| matches!(net, IpNet::V4(_)) == (*family == IpFamily::V4))
-        };
-        IpFamily::BOTH.into_iter().filter(is_needed).collect()
-    }
-
-    /// Families that are forwarded because of us only, or are about to be.
-    fn shut_families(&self, state: &State) -> Result<Vec<IpFamily>> {
-        let needed = self.needed(state);
-        let mut shut = Vec::new();
-        for family in IpFamily::BOTH.into_iter().filter(|_| self.settings.forwarding == Forwarding::Ours) {
-            match forwarding::state(family)? {
-                forwarding::State::ForUs => shut.push(family),
-                forwarding::State::Off if needed.contains(&family) => shut.push(family),
-                forwarding::State::Off | forwarding::State::Anyway => {}
-            }
-        }
-        Ok(shut)
-    }
-
-    fn shut(&self, state: &mut State) -> Result<Vec<Shut>> {
-        let families = self.shut_families(state)?;
-        let bridges = if families.is_empty() { Vec::new() } else { others_bridges(state)? };
-        let shut = |family| {
-            let mut but = forwarding::passing(family)?;
-            but.retain(|name| !is_ours(&mut state.links, name));
-            Ok(Shut { family, but, bridges: bridges.clone() })
-        };
-        families.into_iter().map(shut).collect()
-    }
-
-    /// The rules are not those for what our bridges need forwarded.
-    fn lacks_forwarding(&self, state: &State) -> Result<bool> {
-        for family in self.needed(state) {
-            if forwarding::state(family)? == forwarding::State::Off {
-                return Ok(true);
-            }
-        }
-        Ok(!self.shut_families(state)?.iter().eq(state.shut.iter().map(|shut| &shut.family)))
-    }
-
-    /// Others came to want forwarding, or want it no longer: what passes beside ours is what would without us.
-    fn heed_forwarding(&self) -> Result<()> {
-        let mut state = self.lock();
-        if state.removed || self.shut(&mut state)? == state.shut { Ok(()) } else { self.load_all(&mut state) }
-    }
-
-    /// Families that are forwarded because of us only, and what passes even so.
-    fn excepted(&self) -> Vec<Shut> {
-        self.lock().shut.clone()
-    }
-
-    /// There is such a bridge, and it is no engine's.
-    fn is_others_bridge(&self, name: &str) -> bool {
-        let State { links, rules, .. } = &mut *self.lock();
-        let is_ours = |link: &link::Link| rules.bridges.contains_key(name) || mark::is_some_engines(link);
-        link::find(links, name).is_ok_and(|link| !is_ours(&link))
-    }
-
-    /// The name of a link; none if it is gone.
-    fn name_of(&self, link: u32) -> Option<String> {
-        link::get(&mut self.lock().links, link).ok().map(|link| link.name)
-    }
-
     /// Has the [`Watch`], if there is one, look whether connections may go the short way.
     fn stir(&self) {
         // It fails only when it is stirred already.
@@ -758,25 +668,6 @@ fn there(state: &mut State, name: &str) -> Result<()> {
     }
 }
 
-/// Names of bridges that are no engine's.
-fn others_bridges(state: &mut State) -> Result<Vec<String>> {
-    let State { links, rules, .. } = state;
-    let mut all =
-        link::bridges(links).map_err(|error| Error::system(format!("list bridges of the host: {error}")))?;
-    // One of ours may still be without its marks.
-    all.retain(|bridge| !rules.bridges.contains_key(&bridge.name) && !mark::is_some_engines(bridge));
-    Ok(all.into_iter().map(|bridge| bridge.name).collect())
-}
-
-/// The link is gone, or is a bridge of an engine's or a port of one. Those forward only if the host has all new links do so, and
-/// the rules of their engines decide about what comes by them.
-fn is_ours(links: &mut Socket, name: &str) -> bool {
-    let grouped = |link: &link::Link| [mark::GROUP, mark::CLOSED].contains(&link.group);
-    let Ok(found) = link::find(links, name) else { return true };
-    let master = found.master.and_then(|master| link::get(links, master).ok());
-    grouped(&found) || master.as_ref().is_some_and(grouped)
-}
-
 /// What a bridge needs; false if it is not there.
 fn prepare(links: &mut Socket, name: &str, rules: &Ruleset) -> Result<bool> {
     let closed = rules.bridges.get(name).is_some_and(|bridge| bridge.internal);
@@ -787,98 +678,4 @@ fn prepare(links: &mut Socket, name: &str, rules: &Ruleset) -> Result<bool> {
         Err(error) if error.errno() == Errno::NODEV => Ok(false),
         Err(error) => Err(Error::system(format!("link {name}: set its group: {error}"))),
     }
-}
-
-fn check_bridge(bridge: &Bridge) -> Result<()> {
-    let name = &bridge.name;
-    let odd = |byte: u8| byte == b'/' || byte.is_ascii_whitespace() || byte == 0;
-    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.bytes().any(odd) {
-        return Err(Error::invalid(format!(
-            "invalid bridge name {name:?}: want 1 to 15 bytes without / and spaces"
-        )));
-    }
-    let wrong =
-        |subnet: &&Subnet| subnet.source.is_some_and(|ip| ip.is_ipv4() != subnet.net.addr().is_ipv4());
-    match bridge.subnets.iter().find(wrong) {
-        Some(subnet) => Err(Error::invalid(format!(
-            "bridge {name}: subnet {} cannot leave by an address of the other family",
-            subnet.net
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn check_published(rules: &Ruleset, port: &Published) -> Result<()> {
-    let Published { host, host_port, protocol, address, .. } = port;
-    if host.is_ipv4() != address.is_ipv4() {
-        return Err(Error::invalid(format!(
-            "port {host}:{host_port}/{protocol} cannot lead to {address}: the host's and the container's address are of one family"
-        )));
-    }
-    if loopback::is_loopback(port) && *protocol == tare_model::network::Protocol::Sctp {
-        return Err(Error::unsupported(format!(
-            "port [::1]:{host_port}/sctp: from ::1 only TCP and UDP are led; publish on 127.0.0.1 or on another address"
-        )));
-    }
-    if rules.subnet_of(*address).is_none() {
-        return Err(Error::invalid(format!(
-            "port {host}:{host_port}/{protocol} leads to {address}, which is on no bridge network"
-        )));
-    }
-    // On ::1 they are one.
-    let hosts = if loopback::is_meant(port) {
-        vec![Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()]
-    } else {
-        vec![*host]
-    };
-    for host in hosts {
-        let first = Published { host, address: Ipv4Addr::UNSPECIFIED.into(), port: 0, ..port.clone() };
-        let same = |other: &&Published| other.host == host && same_host_port(port, other);
-        let mut same_port = rules.published.range(first..).take_while(same);
-        if let Some(other) = same_port.find(|other| *other != port && clash(rules, port, other)) {
-            return Err(taken(port, other));
-        }
-    }
-    Ok(())
-}
-
-/// Both are the same port of the host, and not only in name.
-fn clash(rules: &Ruleset, one: &Published, other: &Published) -> bool {
-    let translated = |port| of_published(rules, port).is_some_and(|member| member.place == Place::Nat);
-    same_host_port(one, other) && translated(one) && translated(other)
-}
-
-fn same_host_port(one: &Published, other: &Published) -> bool {
-    let same_host = one.host == other.host || loopback::is_meant(one) && loopback::is_meant(other);
-    same_host && (one.host_port, one.protocol) == (other.host_port, other.protocol)
-}
-
-fn taken(port: &Published, other: &Published) -> Error {
-    let Published { host, host_port, protocol, .. } = port;
-    Error::conflict(format!(
-        "port {host}:{host_port}/{protocol} is published already, to {}:{}",
-        other.address, other.port
-    ))
-}
-
-/// What the table says about itself; [`shut_by`] reads it.
-fn comment(shut: &[Shut]) -> String {
-    let mut comment = String::from(OURS);
-    for shut in shut {
-        comment.push_str(match shut.family {
-            IpFamily::V4 => "; IPv4 is forwarded for them only",
-            IpFamily::V6 => "; IPv6 is forwarded for them only",
-        });
-    }
-    comment
-}
-
-/// Families that other engines need forwarded for them.
-fn shut_by(comments: &[(String, String)]) -> Vec<IpFamily> {
-    let says = |family: &str| {
-        let note = format!("{family} is forwarded for them only");
-        comments.iter().any(|(_, comment)| comment.starts_with(OURS) && comment.contains(&note))
-    };
-    let families = [(IpFamily::V4, "IPv4"), (IpFamily::V6, "IPv6")];
-    families.into_iter().filter(|(_, word)| says(word)).map(|(family, _)| family).collect()
 }

@@ -7,8 +7,9 @@ use tare_model::network::{GatewayMode, Mac, Protocol, Published};
 
 use super::world::{ip4, ip6, network, published};
 use crate::firewall::element::{link_local, of_published, of_ruleset};
+use crate::firewall::shut::shut_by;
 use crate::firewall::{
-    Admitted, Bridge, IpFamily, Ruleset, Shut, check_bridge, check_published, comment, gone, shut_by,
+    Admitted, Bridge, IpFamily, Ruleset, Shut, check_bridge, check_published, comment, gone,
 };
 
 fn with(mode: GatewayMode) -> Bridge {
