@@ -520,7 +520,7 @@ fn what_is_given_to_be_kept_is_there_for_every_daemon_until_the_end() {
         assert!(!peer.has_ended(), "the monitor keeps its own");
     }
     stop(&mut shim);
-    assert!(peer.has_ended(), "no longer than the container runs");
+    assert!(peer.ends(), "no longer than the container runs");
 }
 
 #[test]
@@ -537,11 +537,11 @@ fn a_container_that_runs_is_given_something_to_keep_or_something_else() {
         assert!(peer.until(round).ends_with(round));
         peers.push(peer);
     }
-    assert!(peers[0].has_ended() && !peers[1].has_ended(), "the second in place of the first");
+    assert!(peers[0].ends() && !peers[1].has_ended(), "the second in place of the first");
     let nothing = shim.daemon.call_in_roles(Call::Keep, vec![]).expect_err("nothing came along");
     assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
     stop(&mut shim);
-    assert!(peers[1].has_ended(), "no longer than the container runs");
+    assert!(peers[1].ends(), "no longer than the container runs");
 }
 
 #[test]

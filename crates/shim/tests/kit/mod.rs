@@ -494,6 +494,11 @@ impl Peer {
         is_readable(self.socket.as_fd(), Duration::ZERO) && matches!((&self.socket).read(&mut [0]), Ok(0))
     }
 
+    /// Comes to an end. Another test's shim, which is forked from this process, may have it for a moment.
+    pub fn ends(&self) -> bool {
+        is_readable(self.socket.as_fd(), LIMIT) && self.has_ended()
+    }
+
     /// Everything until the end.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -24,8 +24,9 @@ async fn a_name_wins_over_a_prefix_and_an_ambiguous_prefix_is_refused() {
     let prefix = &first.as_str()[..3];
     let named = room.create(prefix).await;
     assert_eq!(room.engine.inspect(prefix).expect("by name").id, named);
+    // No name that is the beginning of an id.
     for n in 0..40 {
-        room.create(&format!("c{n}")).await;
+        room.create(&format!("more-{n}")).await;
     }
     let ambiguous = (0..16)
         .map(|d| format!("{d:x}"))
