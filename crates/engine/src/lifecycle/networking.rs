@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tare_model::container::{ContainerConfig, NetworkMode, Networking};
 use tare_model::network::{EndpointConfig, PortBinding, Published};
 use tare_model::shaping::Shaping;
-use tare_model::{Error, ErrorKind, Result};
+use tare_model::{ContainerId, Error, ErrorKind, Result};
 
 use super::container::{Container, Made};
 use super::core::Core;
@@ -20,6 +20,7 @@ use super::faults::FaultChange;
 use crate::api::event::Action;
 use crate::api::network::{EndpointView, NetworkingView, PortChange};
 use crate::api::view::Fixed;
+use crate::monitors::Monitor;
 use crate::networks::{Attached, Party, bindings, connect_means, plan};
 
 /// Name of the note in the container's run directory.
@@ -227,10 +228,12 @@ impl Driver {
     ) -> Result<()> {
         let networks = Arc::clone(&self.core.networks);
         let party = Party { config: after, ..self.me.party() };
-        let sockets = self.monitor()?.network().await?;
+        let monitor = self.monitor()?;
+        let sockets = monitor.network().await?;
         // From here on it has it, whatever fails.
         self.attached = Some(networks.connect(party, before, network, config, sockets).await?);
-        self.give_to_keep().await;
+        // Its start may have been before there was any such thing.
+        give_to_keep(&self.core, &self.me.id, monitor.as_ref()).await;
         Ok(())
     }
 
@@ -248,15 +251,6 @@ impl Driver {
             self.show(attached)?;
         }
         self.keep_config(after).await
-    }
-
-    /// What isolates it is to outlive the engine. Its start may have been before there was any such thing.
-    async fn give_to_keep(&self) {
-        let (Some(keep), Ok(monitor)) = (self.core.networks.to_be_kept(), self.monitor()) else { return };
-        if let Err(e) = monitor.keep(keep).await {
-            let container = self.me.id.as_str();
-            tracing::warn!(container, "its monitor does not keep the firewall while no engine runs: {e}");
-        }
     }
 
     /// Notes what it has, and tells it so in its files.
@@ -430,6 +424,15 @@ impl Driver {
                 self.tell_network(action.clone(), &name, id);
             }
         }
+    }
+}
+
+/// What isolates a container is to outlive the engine.
+pub(super) async fn give_to_keep(core: &Core, id: &ContainerId, monitor: &dyn Monitor) {
+    let Some(keep) = core.networks.to_be_kept() else { return };
+    if let Err(e) = monitor.keep(keep).await {
+        let container = id.as_str();
+        tracing::warn!(container, "its monitor does not keep the firewall while no engine runs: {e}");
     }
 }
 

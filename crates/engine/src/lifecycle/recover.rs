@@ -25,6 +25,7 @@ use super::container::{Container, run_directory};
 use super::core::Core;
 use super::driver::{Driver, Found, enlist};
 use super::handle::Verb;
+use super::networking;
 use crate::clock;
 use crate::networks::Attached;
 use crate::spec::plan::cgroups_path;
@@ -119,7 +120,7 @@ async fn restore_networks(
                 tokio::time::sleep(APART).await;
             }
             Ok(()) if is_new => {
-                give_to_keep(core, running).await;
+                give_all_to_keep(core, running).await;
                 return Ok(());
             }
             restored => return restored,
@@ -128,15 +129,11 @@ async fn restore_networks(
 }
 
 /// Nobody has what isolates these: they were started by an engine that gave them nothing, or that was killed before it did.
-async fn give_to_keep(core: &Core, running: &[(ContainerId, Attached)]) {
+async fn give_all_to_keep(core: &Core, running: &[(ContainerId, Attached)]) {
     for (id, _) in running {
         let monitor = core.table.get(id.as_str()).ok().and_then(|handle| handle.now().monitor);
-        let (Some(monitor), Some(keep)) = (monitor, core.networks.to_be_kept()) else { continue };
-        if let Err(e) = monitor.keep(keep).await {
-            tracing::warn!(
-                container = id.as_str(),
-                "its monitor does not keep the firewall while no engine runs: {e}"
-            );
+        if let Some(monitor) = monitor {
+            networking::give_to_keep(core, id, monitor.as_ref()).await;
         }
     }
 }
